@@ -1,0 +1,111 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// What every Swift target is compiled with: language mode 6, warnings are errors, explicit imports.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+func module(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+func program(_ name: String, _ path: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ path: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+func systemLibrary(_ name: String, package: String, pkgConfig: String?) -> Target {
+    .systemLibrary(name: name, path: "Shared/\(name)", pkgConfig: pkgConfig, providers: [.apt([package])])
+}
+
+let package = Package(
+    name: "rollcall",
+    products: [
+        .executable(name: "rollcall", targets: ["rollcall"]),
+        .executable(name: "rollcall-provisioner", targets: ["rollcall-provisioner"]),
+        .executable(name: "rollcall-reconciler", targets: ["rollcall-reconciler"]),
+        .executable(name: "rollcall-heartbeat-ingest", targets: ["rollcall-heartbeat-ingest"]),
+        .executable(name: "rollcall-status-store", targets: ["rollcall-status-store"]),
+        .library(name: "RollcallBrokerAccess", type: .dynamic, targets: ["BrokerAccessPlugin"]),
+    ],
+    targets: [
+        // C libraries, each with exactly one Swift importer.
+        systemLibrary("CMosquitto", package: "libmosquitto-dev", pkgConfig: "libmosquitto"),
+        systemLibrary("CMosquittoBroker", package: "mosquitto-dev", pkgConfig: nil),
+        systemLibrary("CSQLite", package: "libsqlite3-dev", pkgConfig: "sqlite3"),
+        systemLibrary("CCrypto", package: "libssl-dev", pkgConfig: "libcrypto"),
+        .target(name: "CLinux", path: "Shared/CLinux"),
+
+        // Pure modules: no clock, no input or output.
+        module("Lifecycle", "Shared/Lifecycle"),
+        module("Contract", "Shared/Contract", ["Lifecycle"]),
+
+        // Adapters.
+        module("Secrets", "Shared/Secrets", ["CCrypto"]),
+        module("Bus", "Shared/Bus", ["CMosquitto", "CLinux", "Contract", "Lifecycle"]),
+        module("Storage", "Shared/Storage", ["CSQLite", "Contract", "Lifecycle"]),
+        module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "Lifecycle"]),
+
+        // Services.
+        module("ProvisionerCore", "Services/Provisioner/Core", ["Contract", "Lifecycle"]),
+        module(
+            "ProvisionerShell", "Services/Provisioner/Shell",
+            ["Bus", "Contract", "Lifecycle", "ProvisionerCore", "Secrets", "ServiceKit"]),
+        program("rollcall-provisioner", "Services/Provisioner/Executable", ["ProvisionerShell", "ServiceKit"]),
+
+        module("ReconcilerCore", "Services/Reconciler/Core", ["Contract", "Lifecycle"]),
+        module(
+            "ReconcilerShell", "Services/Reconciler/Shell",
+            ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit"]),
+        program("rollcall-reconciler", "Services/Reconciler/Executable", ["ReconcilerShell", "ServiceKit"]),
+
+        module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle"]),
+        module(
+            "HeartbeatIngestShell", "Services/HeartbeatIngest/Shell",
+            ["Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "Secrets", "ServiceKit"]),
+        program(
+            "rollcall-heartbeat-ingest", "Services/HeartbeatIngest/Executable", ["HeartbeatIngestShell", "ServiceKit"]),
+
+        module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle"]),
+        module(
+            "StatusStoreShell", "Services/StatusStore/Shell",
+            ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage"]),
+        program("rollcall-status-store", "Services/StatusStore/Executable", ["ServiceKit", "StatusStoreShell"]),
+
+        // The broker's access plugin: loaded by mosquitto, carries its own Swift runtime.
+        module("BrokerAccessCore", "Services/BrokerAccess/Core"),
+        .target(
+            name: "BrokerAccessPlugin",
+            dependencies: ["BrokerAccessCore", "CMosquittoBroker", "Secrets"],
+            path: "Services/BrokerAccess/Plugin",
+            swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-static-stdlib"])]),
+
+        // The command line.
+        module(
+            "RollcallOperator", "Services/Rollcall/Operator", ["Bus", "Contract", "Lifecycle", "ServiceKit"]),
+        module(
+            "RollcallSupervisor", "Services/Rollcall/Supervisor",
+            ["Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
+        module(
+            "RollcallRuntime", "Services/Rollcall/Runtime", ["Bus", "CLinux", "Contract", "Lifecycle", "ServiceKit"]),
+        module("RollcallBench", "Services/Rollcall/Bench", ["Bus", "Contract", "Lifecycle", "ServiceKit"]),
+        program(
+            "rollcall", "Services/Rollcall/Executable",
+            ["RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
+
+        // Tests, a target by cost and by subject.
+        tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
+        tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
+        tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
+        tests("ProvisionerTests", "Tests/ProvisionerTests", ["Contract", "Lifecycle", "ProvisionerCore"]),
+    ]
+)

@@ -1,0 +1,3 @@
+internal import BrokerAccessCore
+internal import CMosquittoBroker
+internal import Secrets

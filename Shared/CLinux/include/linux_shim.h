@@ -1,0 +1,13 @@
+#pragma once
+#include <sys/types.h>
+
+// prctl is variadic in C; Swift does not import variadic functions.
+// Asks the kernel to send `signal` to this process when its parent dies. 0, or -1 with errno.
+int rollcall_set_parent_death_signal(int signal);
+
+// posix_spawn cannot set the parent death signal: fork, prctl, dup2, chdir, exec in one step, async-signal-safe throughout.
+// `arguments` and `environment` end with NULL. A standard descriptor of -1 is inherited. When `own_group` is not 0 the child
+// leads a process group of its own. `directory` may be NULL. The process id, or -1 with errno when fork failed;
+// a failed exec ends the child with status 127.
+pid_t rollcall_spawn(const char *path, char *const arguments[], char *const environment[], const char *directory,
+                     int standard_input, int standard_output, int standard_error, int parent_death_signal, int own_group);

@@ -1,0 +1,38 @@
+#define _GNU_SOURCE
+#include "linux_shim.h"
+#include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+int rollcall_set_parent_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0); }
+
+pid_t rollcall_spawn(const char *path, char *const arguments[], char *const environment[], const char *directory,
+                     int standard_input, int standard_output, int standard_error, int parent_death_signal, int own_group) {
+    pid_t parent = getpid();
+    sigset_t all, old;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &old);
+    pid_t child = fork();
+    if (child != 0) {
+        int saved = errno;
+        sigprocmask(SIG_SETMASK, &old, NULL);
+        errno = saved;
+        return child;
+    }
+    if (parent_death_signal != 0) {
+        prctl(PR_SET_PDEATHSIG, (unsigned long)parent_death_signal, 0, 0, 0);
+        if (getppid() != parent) _exit(127);  // the parent died before the request was made
+    }
+    if (own_group) setpgid(0, 0);
+    if (standard_input >= 0) dup2(standard_input, 0);
+    if (standard_output >= 0) dup2(standard_output, 1);
+    if (standard_error >= 0) dup2(standard_error, 2);
+    if (directory && chdir(directory) != 0) _exit(127);
+    for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execve(path, arguments, environment);
+    _exit(127);
+}
