@@ -1,0 +1,30 @@
+/// The sizes that are promised, each with who refuses what is beyond it.
+public enum Limits {
+    /// A heartbeat of one agent; heartbeat-ingest rejects a larger one as `too_large`.
+    public static let heartbeatBytesMax = 4_096
+    /// A gateway's message for all its agents; heartbeat-ingest rejects a larger one whole.
+    public static let gatewayHeartbeatsBytesMax = 262_144
+    /// The request of a command; the provisioner and the store answer a larger one with `too-large`.
+    public static let commandBytesMax = 65_536
+    public static let bootIDLengthMax = 64
+    public static let noteLengthMax = 256
+    /// Records or events in one answer of `list` and `history`.
+    public static let pageLimitDefault = 100
+    public static let pageLimitMax = 1_000
+    /// What any service publishes at most in one message; the broker's own limit is a little more than twice that.
+    public static let messageBytesMax = 1_000_000
+    /// How long an idempotency key is remembered.
+    public static let idempotencyHours = 24
+    public static let idempotencyKeyLengthMax = 256
+    /// Variables of one agent: how many, and the length of a name and of a value in bytes.
+    public static let variablesMax = 256
+    public static let variableNameLengthMax = 63
+    public static let variableValueLengthMax = 8_192
+}
+
+/// The version of the public contract, covered by every service's `config_digest`.
+public enum ContractVersion {
+    public static let current = "1"
+    /// What `--version` prints and presence announces.
+    public static let product = "0.1.0"
+}

@@ -1,0 +1,152 @@
+/// One wake as it was decided: everything the published wake says but its `deadline_at`.
+///
+/// It is frozen when first committed. `(agent, generation, attempt)` names it; every publication of it, the first and
+/// each repeat, has an `issue` of its own, which the report of its publication carries back.
+public struct WakeOrder: Codable, Hashable, Sendable {
+    public let agent: AgentAddress
+    public let generation: Int
+    public let attempt: Int
+    public var issue: Int
+    public let maxAttempts: Int
+    public let reason: WakeReason
+    public let checkinDeadline: DurationText
+    public let heartbeatInterval: DurationText
+    public let resetSession: Bool
+    public let templatesDigest: String?
+    public let role: Role
+    public let board: String?
+    public let variables: [String: String]
+    /// W3C Trace Context of the command that began the cycle.
+    public let traceparent: String?
+
+    public init(
+        agent: AgentAddress, generation: Int, attempt: Int, issue: Int, maxAttempts: Int, reason: WakeReason,
+        checkinDeadline: DurationText, heartbeatInterval: DurationText, resetSession: Bool, templatesDigest: String?,
+        role: Role, board: String?, variables: [String: String], traceparent: String?
+    ) {
+        self.agent = agent
+        self.generation = generation
+        self.attempt = attempt
+        self.issue = issue
+        self.maxAttempts = maxAttempts
+        self.reason = reason
+        self.checkinDeadline = checkinDeadline
+        self.heartbeatInterval = heartbeatInterval
+        self.resetSession = resetSession
+        self.templatesDigest = templatesDigest
+        self.role = role
+        self.board = board
+        self.variables = variables
+        self.traceparent = traceparent
+    }
+
+    /// How long an order may be on its way: older ones are answered `expired` and are issued again.
+    public static let lifetime = TimeSpan.seconds(5)
+}
+
+extension DurationText: Codable {
+    public init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        do {
+            try self.init(parsing: text)
+        } catch {
+            throw DecodingError.dataCorrupted(.init(codingPath: decoder.codingPath, debugDescription: error.reason))
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+}
+
+/// A cycle in progress: one request and all its wakes.
+public struct Cycle: Codable, Hashable, Sendable {
+    /// The policy it began with, and keeps.
+    public let policy: Policy
+    public let requestedAt: Timestamp
+    /// When its first wake was ordered; `nil` while none was.
+    public var firstOrderedAt: Timestamp?
+    /// The newest wake; `nil` while none was ordered. A repeat publishes this one again.
+    public var order: WakeOrder?
+    /// The reason the first wake will carry.
+    public let reason: WakeReason
+    public let resetSession: Bool
+    /// What `starting` has added to the deadlines of this cycle, in milliseconds.
+    public var extensionUsed: Int64 = 0
+    public let traceparent: String?
+
+    public init(policy: Policy, requestedAt: Timestamp, reason: WakeReason, resetSession: Bool, traceparent: String?) {
+        self.policy = policy
+        self.requestedAt = requestedAt
+        self.reason = reason
+        self.resetSession = resetSession
+        self.traceparent = traceparent
+    }
+
+    /// The newest attempt that was ordered, 0 while none was.
+    public var attempt: Int { order?.attempt ?? 0 }
+}
+
+/// All of an agent that survives a restart: what the owner commits with each event.
+public struct AgentState: Codable, Hashable, Sendable {
+    public var record: AgentRecord
+    /// SHA-256 of its token, in hexadecimal.
+    public var tokenDigest: String?
+    /// Present while the status is `provisioning` or `updating`.
+    public var cycle: Cycle?
+    /// The issue number of the newest order of any cycle.
+    public var issue = 0
+    /// It went offline while its gateway was lost: the gateway's return starts a `recover` cycle.
+    public var wentOfflineWithGateway = false
+    /// When each cause of a pause ends; a cause without an entry ends when it is resumed.
+    public var pauseEnds: [PauseCause.RawValue: Timestamp] = [:]
+
+    public init(record: AgentRecord) {
+        self.record = record
+    }
+}
+
+/// What of a deleted agent is kept for ever: its numbers never restart.
+public struct Tombstone: Codable, Hashable, Sendable {
+    public let agent: AgentAddress
+    public let generation: Int
+    public let revision: Int
+
+    public init(agent: AgentAddress, generation: Int, revision: Int) {
+        self.agent = agent
+        self.generation = generation
+        self.revision = revision
+    }
+}
+
+/// All of a gateway that survives a restart.
+public struct GatewayState: Codable, Hashable, Sendable {
+    public enum Connection: String, Codable, Sendable, CaseIterable {
+        case never, connected, lost, stopped
+    }
+
+    public let gateway: String
+    public var connection = Connection.never
+    public var policyOverrides = PolicyOverrides()
+    /// SHA-256 of its token, in hexadecimal.
+    public var tokenDigest: String?
+    public var tokenID: String?
+    public var isPaused = false
+    public var pausedUntil: Timestamp?
+
+    public init(gateway: String) {
+        self.gateway = gateway
+    }
+}
+
+/// A board that is paused: agents that join it are paused with it.
+public struct BoardPause: Codable, Hashable, Sendable {
+    public let board: String
+    public var until: Timestamp?
+
+    public init(board: String, until: Timestamp?) {
+        self.board = board
+        self.until = until
+    }
+}

@@ -1,0 +1,58 @@
+/// What an agent says of itself in a heartbeat.
+public enum HeartbeatStatus: String, Codable, CaseIterable, Sendable {
+    /// Alive and working. The default.
+    case ok
+    /// Alive, working with less than all it needs.
+    case degraded
+    /// Alive but not ready: no check-in, more time.
+    case starting
+    /// A clean goodbye.
+    case stopping
+    /// Its Last Will: the connection broke.
+    case lost
+}
+
+/// One heartbeat as its owner judges it: form has been checked, standing has not.
+public struct Heartbeat: Hashable, Sendable {
+    public var status = HeartbeatStatus.ok
+    /// With `starting`: how much more time is asked for.
+    public var extend: DurationText?
+    /// The generation and attempt of the wake it answers, when it says so.
+    public var generation: Int?
+    public var attempt: Int?
+    public var bootID: String?
+    public var seq: Int64?
+    public var templatesDigest: String?
+    /// SHA-256 of the token it carried, in hexadecimal.
+    public var tokenDigest: String?
+    /// When heartbeat-ingest received it, on the owner's monotonic clock and on the wall clock.
+    public var receivedAt: Instant
+    public var receivedStamp: Timestamp
+
+    public init(receivedAt: Instant, receivedStamp: Timestamp) {
+        self.receivedAt = receivedAt
+        self.receivedStamp = receivedStamp
+    }
+}
+
+/// The events of an agent's life, as operators read them.
+public enum LifecycleEvent: String, Codable, CaseIterable, Sendable {
+    case provisioning, updating, woken, online, retriggered, offline, lapsed, changed
+    case provisionFailed = "provision_failed"
+    case deleting, deleted, paused, resumed
+    case heartbeatRejected = "heartbeat_rejected"
+    case tokenRotated = "token_rotated"
+    case templatesSynced = "templates_synced"
+}
+
+/// The events of a gateway.
+public enum GatewayEvent: String, Codable, CaseIterable, Sendable {
+    case gatewayLost = "gateway_lost"
+    case gatewayConnected = "gateway_connected"
+}
+
+/// Why an agent is offline.
+public enum OfflineReason: String, Codable, CaseIterable, Sendable {
+    case checkinMissed = "checkin_missed"
+    case lapsed, goodbye
+}
