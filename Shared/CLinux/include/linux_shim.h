@@ -11,3 +11,6 @@ int rollcall_set_parent_death_signal(int signal);
 // a failed exec ends the child with status 127.
 pid_t rollcall_spawn(const char *path, char *const arguments[], char *const environment[], const char *directory,
                      int standard_input, int standard_output, int standard_error, int parent_death_signal, int own_group);
+
+#include <sys/signalfd.h>
+#include <sys/eventfd.h>

@@ -1,0 +1,233 @@
+internal import CMosquitto
+internal import Glibc
+
+/// One libmosquitto handle for one life of a connection: never connected twice.
+///
+/// It belongs to one thread and is driven by an external loop (`mosquitto_threaded_set(true)`), so nothing is written
+/// before `write` is called.
+final class Handle {
+    /// What the library reported; handed over by the loop after each call, never from inside a callback.
+    enum Report {
+        case connected(reason: Int32)
+        case disconnected(reason: Int32)
+        case received(Delivery)
+        case published(mid: Int32, reason: UInt8)
+        case subscribed(mid: Int32, granted: [Int32])
+    }
+
+    private let handle: OpaquePointer
+    private(set) var reports: [Report] = []
+
+    /// `mosquitto_lib_init` must come first and once.
+    private static let library: Int32 = mosquitto_lib_init()
+
+    init(clientID: String, options: ConnectionOptions) throws(BusError) {
+        _ = Handle.library
+        guard let handle = mosquitto_new(clientID.isEmpty ? nil : clientID, true, nil) else {
+            throw BusError(operation: "create a client", reason: String(cString: strerror(errno)))
+        }
+        self.handle = handle
+        mosquitto_user_data_set(handle, Unmanaged.passUnretained(self).toOpaque())
+        mosquitto_threaded_set(handle, true)
+        mosquitto_int_option(handle, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V5)
+        mosquitto_int_option(handle, MOSQ_OPT_TCP_NODELAY, 1)
+        mosquitto_int_option(handle, MOSQ_OPT_RECEIVE_MAXIMUM, options.receiveMaximum)
+        setCallbacks()
+        if let username = options.broker.username {
+            try check(mosquitto_username_pw_set(handle, username, options.broker.password), "set the user")
+        }
+        if let will = options.will {
+            let properties = try PropertyList(of: will)
+            try check(
+                mosquitto_will_set_v5(
+                    handle, will.topic, Int32(will.payload.count), will.payload, will.qualityOfService.rawValue,
+                    will.isRetained, properties.list), "set the Last Will")
+            properties.release()  // the library owns the list from here on
+        }
+        if case .tcp(_, _, true) = options.broker.endpoint {
+            let capath = options.certificateAuthority == nil ? "/etc/ssl/certs" : nil
+            try check(
+                mosquitto_tls_set(handle, options.certificateAuthority, capath, nil, nil, nil),
+                "set up TLS")
+        }
+    }
+
+    deinit {
+        mosquitto_destroy(handle)
+    }
+
+    func takeReports() -> [Report] {
+        defer { reports = [] }
+        return reports
+    }
+
+    // MARK: Calls
+
+    func connect(_ options: ConnectionOptions) throws(BusError) {
+        let (host, port): (String, Int) =
+            switch options.broker.endpoint {
+            case .tcp(let host, let port, _): (host, port)
+            case .unix(let path): (path, 0)
+            }
+        try check(
+            mosquitto_connect_bind_v5(handle, host, Int32(port), options.keepaliveSeconds, nil, nil), "connect to \(options.broker)")
+    }
+
+    var descriptor: Int32? {
+        let descriptor = mosquitto_socket(handle)
+        return descriptor < 0 ? nil : descriptor
+    }
+
+    var wantsToWrite: Bool { mosquitto_want_write(handle) }
+
+    /// Reads one packet.
+    func read() -> Int32 { mosquitto_loop_read(handle, 1) }
+    /// Writes all that is queued, as far as the socket takes it.
+    func write() -> Int32 { mosquitto_loop_write(handle, 1) }
+    func miscellaneous() -> Int32 { mosquitto_loop_misc(handle) }
+
+    /// Queues a message; its packet id.
+    func publish(_ publication: Publication) throws(BusError) -> Int32 {
+        let properties = try PropertyList(of: publication)
+        var mid: Int32 = 0
+        try check(
+            mosquitto_publish_v5(
+                handle, &mid, publication.topic, Int32(publication.payload.count), publication.payload,
+                publication.qualityOfService.rawValue, publication.isRetained, properties.list), "publish to \(publication.topic)")
+        return mid
+    }
+
+    func subscribe(_ filters: [String], options: Int32) throws(BusError) -> Int32 {
+        var mid: Int32 = 0
+        var pointers: [UnsafeMutablePointer<CChar>?] = filters.map { strdup($0) }
+        defer { for pointer in pointers { free(pointer) } }
+        let result = pointers.withUnsafeMutableBufferPointer { buffer -> Int32 in
+            // The C function takes `char *const *const`, whose elements Swift imports as non-optional-less pointers.
+            mosquitto_subscribe_multiple(handle, &mid, Int32(filters.count), buffer.baseAddress!, 1, options, nil)
+        }
+        try check(result, "subscribe")
+        return mid
+    }
+
+    func unsubscribe(_ filter: String) throws(BusError) {
+        var mid: Int32 = 0
+        try check(mosquitto_unsubscribe(handle, &mid, filter), "unsubscribe from \(filter)")
+    }
+
+    func disconnect() {
+        mosquitto_disconnect_v5(handle, 0, nil)
+    }
+
+    private func check(_ code: Int32, _ operation: String) throws(BusError) {
+        guard code != MOSQ_ERR_SUCCESS.rawValue.signed else { return }
+        throw BusError(operation: operation, reason: Handle.text(code))
+    }
+
+    static func text(_ code: Int32) -> String {
+        if code == MOSQ_ERR_ERRNO.rawValue.signed { return String(cString: strerror(errno)) }
+        return String(cString: mosquitto_strerror(code))
+    }
+
+    static func reasonText(_ reason: Int32) -> String {
+        String(cString: mosquitto_reason_string(reason))
+    }
+
+    // MARK: Callbacks
+
+    /// Each closure captures nothing, finds its handle in the user data and copies what it needs.
+    private func setCallbacks() {
+        mosquitto_connect_v5_callback_set(handle) { _, data, reason, _, _ in
+            Handle.of(data)?.reports.append(.connected(reason: reason))
+        }
+        mosquitto_disconnect_v5_callback_set(handle) { _, data, reason, _ in
+            Handle.of(data)?.reports.append(.disconnected(reason: reason))
+        }
+        mosquitto_publish_v5_callback_set(handle) { _, data, mid, reason, _ in
+            Handle.of(data)?.reports.append(.published(mid: mid, reason: UInt8(truncatingIfNeeded: reason)))
+        }
+        mosquitto_subscribe_v5_callback_set(handle) { _, data, mid, count, granted, _ in
+            let codes = UnsafeBufferPointer(start: granted, count: Int(count))
+            Handle.of(data)?.reports.append(.subscribed(mid: mid, granted: Array(codes)))
+        }
+        mosquitto_message_v5_callback_set(handle) { _, data, message, properties in
+            guard let handle = Handle.of(data), let message = message?.pointee, let topic = message.topic else { return }
+            let payload = [UInt8](UnsafeRawBufferPointer(start: message.payload, count: Int(message.payloadlen)))
+            var delivery = Delivery(topic: String(cString: topic), payload: payload, isRetained: message.retain)
+            if let properties { PropertyList.read(properties, into: &delivery) }
+            handle.reports.append(.received(delivery))
+        }
+    }
+
+    private static func of(_ data: UnsafeMutableRawPointer?) -> Handle? {
+        data.map { Unmanaged<Handle>.fromOpaque($0).takeUnretainedValue() }
+    }
+}
+
+extension Int32 {
+    var signed: Int32 { self }
+}
+
+extension UInt32 {
+    /// C enums are imported unsigned or signed by platform; the library's functions return `int`.
+    var signed: Int32 { Int32(bitPattern: self) }
+}
+
+/// A property list of MQTT 5 (§2.2.2) that frees itself.
+final class PropertyList {
+    fileprivate(set) var list: OpaquePointer?
+
+    init(of publication: Publication) throws(BusError) {
+        if let text = publication.contentType { try add(mosquitto_property_add_string(&list, MQTT_PROP_CONTENT_TYPE.rawValue.signed, text)) }
+        if let text = publication.responseTopic { try add(mosquitto_property_add_string(&list, MQTT_PROP_RESPONSE_TOPIC.rawValue.signed, text)) }
+        if let data = publication.correlationData {
+            try add(mosquitto_property_add_binary(&list, MQTT_PROP_CORRELATION_DATA.rawValue.signed, data, UInt16(data.count)))
+        }
+        if let seconds = publication.expirySeconds {
+            try add(mosquitto_property_add_int32(&list, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL.rawValue.signed, seconds))
+        }
+        for (name, value) in publication.userProperties {
+            try add(mosquitto_property_add_string_pair(&list, MQTT_PROP_USER_PROPERTY.rawValue.signed, name, value))
+        }
+    }
+
+    deinit {
+        mosquitto_property_free_all(&list)
+    }
+
+    /// Gives the list away.
+    func release() {
+        list = nil
+    }
+
+    private func add(_ code: Int32) throws(BusError) {
+        guard code != MOSQ_ERR_SUCCESS.rawValue.signed else { return }
+        throw BusError(operation: "add a property", reason: Handle.text(code))
+    }
+
+    static func read(_ list: OpaquePointer, into delivery: inout Delivery) {
+        delivery.contentType = string(list, MQTT_PROP_CONTENT_TYPE.rawValue.signed)
+        delivery.responseTopic = string(list, MQTT_PROP_RESPONSE_TOPIC.rawValue.signed)
+        var value: UnsafeMutableRawPointer?
+        var length: UInt16 = 0
+        if mosquitto_property_read_binary(list, MQTT_PROP_CORRELATION_DATA.rawValue.signed, &value, &length, false) != nil {
+            delivery.correlationData = [UInt8](UnsafeRawBufferPointer(start: value, count: Int(length)))
+            free(value)
+        }
+        var name: UnsafeMutablePointer<CChar>?
+        var text: UnsafeMutablePointer<CChar>?
+        var property = mosquitto_property_read_string_pair(list, MQTT_PROP_USER_PROPERTY.rawValue.signed, &name, &text, false)
+        while let found = property, let nameCopy = name, let textCopy = text {
+            delivery.userProperties.append((String(cString: nameCopy), String(cString: textCopy)))
+            free(nameCopy)
+            free(textCopy)
+            property = mosquitto_property_read_string_pair(found, MQTT_PROP_USER_PROPERTY.rawValue.signed, &name, &text, true)
+        }
+    }
+
+    private static func string(_ list: OpaquePointer, _ identifier: Int32) -> String? {
+        var value: UnsafeMutablePointer<CChar>?
+        guard mosquitto_property_read_string(list, identifier, &value, false) != nil, let copy = value else { return nil }
+        defer { free(copy) }
+        return String(cString: copy)
+    }
+}
