@@ -106,6 +106,8 @@ let package = Package(
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
         tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
-        tests("ProvisionerTests", "Tests/ProvisionerTests", ["Contract", "Lifecycle", "ProvisionerCore"]),
+        tests(
+            "ProvisionerTests", "Tests/ProvisionerTests",
+            ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
     ]
 )
