@@ -1,0 +1,162 @@
+public import Contract
+public import Lifecycle
+
+/// All streams of one kind that a service sends, one for each destination, with their topics, receipts and repeats.
+///
+/// Belongs to the loop's thread. Publishing while disconnected only keeps the frame: `reconnected` sends it.
+public final class StreamOutlet<Body: Codable & Sendable> {
+    private struct Key: Hashable {
+        let destination: StreamDestination
+        let stream: String
+    }
+
+    private let topics: Topics
+    private let service: ServiceName
+    private let instance: String
+    private let incarnation: String
+    private var senders: [Key: StreamSender<Body>] = [:]
+    private var announcedAt = Instant(nanoseconds: 0)
+    /// The connection frames go out on; the service sets it.
+    public weak var connection: Connection?
+
+    public init(topics: Topics, service: ServiceName, instance: String, incarnation: String) {
+        self.topics = topics
+        self.service = service
+        self.instance = instance
+        self.incarnation = incarnation
+    }
+
+    /// Sends a body on a stream that begins with its first frame; the frame's seq.
+    @discardableResult
+    public func send(_ body: Body, to destination: StreamDestination, stream: String, now: Instant) -> Int {
+        let key = Key(destination: destination, stream: stream)
+        var sender = senders[key] ?? StreamSender(identifier(stream))
+        let frame = sender.send(body, now: now)
+        senders[key] = sender
+        publish([frame], to: destination)
+        return frame.seq
+    }
+
+    /// The stream a receipt is for has gone on; `nil` when it is none of ours, else everything up to here is committed.
+    public func receive(_ receipt: StreamReceipt, now: Instant) -> (destination: StreamDestination, stream: String, upTo: Int)? {
+        guard receipt.id.incarnation == incarnation,
+            let key = senders.keys.first(where: { $0.stream == receipt.id.stream })
+        else { return nil }
+        let frames = senders[key]?.receive(receipt, now: now) ?? []
+        publish(frames, to: key.destination)
+        return (key.destination, key.stream, senders[key]?.receiptedSeq ?? receipt.upTo)
+    }
+
+    /// Repeats what waited too long and announces what is kept. Call it every 200 ms or so.
+    public func tick(now: Instant) {
+        let announces = now.milliseconds(since: announcedAt) >= 1_000
+        if announces { announcedAt = now }
+        for key in senders.keys {
+            guard let frames = senders[key]?.due(now: now) else { continue }
+            publish(frames, to: key.destination)
+            if announces, frames.isEmpty, let announcement = senders[key]?.announcement() {
+                publish([announcement], to: key.destination)
+            }
+        }
+    }
+
+    /// Sends everything that has no receipt again: after each reconnection.
+    public func reconnected(now: Instant) {
+        for key in senders.keys {
+            publish(senders[key]?.resendAll(now: now) ?? [], to: key.destination)
+        }
+    }
+
+    /// Ends a stream: what it keeps is nobody's any more.
+    public func end(stream: String) {
+        for key in senders.keys where key.stream == stream { senders[key] = nil }
+    }
+
+    /// Frames without a receipt, of one stream or of all.
+    public func keptCount(stream: String? = nil) -> Int {
+        senders.reduce(0) { $0 + (stream == nil || $1.key.stream == stream ? $1.value.keptCount : 0) }
+    }
+
+    public func isFull(stream: String) -> Bool {
+        senders.contains { $0.key.stream == stream && $0.value.isFull }
+    }
+
+    /// Since when a frame of any stream has waited for its receipt.
+    public var oldestKept: Instant? {
+        senders.values.compactMap(\.oldestKept).min()
+    }
+
+    private func identifier(_ stream: String) -> StreamID {
+        StreamID(service: service.rawValue, instance: instance, incarnation: incarnation, stream: stream)
+    }
+
+    private func publish(_ frames: [StreamFrame<Body>], to destination: StreamDestination) {
+        guard let connection, connection.isConnected else { return }
+        let topic = topics.stream(to: destination)
+        for frame in frames {
+            // A refusal means a lost connection: the frame is kept and goes out with the next one.
+            _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(frame)))
+        }
+    }
+}
+
+/// All streams of one kind that a service receives.
+public final class StreamInlet<Body: Codable & Sendable> {
+    private let topics: Topics
+    private var receiver = StreamReceiver()
+    public weak var connection: Connection?
+
+    public init(topics: Topics) {
+        self.topics = topics
+    }
+
+    /// A body to apply, with its stream, its seq and how long its sender kept it.
+    public struct Arrival {
+        public let id: StreamID
+        public let seq: Int
+        public let held: TimeSpan
+        public let body: Body
+    }
+
+    /// Decodes and judges a payload: what is to be applied now; `nil` for repeats, gaps and announcements.
+    ///
+    /// - Throws: what `JSON.describe` puts into words, for a payload that is no frame.
+    public func receive(_ payload: [UInt8], now: Instant) throws -> Arrival? {
+        let frame = try JSON.decode(StreamFrame<Body>.self, from: payload)
+        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: frame.body != nil, now: now) {
+        case .apply:
+            guard let body = frame.body else { return nil }
+            return Arrival(id: frame.id, seq: frame.seq, held: TimeSpan(milliseconds: frame.held), body: body)
+        case .duplicate: return nil
+        case .gap(let from):
+            if let from { publish(receiver.ask(frame.id, from: from)) }
+            return nil
+        }
+    }
+
+    public func restore(_ id: StreamID, committed: Int, now: Instant) {
+        receiver.restore(id, committed: committed, now: now)
+    }
+
+    /// All that the frames up to `seq` caused is committed.
+    public func committed(_ id: StreamID, upTo seq: Int) {
+        receiver.committed(id, upTo: seq)
+    }
+
+    /// Publishes the receipts that are owed. Call it at the end of a turn.
+    public func publishReceipts() {
+        for receipt in receiver.takeReceipts() { publish(receipt) }
+    }
+
+    /// Forgets all streams that `isForgotten` names: their senders begin anew at the lowest frame they keep.
+    public func forget(where isForgotten: (StreamID) -> Bool) {
+        receiver.forget(where: isForgotten)
+    }
+
+    private func publish(_ receipt: StreamReceipt) {
+        guard let connection, connection.isConnected else { return }
+        let topic = topics.receipts(service: receipt.id.service, instance: receipt.id.instance)
+        // Lost with the connection: the sender repeats its frame and is receipted again.
+        _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(receipt)))
+    }
+}
