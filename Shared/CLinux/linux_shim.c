@@ -36,3 +36,23 @@ pid_t rollcall_spawn(const char *path, char *const arguments[], char *const envi
     execve(path, arguments, environment);
     _exit(127);
 }
+
+int rollcall_next_option(int count, char *const arguments[], const struct option *options, const char **value,
+                         int *position, int restart) {
+    int index = -1;
+    if (restart) optind = 0;
+    opterr = 0;
+    optarg = NULL;
+    // '-' first: arguments that are no options end the parsing of a step and are given as value of code 1; ':' tells a missing value.
+    int code = getopt_long(count, arguments, "-:", options, &index);
+    *value = optarg;
+    *position = optind;
+    if (code == 0) return index;
+    if (code == 1) return -5;
+    if (code == -1) return -1;
+    if (code == ':') return -3;
+    return optopt ? -4 : -2;
+}
+
+extern char **environ;
+char **rollcall_environment(void) { return environ; }

@@ -1,0 +1,128 @@
+public import Bus
+public import Contract
+internal import Glibc
+public import Lifecycle
+
+/// How a program ends.
+public enum ExitStatus {
+    public static let done: Int32 = 0
+    /// Failed or refused.
+    public static let failed: Int32 = 1
+    /// Bad usage or configuration.
+    public static let usage: Int32 = 2
+    /// Broker or database not reachable at start (`EX_UNAVAILABLE` of sysexits.h).
+    public static let unreachable: Int32 = 69
+}
+
+/// The options that every program of Rollcall takes.
+public enum CommonOptions {
+    public static let help = OptionSpecification("help", help: "print this help and exit")
+    public static let version = OptionSpecification("version", help: "print the version and exit")
+    public static let broker = OptionSpecification(
+        "broker", value: "URL", environment: "ROLLCALL_BROKER",
+        help: "mqtt[s]://[user[:password]@]host[:port] or unix:PATH; user and password percent-encoded")
+    public static let topicRoot = OptionSpecification(
+        "topic-root", value: "ROOT", environment: "ROLLCALL_TOPIC_ROOT", help: "first levels of every topic (default rollcall/v1)")
+    public static let logFormat = OptionSpecification(
+        "log-format", value: "text|json", environment: "ROLLCALL_LOG_FORMAT", help: "form of the log on standard output (default text)")
+    public static let logLevel = OptionSpecification(
+        "log-level", value: "LEVEL", environment: "ROLLCALL_LOG_LEVEL", help: "debug, info, warning or error (default info)")
+    public static let connectTimeout = OptionSpecification(
+        "connect-timeout", value: "DURATION", environment: "ROLLCALL_CONNECT_TIMEOUT",
+        help: "how long the start may wait for broker and database (default 10s)")
+    public static let certificateAuthority = OptionSpecification(
+        "ca-file", value: "FILE", environment: "ROLLCALL_CA_FILE", help: "certificates that mqtts trusts (default: the system's)")
+    public static let instance = OptionSpecification(
+        "instance", value: "NAME", environment: "ROLLCALL_INSTANCE", help: "name of this instance among its service's (default 1)")
+
+    public static let program = [broker, topicRoot, logFormat, logLevel, connectTimeout, certificateAuthority, help, version]
+    public static let service = [instance] + program
+
+    /// The settings of the policy as flags: `--checkin-deadline 30s`, `ROLLCALL_CHECKIN_DEADLINE=30s`.
+    public static let policy: [OptionSpecification] = PolicySetting.allCases.map { setting in
+        OptionSpecification(
+            flag(of: setting), value: placeholder(of: setting), environment: "ROLLCALL_\(setting.rawValue.uppercased())",
+            help: "default \(PolicyOverrides(all: Policy()).text(of: setting) ?? "")")
+    }
+
+    public static func flag(of setting: PolicySetting) -> String {
+        String(setting.rawValue.map { $0 == "_" ? "-" : $0 })
+    }
+
+    private static func placeholder(of setting: PolicySetting) -> String {
+        switch setting {
+        case .maxWakeAttempts: "N"
+        case .onLapse: "wake|offline"
+        case .wakeRate, .heartbeatRate: "N/s"
+        case .checkinDeadline, .heartbeatInterval, .offlineAfter, .lostGrace, .startupExtensionMax: "DURATION"
+        }
+    }
+
+    /// The policy settings that were given, by flag or environment.
+    public static func policyOverrides(_ arguments: ParsedArguments) throws(UsageError) -> PolicyOverrides {
+        var overrides = PolicyOverrides()
+        for setting in PolicySetting.allCases {
+            guard let text = arguments.value(flag(of: setting)) else { continue }
+            do {
+                try overrides.set(setting, to: text)
+            } catch {
+                throw UsageError("--\(flag(of: setting)): \(error.reason)")
+            }
+        }
+        return overrides
+    }
+}
+
+/// What the common options say.
+public struct ProgramOptions: Sendable {
+    public var broker: BrokerAddress
+    public var topics: Topics
+    public var logFormat: Log.Format
+    public var logLevel: LogLevel
+    public var connectTimeout: TimeSpan
+    public var certificateAuthority: String?
+
+    /// - Parameter defaultBroker: what is used when neither option nor environment names one.
+    public init(_ arguments: ParsedArguments, defaultBroker: String? = nil) throws(UsageError) {
+        guard let text = arguments.value("broker") ?? defaultBroker else {
+            throw UsageError("no broker: give --broker or ROLLCALL_BROKER")
+        }
+        do {
+            broker = try BrokerAddress(parsing: text)
+        } catch {
+            throw UsageError("--broker: \(error.reason)")
+        }
+        if let file = arguments.environmentValue("ROLLCALL_PASSWORD_FILE"), broker.password == nil {
+            broker.password = try ProgramOptions.secret(from: file)
+        }
+        let root = arguments.value("topic-root") ?? Topics.defaultRoot
+        guard Topics.isValidRoot(root) else { throw UsageError("--topic-root: '\(root)' is not one or two plain topic levels") }
+        topics = Topics(root: root)
+        (logFormat, logLevel) = try ProgramOptions.log(arguments)
+        connectTimeout = try arguments.duration("connect-timeout") ?? .seconds(10)
+        certificateAuthority = arguments.value("ca-file")
+    }
+
+    public static func log(_ arguments: ParsedArguments) throws(UsageError) -> (Log.Format, LogLevel) {
+        let format = arguments.value("log-format") ?? "text"
+        guard let logFormat = Log.Format(rawValue: format) else { throw UsageError("--log-format: '\(format)' is not text or json") }
+        let level = arguments.value("log-level") ?? "info"
+        guard let logLevel = LogLevel(name: level) else {
+            throw UsageError("--log-level: '\(level)' is not debug, info, warning or error")
+        }
+        return (logFormat, logLevel)
+    }
+
+    /// The first line of a file that holds a secret.
+    public static func secret(from path: String) throws(UsageError) -> String {
+        guard let file = fopen(path, "re") else { throw UsageError("\(path): \(String(cString: strerror(errno)))") }
+        defer { fclose(file) }
+        var line: UnsafeMutablePointer<CChar>?
+        var capacity = 0
+        let length = getline(&line, &capacity, file)
+        defer { free(line) }
+        guard length > 0, let line else { throw UsageError("\(path): is empty") }
+        let text = String(cString: line)
+        return String(text.prefix { $0 != "\n" && $0 != "\r" })
+    }
+}

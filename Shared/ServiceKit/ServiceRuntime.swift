@@ -1,0 +1,261 @@
+public import Bus
+internal import CLinux
+public import Contract
+internal import Glibc
+public import Lifecycle
+
+/// What a service does with its connection. All calls come on the one thread that runs the service.
+public protocol Service: AnyObject {
+    /// Called once, before the first connection.
+    func start(_ runtime: ServiceRuntime) throws(ServiceFailure)
+    /// A new session: subscribe.
+    func connected(_ connection: Connection)
+    func subscribed(refused: [String])
+    func received(_ delivery: Delivery)
+    func published(_ ticket: Int, reason: UInt8)
+    func disconnected()
+    /// The end of a turn: commit and publish for everything that was received in it.
+    func turnEnded(now: Instant)
+    func stalled(_ length: TimeSpan)
+    /// What else presence says.
+    func describe(_ presence: inout Presence)
+    /// The service is to stop: take nothing new. Asked again each turn until all is handed over, at most 4 s.
+    func isDrained() -> Bool
+    /// Counters for benchmarks.
+    var counters: [String: Int64] { get }
+}
+
+extension Service {
+    public func subscribed(refused: [String]) {}
+    public func published(_ ticket: Int, reason: UInt8) {}
+    public func disconnected() {}
+    public func stalled(_ length: TimeSpan) {}
+    public func describe(_ presence: inout Presence) {}
+    public func isDrained() -> Bool { true }
+    public var counters: [String: Int64] { [:] }
+}
+
+/// A service cannot start or go on.
+public struct ServiceFailure: Error, Sendable {
+    public let reason: String
+    public let status: Int32
+
+    public init(_ reason: String, status: Int32 = ExitStatus.failed) {
+        self.reason = reason
+        self.status = status
+    }
+}
+
+/// Runs one service: its loop, its connection, presence with refresh and Last Will, signals, a clean stop.
+public final class ServiceRuntime: ConnectionDelegate {
+    /// The longest a clean stop may take before the process ends anyway.
+    static let stopLimit = TimeSpan.seconds(4)
+
+    public let name: ServiceName
+    public let instance: String
+    public let incarnation: String
+    public let options: ProgramOptions
+    public let log: Log
+    public let loop = EventLoop()
+    public var topics: Topics { options.topics }
+    /// Covers what must be equal everywhere; the service that knows the partition count completes it.
+    public var configDigest: String { "\(ContractVersion.current):\(topics.root)" }
+
+    private let service: any Service
+    private let startedAt = Clock.stamp()
+    private var connection: Connection?
+    private var hasConnected = false
+    private var isStopping = false
+    private var exitStatus = ExitStatus.done
+    private var loggedDisconnect = false
+    private var mismatched: Set<String> = []
+
+    public init(
+        _ service: any Service, name: ServiceName, instance: String, options: ProgramOptions
+    ) {
+        self.service = service
+        self.name = name
+        self.instance = instance
+        var random = SystemRandomNumberGenerator()
+        incarnation = String(random.next() as UInt64, radix: 36) + String(random.next() as UInt64, radix: 36)
+        self.options = options
+        log = Log(service: name.rawValue, instance: instance, format: options.logFormat, level: options.logLevel)
+    }
+
+    /// Runs until SIGTERM or SIGINT; the exit status.
+    public func run() -> Int32 {
+        let signals = SignalDescriptor([SIGTERM, SIGINT])
+        loop.watch(signals.descriptor) { [unowned self] in
+            signals.drain()
+            stop()
+        }
+        loop.turnEnded = { [unowned self] in turnEnded() }
+        loop.stalled = { [unowned self] length in
+            log.event("service.stalled", .warning, ["seconds": LogValue(length.seconds)])
+            service.stalled(length)
+        }
+        do {
+            try service.start(self)
+        } catch {
+            log.event("service.failed", .error, ["error": LogValue(error.reason)])
+            return error.status
+        }
+        connect()
+        loop.every(Presence.refreshInterval) { [unowned self] in announce() }
+        loop.every(.seconds(1)) { [unowned self] in publishCounters() }
+        loop.after(options.connectTimeout) { [unowned self] in
+            guard !hasConnected else { return }
+            fail(ServiceFailure(connection?.lastError?.description ?? "the broker did not answer", status: ExitStatus.unreachable))
+        }
+        loop.run()
+        connection?.close()
+        return exitStatus
+    }
+
+    /// Ends the service with an error.
+    public func fail(_ failure: ServiceFailure) {
+        log.event("service.failed", .error, ["error": LogValue(failure.reason)])
+        exitStatus = failure.status
+        loop.stop()
+    }
+
+    /// Publishes presence now: something that it says has changed.
+    public func announce() {
+        guard let connection, connection.isConnected, !isStopping else { return }
+        publishPresence(.running, on: connection)
+    }
+
+    /// Logs, once, a service whose configuration cannot work with ours.
+    public func check(_ presence: Presence) {
+        guard presence.state == .running, !presence.configDigest.hasPrefix(configDigest), !configDigest.hasPrefix(presence.configDigest),
+            mismatched.insert("\(presence.service)/\(presence.instance)").inserted
+        else { return }
+        log.event(
+            "service.config_mismatch", .error,
+            [
+                "other": LogValue("\(presence.service)/\(presence.instance)"), "ours": LogValue(configDigest),
+                "theirs": LogValue(presence.configDigest),
+            ])
+    }
+
+    // MARK: ConnectionDelegate
+
+    public func connected(_ connection: Connection) {
+        if !hasConnected { log.event("service.started", .info, ["broker": LogValue(options.broker), "version": LogValue(ContractVersion.product)]) }
+        if loggedDisconnect { log.event("service.reconnected") }
+        hasConnected = true
+        loggedDisconnect = false
+        publishPresence(.running, on: connection)
+        service.connected(connection)
+    }
+
+    public func subscribed(refused: [String], on connection: Connection) {
+        for filter in refused { log.event("service.subscription_refused", .error, ["filter": LogValue(filter)]) }
+        service.subscribed(refused: refused)
+    }
+
+    public func received(_ delivery: Delivery, on connection: Connection) {
+        service.received(delivery)
+    }
+
+    public func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
+        service.published(ticket, reason: reason)
+    }
+
+    public func disconnected(_ error: BusError, on connection: Connection) {
+        if hasConnected, !loggedDisconnect {
+            loggedDisconnect = true
+            log.event("service.disconnected", .warning, ["error": LogValue(error.description)])
+        }
+        if hasConnected { service.disconnected() }
+    }
+
+    // MARK: Inside
+
+    private func connect() {
+        var connectionOptions = ConnectionOptions(
+            broker: options.broker, clientID: options.broker.username.map { "\($0)" } ?? "svc:\(name.rawValue)/\(instance)")
+        connectionOptions.certificateAuthority = options.certificateAuthority
+        connectionOptions.will = presencePublication(.lost)
+        connection = Connection(connectionOptions, loop: loop, delegate: self)
+    }
+
+    private func presencePublication(_ state: Presence.State) -> Publication {
+        var presence = Presence(
+            service: name, instance: instance, state: state, startedAt: startedAt, configDigest: configDigest, incarnation: incarnation)
+        if state == .running { service.describe(&presence) }
+        var publication = Publication(
+            topic: topics.presence(service: name.rawValue, instance: instance), payload: JSON.bytes(presence))
+        publication.isRetained = true
+        publication.contentType = jsonContentType
+        if state == .running { publication.expirySeconds = Presence.expirySeconds }
+        return publication
+    }
+
+    private func publishPresence(_ state: Presence.State, on connection: Connection) {
+        // Refused only when the connection is lost: the next one announces again.
+        _ = try? connection.publish(presencePublication(state))
+    }
+
+    private func publishCounters() {
+        guard let connection, connection.isConnected else { return }
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        let cpu = Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
+        let message = CounterMessage(service: name.rawValue, instance: instance, counters: service.counters, cpuSeconds: cpu)
+        var publication = Publication(topic: topics.counters(service: name.rawValue, instance: instance), payload: JSON.bytes(message))
+        publication.qualityOfService = .atMostOnce
+        // Lost counters are followed by newer ones.
+        _ = try? connection.publish(publication)
+    }
+
+    private func turnEnded() {
+        service.turnEnded(now: loop.now)
+        guard isStopping, service.isDrained() else { return }
+        finish()
+    }
+
+    private func stop() {
+        guard !isStopping else { return }
+        isStopping = true
+        log.event("service.stopping")
+        loop.after(ServiceRuntime.stopLimit) { [unowned self] in finish() }
+        loop.after(TimeSpan(milliseconds: 1)) {}  // a turn, to ask whether all is handed over
+        loop.every(TimeSpan(milliseconds: 20)) {}
+    }
+
+    private func finish() {
+        if let connection, connection.isConnected { publishPresence(.stopped, on: connection) }
+        log.event("service.stopped")
+        loop.stop()
+    }
+}
+
+/// A descriptor that becomes readable when one of the signals arrives, which no longer end the process by themselves
+/// (signalfd(2)).
+public final class SignalDescriptor {
+    public let descriptor: Int32
+
+    public init(_ signals: [Int32]) {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for signal in signals { sigaddset(&set, signal) }
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+        descriptor = signalfd(-1, &set, Int32(SFD_NONBLOCK | SFD_CLOEXEC))
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    /// Takes what has arrived; the numbers of the signals.
+    @discardableResult
+    public func drain() -> [Int32] {
+        var numbers: [Int32] = []
+        var info = signalfd_siginfo()
+        while read(descriptor, &info, MemoryLayout<signalfd_siginfo>.size) == MemoryLayout<signalfd_siginfo>.size {
+            numbers.append(Int32(info.ssi_signo))
+        }
+        return numbers
+    }
+}
