@@ -109,5 +109,7 @@ let package = Package(
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
+        tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
+        tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore", "Storage"]),
     ]
 )
