@@ -78,7 +78,7 @@ let package = Package(
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
             ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage"]),
-        program("rollcall-status-store", "Services/StatusStore/Executable", ["ServiceKit", "StatusStoreShell"]),
+        program("rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
 
         // The broker's access plugin: loaded by mosquitto, carries its own Swift runtime.
         module("BrokerAccessCore", "Services/BrokerAccess/Core"),
