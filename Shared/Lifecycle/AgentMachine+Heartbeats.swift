@@ -5,7 +5,7 @@ extension AgentMachine {
         _ heartbeat: Heartbeat, _ around: AgentSurroundings, into directives: inout [AgentDirective]
     ) {
         guard state.record.status != .deleting else { return reject(.deleting, around, into: &directives) }
-        if let digest = heartbeat.tokenDigest, digest != state.tokenDigest {
+        if let digest = heartbeat.tokenDigest, !accepts(digest, around) {
             return reject(.badToken, around, into: &directives)
         }
         if let generation = heartbeat.generation, generation > state.record.generation {
@@ -34,6 +34,15 @@ extension AgentMachine {
         guard isDue else { return directives.append(.noteSighting) }
         rejectionPublishedAt = around.now
         emit(.heartbeatRejected, reason: reason.rawValue, around, &directives)
+    }
+
+    /// Whether a token counts; the first use of the newest one ends the one before.
+    private mutating func accepts(_ digest: String, _ around: AgentSurroundings) -> Bool {
+        if digest == state.tokenDigest {
+            state.previousToken = nil
+            return true
+        }
+        return state.previousToken.map { $0.digest == digest && around.stamp < $0.until } ?? false
     }
 
     // MARK: Each status

@@ -53,10 +53,13 @@ extension AgentMachine {
         emit(.changed, reason: reason, around, &directives)
     }
 
-    /// Its token is another one.
+    /// Its token is another one; the old one may still count until the new one is used, at most `tokenOverlap`.
     public mutating func rotateToken(
-        digest: String, id: String, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        digest: String, id: String, keepsOld: Bool = false, _ around: AgentSurroundings,
+        into directives: inout [AgentDirective]
     ) {
+        state.previousToken = keepsOld
+            ? state.tokenDigest.map { PreviousToken(digest: $0, until: around.stamp + AgentMachine.tokenOverlap) } : nil
         state.tokenDigest = digest
         state.record.tokenID = id
         emit(.tokenRotated, around, &directives)

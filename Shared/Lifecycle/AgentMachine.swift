@@ -13,6 +13,8 @@ public struct AgentMachine: Sendable {
     public static let orderQuietAfter = WakeOrder.lifetime + .seconds(1)
     /// Rejections of one agent are published at most so often.
     public static let rejectionEventInterval = TimeSpan.seconds(1)
+    /// How long an old token may count beside a new one that was not used yet.
+    public static let tokenOverlap = TimeSpan.seconds(600)
     public static let attemptsReachedError = "Agent did not check in after wake; max wake attempts reached"
 
     public internal(set) var state: AgentState
