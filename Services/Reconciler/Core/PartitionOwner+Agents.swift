@@ -111,9 +111,6 @@ extension PartitionOwner {
         let role = change.role ?? record.role
         var variables = record.variables
         for (name, value) in change.variables { variables[name] = value }
-        guard variables.count <= Limits.variablesMax else {
-            throw Problem(member: "variables", "the agent would have \(variables.count), at most \(Limits.variablesMax) are kept")
-        }
         let board = role.needsBoard ? change.board ?? record.board : change.board
         let inputs = RenderInputs(role: role, board: board, variables: variables)
         try check(inputs)
@@ -121,6 +118,15 @@ extension PartitionOwner {
     }
 
     private func check(_ inputs: RenderInputs) throws(Problem) {
+        guard inputs.variables.count <= Limits.variablesMax else {
+            throw Problem(
+                member: "variables", "the agent would have \(inputs.variables.count), at most \(Limits.variablesMax) are kept")
+        }
+        let size = inputs.variables.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
+        guard size <= Limits.variablesBytesMax else {
+            throw Problem(
+                member: "variables", "they would have \(size) bytes, at most \(Limits.variablesBytesMax) are kept", kind: .tooLarge)
+        }
         if inputs.role.needsBoard, inputs.board == nil {
             throw Problem(member: "board", "is missing: a \(inputs.role.rawValue) belongs to a board")
         }

@@ -303,4 +303,6 @@ public struct PartitionCounters: Sendable {
     public var rejections: Int64 = 0
     public var events: Int64 = 0
     public var orders: Int64 = 0
+
+    public init() {}
 }
