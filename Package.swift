@@ -66,7 +66,7 @@ let package = Package(
             "ReconcilerShell", "Services/Reconciler/Shell",
             ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit"]),
         program(
-            "rollcall-reconciler", "Services/Reconciler/Executable", ["Lifecycle", "ReconcilerShell", "ServiceKit"]),
+            "rollcall-reconciler", "Services/Reconciler/Executable", ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
 
         module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle"]),
         module(

@@ -1,3 +1,4 @@
+internal import Contract
 internal import Lifecycle
 internal import ReconcilerShell
 internal import ServiceKit
