@@ -65,7 +65,8 @@ let package = Package(
         module(
             "ReconcilerShell", "Services/Reconciler/Shell",
             ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit"]),
-        program("rollcall-reconciler", "Services/Reconciler/Executable", ["ReconcilerShell", "ServiceKit"]),
+        program(
+            "rollcall-reconciler", "Services/Reconciler/Executable", ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
 
         module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle"]),
         module(

@@ -126,3 +126,12 @@ public struct ProgramOptions: Sendable {
         return String(text.prefix { $0 != "\n" && $0 != "\r" })
     }
 }
+
+extension CommonOptions {
+    /// The name of this instance: an id, `1` unless given.
+    public static func instanceName(_ arguments: ParsedArguments) throws(UsageError) -> String {
+        let name = arguments.value("instance") ?? "1"
+        guard Identifier.isValid(name) else { throw UsageError("--instance: '\(name)' is not a name: \(Identifier.rule)") }
+        return name
+    }
+}
