@@ -115,7 +115,9 @@ public struct CursorMessage: Codable, Hashable, Sendable {
 
     /// From which sequence on statuses are to be published again, given what was found on the broker; `nil` for none.
     public static func republishing(found: CursorMessage?, published: Int64, database: String) -> Int64? {
-        guard let found, found.database == database, found.published <= published else { return published > 0 ? 0 : nil }
+        guard let found, found.database == database, found.published <= published else {
+            return published > 0 ? 0 : nil
+        }
         return found.published < published ? found.published : nil
     }
 }

@@ -82,7 +82,9 @@ final class CursorKeeper {
                 phase = .keeping
             }
         case .keeping:
-            guard published != noted, now.milliseconds(since: notedAt) >= CursorKeeper.interval.milliseconds else { return }
+            guard published != noted, now.milliseconds(since: notedAt) >= CursorKeeper.interval.milliseconds else {
+                return
+            }
             note(on: connection, published: published, now: now)
         }
     }
