@@ -79,7 +79,7 @@ let package = Package(
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
             ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage"]),
-        program("rollcall-status-store", "Services/StatusStore/Executable", ["ServiceKit", "StatusStoreShell"]),
+        program("rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
 
         // The broker's access plugin: loaded by mosquitto, carries its own Swift runtime.
         module("BrokerAccessCore", "Services/BrokerAccess/Core"),
@@ -110,5 +110,7 @@ let package = Package(
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
+        tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
+        tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore", "Storage"]),
     ]
 )
