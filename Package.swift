@@ -109,5 +109,6 @@ let package = Package(
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
+        tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]
 )
