@@ -56,6 +56,8 @@ public struct Topics: Hashable, Sendable {
     public var lookups: String { "\(root)/internal/lookups" }
     /// The store's retained note of what it has published.
     public var cursor: String { "\(root)/internal/cursor" }
+    /// What an instance sends to itself, to know that all that was queued for it before has reached it.
+    public func canary(service: String, instance: String) -> String { "\(root)/internal/canary/\(service)/\(instance)" }
     /// Counters of a service, once a second, not retained.
     public func counters(service: String, instance: String) -> String { "\(root)/internal/counters/\(service)/\(instance)" }
 
