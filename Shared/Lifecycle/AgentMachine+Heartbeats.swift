@@ -99,7 +99,8 @@ extension AgentMachine {
     ) {
         guard isOfCurrentBoot(heartbeat) else { return }
         _ = see(heartbeat)
-        guard !isOfOlderGeneration(heartbeat), state.record.status != .offline, answersAWake(heartbeat) || state.cycle == nil
+        guard !isOfOlderGeneration(heartbeat), state.record.status != .offline,
+            answersAWake(heartbeat) || state.cycle == nil
         else { return directives.append(.noteSighting) }
         goodbyeAt = heartbeat.receivedAt
         lostAt = nil
@@ -191,7 +192,8 @@ extension AgentMachine {
         state.cycle = cycle
         phase = .awaitingCheckin(due: due + TimeSpan(milliseconds: gained))
         state.record.checkinDeadlineAt = state.record.checkinDeadlineAt.map { $0 + TimeSpan(milliseconds: gained) }
-        directives.append(.log(.deadlineDeferred(attempt: cycle.attempt, delay: TimeSpan(milliseconds: gained), .extended)))
+        directives.append(
+            .log(.deadlineDeferred(attempt: cycle.attempt, delay: TimeSpan(milliseconds: gained), .extended)))
         return true
     }
 

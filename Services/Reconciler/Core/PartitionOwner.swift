@@ -164,7 +164,9 @@ public struct PartitionOwner: Sendable {
         if slots[index] != nil { arm(index) }
     }
 
-    private mutating func carryOut(_ directive: AgentDirective, _ index: Int, _ address: AgentAddress, _ traceparent: String?) {
+    private mutating func carryOut(
+        _ directive: AgentDirective, _ index: Int, _ address: AgentAddress, _ traceparent: String?
+    ) {
         switch directive {
         case .emit(let event, let reason, let state):
             if let trace = state.cycle?.traceparent ?? traceparent { slots[index]?.traceparent = trace }
@@ -197,7 +199,8 @@ public struct PartitionOwner: Sendable {
         var entry = StoreEntry()
         entry.state = state
         entry.event = AgentEventEntry(
-            id: "\(state.record.address)#\(state.record.revision)", event: event, agent: state.record.address, reason: reason,
+            id: "\(state.record.address)#\(state.record.revision)", event: event, agent: state.record.address,
+            reason: reason,
             time: state.record.updatedAt, source: source, traceparent: traceparent)
         directives.append(.commit(entry))
     }
@@ -261,7 +264,8 @@ public struct PartitionOwner: Sendable {
         for index in sightings {
             guard let record = slots[index]?.machine.record else { continue }
             slots[index]?.hasUnsavedSighting = false
-            batch.append(Sighting(agent: record.address, lastSeenAt: record.lastSeenAt, lastRejection: record.lastRejection))
+            batch.append(
+                Sighting(agent: record.address, lastSeenAt: record.lastSeenAt, lastRejection: record.lastRejection))
             if batch.count == PartitionOwner.sightingsMax {
                 entry.sightings = batch
                 directives.append(.commit(entry))
