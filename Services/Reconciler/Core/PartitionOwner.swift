@@ -154,8 +154,7 @@ public struct PartitionOwner: Sendable {
         _ index: Int, traceparent: String? = nil,
         _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
     ) {
-        guard let slot = slots[index] else { return }
-        let address = slot.address
+        guard let address = slots[index]?.machine.state.record.address else { return }
         let around = AgentSurroundings(
             now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost)
         var results: [AgentDirective] = []
@@ -207,10 +206,10 @@ public struct PartitionOwner: Sendable {
 
     /// Puts the agent's deadline into the queue unless an entry comes up early enough.
     private mutating func arm(_ index: Int) {
-        guard let slot = slots[index], let due = slot.machine.due else { return }
-        if let queued = slot.queuedDue, queued <= due { return }
+        guard let due = slots[index]?.machine.due, let occupant = slots[index]?.occupant else { return }
+        if let queued = slots[index]?.queuedDue, queued <= due { return }
         slots[index]?.queuedDue = due
-        queue.push(.init(due: due, slot: index, occupant: slot.occupant))
+        queue.push(.init(due: due, slot: index, occupant: occupant))
     }
 
     mutating func add(_ machine: AgentMachine) -> Int {
@@ -249,7 +248,7 @@ public struct PartitionOwner: Sendable {
 
     // MARK: Sightings
 
-    private mutating func noteSighting(_ index: Int) {
+    mutating func noteSighting(_ index: Int) {
         guard slots[index]?.hasUnsavedSighting == false else { return }
         slots[index]?.hasUnsavedSighting = true
         sightings.append(index)
