@@ -112,5 +112,6 @@ let package = Package(
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
         tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore", "Storage"]),
+        tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]
 )

@@ -109,8 +109,8 @@ public final class EventLoop {
 
         let polled = connections.filter { $0.descriptor != nil }
         var descriptors = polled.map { connection in
-            pollfd(
-                fd: connection.descriptor ?? -1, events: Int16(POLLIN) | (connection.wantsToWrite ? Int16(POLLOUT) : 0), revents: 0)
+            let events = (connection.wantsToRead ? Int16(POLLIN) : 0) | (connection.wantsToWrite ? Int16(POLLOUT) : 0)
+            return pollfd(fd: connection.descriptor ?? -1, events: events, revents: 0)
         }
         let readerDescriptors = Array(readers.keys)
         descriptors += readerDescriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }

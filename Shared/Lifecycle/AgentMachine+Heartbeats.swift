@@ -22,6 +22,17 @@ extension AgentMachine {
         }
     }
 
+    /// The common case, without a directive: a heartbeat that says nothing new, of an agent that is online and well.
+    ///
+    /// - Returns: `false` when it is not that case, and nothing was changed: `heartbeatReceived` is to judge it.
+    public mutating func noteHeartbeat(receivedAt: Instant, receivedStamp: Timestamp, now: Instant) -> Bool {
+        guard case .online = phase, state.record.reportedStatus == .ok, bucket.take(now) else { return false }
+        if let lastSeen, lastSeen > receivedAt { return true }
+        lastSeen = receivedAt
+        state.record.lastSeenAt = receivedStamp
+        return true
+    }
+
     /// A heartbeat that is not accepted: counted on the agent, published at most once a second.
     public mutating func reject(
         _ reason: RejectionReason, _ around: AgentSurroundings, into directives: inout [AgentDirective]
@@ -99,7 +110,8 @@ extension AgentMachine {
     ) {
         guard isOfCurrentBoot(heartbeat) else { return }
         _ = see(heartbeat)
-        guard !isOfOlderGeneration(heartbeat), state.record.status != .offline, answersAWake(heartbeat) || state.cycle == nil
+        guard !isOfOlderGeneration(heartbeat), state.record.status != .offline,
+            answersAWake(heartbeat) || state.cycle == nil
         else { return directives.append(.noteSighting) }
         goodbyeAt = heartbeat.receivedAt
         lostAt = nil
@@ -191,7 +203,8 @@ extension AgentMachine {
         state.cycle = cycle
         phase = .awaitingCheckin(due: due + TimeSpan(milliseconds: gained))
         state.record.checkinDeadlineAt = state.record.checkinDeadlineAt.map { $0 + TimeSpan(milliseconds: gained) }
-        directives.append(.log(.deadlineDeferred(attempt: cycle.attempt, delay: TimeSpan(milliseconds: gained), .extended)))
+        directives.append(
+            .log(.deadlineDeferred(attempt: cycle.attempt, delay: TimeSpan(milliseconds: gained), .extended)))
         return true
     }
 

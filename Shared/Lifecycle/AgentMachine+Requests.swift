@@ -49,7 +49,9 @@ extension AgentMachine {
     }
 
     /// Something changed that has no event of its own.
-    public mutating func noteChange(_ reason: String?, _ around: AgentSurroundings, into directives: inout [AgentDirective]) {
+    public mutating func noteChange(
+        _ reason: String?, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+    ) {
         emit(.changed, reason: reason, around, &directives)
     }
 
@@ -58,7 +60,8 @@ extension AgentMachine {
         digest: String, id: String, keepsOld: Bool = false, _ around: AgentSurroundings,
         into directives: inout [AgentDirective]
     ) {
-        state.previousToken = keepsOld
+        state.previousToken =
+            keepsOld
             ? state.tokenDigest.map { PreviousToken(digest: $0, until: around.stamp + AgentMachine.tokenOverlap) } : nil
         state.tokenDigest = digest
         state.record.tokenID = id
@@ -141,6 +144,8 @@ extension AgentMachine {
         emit(.deleted, around, &directives)
         phase = .resting
         directives.append(
-            .erase(Tombstone(agent: state.record.address, generation: state.record.generation, revision: state.record.revision)))
+            .erase(
+                Tombstone(
+                    agent: state.record.address, generation: state.record.generation, revision: state.record.revision)))
     }
 }

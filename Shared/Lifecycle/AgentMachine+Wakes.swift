@@ -30,7 +30,8 @@ extension AgentMachine {
 
     private func newOrder(_ cycle: Cycle, reason: WakeReason) -> WakeOrder {
         WakeOrder(
-            agent: state.record.address, generation: state.record.generation, attempt: cycle.attempt + 1, issue: state.issue,
+            agent: state.record.address, generation: state.record.generation, attempt: cycle.attempt + 1,
+            issue: state.issue,
             maxAttempts: cycle.policy.maxWakeAttempts, reason: reason, checkinDeadline: cycle.policy.checkinDeadline,
             heartbeatInterval: cycle.policy.heartbeatInterval, resetSession: cycle.resetSession,
             templatesDigest: state.record.templatesDigest, role: state.record.role, board: state.record.board,
@@ -43,7 +44,9 @@ extension AgentMachine {
         into directives: inout [AgentDirective]
     ) {
         guard issue == outstandingIssue else {
-            if generation != state.record.generation { directives.append(.log(.skippedStaleGeneration(attempt: attempt))) }
+            if generation != state.record.generation {
+                directives.append(.log(.skippedStaleGeneration(attempt: attempt)))
+            }
             return
         }
         switch phase {
@@ -88,7 +91,10 @@ extension AgentMachine {
         phase = .awaitingCheckin(due: due)
         state.record.checkinDeadlineAt = deadlineAt
         directives.append(
-            .log(.deadlineArmed(attempt: cycle.attempt, delay: TimeSpan(milliseconds: max(0, due.milliseconds(since: around.now))))))
+            .log(
+                .deadlineArmed(
+                    attempt: cycle.attempt, delay: TimeSpan(milliseconds: max(0, due.milliseconds(since: around.now)))))
+        )
     }
 
     /// `due` has passed, and every heartbeat received before it has been handed in.
@@ -119,7 +125,8 @@ extension AgentMachine {
         state.record.lastProvisionError = AgentMachine.attemptsReachedError + cause(around)
         state.wentOfflineWithGateway = around.isGatewayLost
         directives.append(
-            .log(.attemptsExhausted(wakeAttempts: state.record.wakeAttempts, maxAttempts: cycle.policy.maxWakeAttempts)))
+            .log(.attemptsExhausted(wakeAttempts: state.record.wakeAttempts, maxAttempts: cycle.policy.maxWakeAttempts))
+        )
         state.cycle = nil
         phase = .resting
         emit(.offline, reason: OfflineReason.checkinMissed.rawValue, around, &directives)
@@ -171,7 +178,8 @@ extension AgentMachine {
                 state.record.checkinDeadlineAt = nil
                 emit(.changed, reason: LifecycleLog.Deferral.ownOutage.rawValue, around, &directives)
             }
-            directives.append(.log(.deadlineDeferred(attempt: cycle.attempt, delay: cycle.policy.checkinDeadline.span, .ownOutage)))
+            directives.append(
+                .log(.deadlineDeferred(attempt: cycle.attempt, delay: cycle.policy.checkinDeadline.span, .ownOutage)))
             queueWake(isRepeat: cycle.order != nil, reason: cycle.order?.reason ?? cycle.reason, &directives)
         case .online: extendLapse(around)
         case .lost:

@@ -56,7 +56,8 @@ public struct AgentMachine: Sendable {
             phase = .held(outstanding: state.issue, due: around.now + AgentMachine.orderQuietAfter)
             refreshPauseEnd(around)
         } else if let cycle = state.cycle {
-            phase = cycle.order.map { .wakeOrdered(issue: $0.issue) } ?? .wakeQueued(isRepeat: false, reason: cycle.reason)
+            phase =
+                cycle.order.map { .wakeOrdered(issue: $0.issue) } ?? .wakeQueued(isRepeat: false, reason: cycle.reason)
         } else if state.record.status == .online {
             phase = .online
             extendLapse(around)
@@ -98,7 +99,8 @@ public struct AgentMachine: Sendable {
 
     /// Raises the revision and hands the state out with its event.
     mutating func emit(
-        _ event: LifecycleEvent, reason: String? = nil, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+        _ event: LifecycleEvent, reason: String? = nil, _ around: AgentSurroundings,
+        _ directives: inout [AgentDirective]
     ) {
         state.record.revision += 1
         state.record.updatedAt = around.stamp
@@ -151,7 +153,8 @@ struct TokenBucket: Sendable {
     mutating func take(_ now: Instant) -> Bool {
         guard !rate.isUnlimited else { return true }
         if let filledAt, now > filledAt {
-            tokens = min(Double(burst), tokens + Double(now.nanoseconds - filledAt.nanoseconds) / 1e9 * Double(rate.perSecond))
+            tokens = min(
+                Double(burst), tokens + Double(now.nanoseconds - filledAt.nanoseconds) / 1e9 * Double(rate.perSecond))
         }
         filledAt = now
         guard tokens >= 1 else { return false }

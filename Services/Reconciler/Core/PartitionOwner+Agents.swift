@@ -16,7 +16,8 @@ extension PartitionOwner {
         apply(index, inputs, overrides, digest)
         drive(index, traceparent: request.traceparent) { machine, around, results in
             if change.wake {
-                machine.requestCycle(.provision, reason: .provision, traceparent: request.traceparent, around, into: &results)
+                machine.requestCycle(
+                    .provision, reason: .provision, traceparent: request.traceparent, around, into: &results)
             } else {
                 machine.provisionWithoutWake(around, into: &results)
             }
@@ -50,7 +51,8 @@ extension PartitionOwner {
         commitCredential(change.agent.description, .set(digest: minted.digest))
         drive(index, traceparent: request.traceparent) { machine, around, results in
             if change.wake {
-                machine.requestCycle(.provision, reason: .provision, traceparent: request.traceparent, around, into: &results)
+                machine.requestCycle(
+                    .provision, reason: .provision, traceparent: request.traceparent, around, into: &results)
             } else {
                 machine.provisionWithoutWake(around, into: &results)
             }
@@ -120,12 +122,14 @@ extension PartitionOwner {
     private func check(_ inputs: RenderInputs) throws(Problem) {
         guard inputs.variables.count <= Limits.variablesMax else {
             throw Problem(
-                member: "variables", "the agent would have \(inputs.variables.count), at most \(Limits.variablesMax) are kept")
+                member: "variables",
+                "the agent would have \(inputs.variables.count), at most \(Limits.variablesMax) are kept")
         }
         let size = inputs.variables.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
         guard size <= Limits.variablesBytesMax else {
             throw Problem(
-                member: "variables", "they would have \(size) bytes, at most \(Limits.variablesBytesMax) are kept", kind: .tooLarge)
+                member: "variables", "they would have \(size) bytes, at most \(Limits.variablesBytesMax) are kept",
+                kind: .tooLarge)
         }
         if inputs.role.needsBoard, inputs.board == nil {
             throw Problem(member: "board", "is missing: a \(inputs.role.rawValue) belongs to a board")

@@ -143,7 +143,8 @@ extension PartitionOwner {
         purgeDue = now + .seconds(60)
         for state in chunk.agents {
             let gateway = state.record.address.gateway
-            let around = AgentSurroundings(now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost)
+            let around = AgentSurroundings(
+                now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost)
             let index = add(AgentMachine(restored: state, around))
             let wanted = policy(gateway: gateway, state.record.policyOverrides)
             drive(index) { machine, around, results in

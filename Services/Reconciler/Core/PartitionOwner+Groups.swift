@@ -5,7 +5,9 @@ internal import Lifecycle
 extension PartitionOwner {
     mutating func addGateway(_ gateway: String, _ policy: PolicyPatch, _ request: PartitionRequest) throws(Problem) {
         if let slot = gateways[gateway] {
-            guard !slot.isLeaving else { throw Problem(member: "gateway", "\(gateway) is being removed", kind: .conflict) }
+            guard !slot.isLeaving else {
+                throw Problem(member: "gateway", "\(gateway) is being removed", kind: .conflict)
+            }
             let overrides = try merged(slot.state.policyOverrides, policy)
             gateways[gateway]?.state.policyOverrides = overrides
             gateways[gateway]?.pace.rate = systemPolicy.overridden(by: overrides).wakeRate
@@ -28,7 +30,8 @@ extension PartitionOwner {
         guard let slot = gateways[gateway] else { throw Problem.unknownGateway(gateway) }
         guard !slot.isLeaving else { throw Problem(member: "gateway", "\(gateway) is being removed", kind: .conflict) }
         guard slot.agents.isEmpty || force else {
-            throw Problem(member: "force", "gateway \(gateway) has \(slot.agents.count) agents: only by force", kind: .conflict)
+            throw Problem(
+                member: "force", "gateway \(gateway) has \(slot.agents.count) agents: only by force", kind: .conflict)
         }
         gateways[gateway]?.isLeaving = true
         let agents = slot.agents.values.sorted()
@@ -78,7 +81,9 @@ extension PartitionOwner {
             entry.boardPause = boardPauses[board]
             directives.append(.commit(entry))
         }
-        for index in agents { drive(index, traceparent: request.traceparent) { $0.pause(target.cause, until: until, $1, into: &$2) } }
+        for index in agents {
+            drive(index, traceparent: request.traceparent) { $0.pause(target.cause, until: until, $1, into: &$2) }
+        }
         waitingAnswers.append(
             WaitingAnswer(request: request, agents: agents.map { record($0).address }, kind: .paused(agents.count)))
     }
@@ -97,7 +102,9 @@ extension PartitionOwner {
             entry.resumedBoard = board
             directives.append(.commit(entry))
         }
-        for index in agents { drive(index, traceparent: request.traceparent) { $0.resume(target.cause, $1, into: &$2) } }
+        for index in agents {
+            drive(index, traceparent: request.traceparent) { $0.resume(target.cause, $1, into: &$2) }
+        }
         answer(request, .paused(agents.count))
     }
 

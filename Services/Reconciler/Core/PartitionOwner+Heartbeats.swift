@@ -13,7 +13,7 @@ extension PartitionOwner {
                         if let address = AgentAddress(gateway: gateway, agent: name) { rejectUnknown(address) }
                         continue
                     }
-                    handle(Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp), index)
+                    takePlain(index, receivedAt, receivedStamp)
                 }
             } else {
                 for name in segment.names {
@@ -22,12 +22,22 @@ extension PartitionOwner {
                         rejectUnknown(address)
                         continue
                     }
-                    handle(Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp), index)
+                    takePlain(index, receivedAt, receivedStamp)
                 }
             }
             if let detail = segment.detail { take(detail, receivedAt, receivedStamp) }
         }
         settleWaitingAnswers()
+    }
+
+    /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
+    private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedStamp: Timestamp) {
+        if slots[index]?.machine.noteHeartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp, now: now) == true {
+            countAccepted(1)
+            noteSighting(index)
+        } else {
+            handle(Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp), index)
+        }
     }
 
     private mutating func take(_ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp) {

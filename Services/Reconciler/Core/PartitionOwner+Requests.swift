@@ -61,11 +61,13 @@ extension PartitionOwner {
         if isFinal {
             let hours = request.isKeyed ? Int64(Limits.idempotencyHours) : 0
             let until = stamp + .seconds(max(600, hours * 3_600))
-            requests[request.id] = RememberedRequest(id: request.id, digest: request.digest, until: until, mintedFor: mintedFor)
+            requests[request.id] = RememberedRequest(
+                id: request.id, digest: request.digest, until: until, mintedFor: mintedFor)
         }
         var entry = StoreEntry()
         entry.answer = AnswerEntry(
-            requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed, provisioner: request.provisioner,
+            requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
+            provisioner: request.provisioner,
             outcome: outcome, isFinal: isFinal, minted: mintedFor != nil)
         directives.append(.commit(entry))
     }
@@ -78,7 +80,8 @@ extension PartitionOwner {
         if let username = known.mintedFor, let token = request.minted { minted = mintAgain(username, token) }
         var entry = StoreEntry()
         entry.answer = AnswerEntry(
-            requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed, provisioner: request.provisioner,
+            requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
+            provisioner: request.provisioner,
             outcome: nil, isFinal: true, minted: minted)
         directives.append(.commit(entry))
     }
@@ -153,7 +156,9 @@ extension PartitionOwner {
         guard let index = slot.agents[agent.agent], let record = slots[index]?.machine.record else {
             throw Problem.unknownAgent(agent)
         }
-        guard record.status != .deleting else { throw Problem(member: "agent", "\(agent) is being deleted", kind: .conflict) }
+        guard record.status != .deleting else {
+            throw Problem(member: "agent", "\(agent) is being deleted", kind: .conflict)
+        }
         return index
     }
 

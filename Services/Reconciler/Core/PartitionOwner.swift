@@ -154,8 +154,7 @@ public struct PartitionOwner: Sendable {
         _ index: Int, traceparent: String? = nil,
         _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
     ) {
-        guard let slot = slots[index] else { return }
-        let address = slot.address
+        guard let address = slots[index]?.machine.state.record.address else { return }
         let around = AgentSurroundings(
             now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost)
         var results: [AgentDirective] = []
@@ -164,7 +163,9 @@ public struct PartitionOwner: Sendable {
         if slots[index] != nil { arm(index) }
     }
 
-    private mutating func carryOut(_ directive: AgentDirective, _ index: Int, _ address: AgentAddress, _ traceparent: String?) {
+    private mutating func carryOut(
+        _ directive: AgentDirective, _ index: Int, _ address: AgentAddress, _ traceparent: String?
+    ) {
         switch directive {
         case .emit(let event, let reason, let state):
             if let trace = state.cycle?.traceparent ?? traceparent { slots[index]?.traceparent = trace }
@@ -197,17 +198,18 @@ public struct PartitionOwner: Sendable {
         var entry = StoreEntry()
         entry.state = state
         entry.event = AgentEventEntry(
-            id: "\(state.record.address)#\(state.record.revision)", event: event, agent: state.record.address, reason: reason,
+            id: "\(state.record.address)#\(state.record.revision)", event: event, agent: state.record.address,
+            reason: reason,
             time: state.record.updatedAt, source: source, traceparent: traceparent)
         directives.append(.commit(entry))
     }
 
     /// Puts the agent's deadline into the queue unless an entry comes up early enough.
     private mutating func arm(_ index: Int) {
-        guard let slot = slots[index], let due = slot.machine.due else { return }
-        if let queued = slot.queuedDue, queued <= due { return }
+        guard let due = slots[index]?.machine.due, let occupant = slots[index]?.occupant else { return }
+        if let queued = slots[index]?.queuedDue, queued <= due { return }
         slots[index]?.queuedDue = due
-        queue.push(.init(due: due, slot: index, occupant: slot.occupant))
+        queue.push(.init(due: due, slot: index, occupant: occupant))
     }
 
     mutating func add(_ machine: AgentMachine) -> Int {
@@ -246,7 +248,7 @@ public struct PartitionOwner: Sendable {
 
     // MARK: Sightings
 
-    private mutating func noteSighting(_ index: Int) {
+    mutating func noteSighting(_ index: Int) {
         guard slots[index]?.hasUnsavedSighting == false else { return }
         slots[index]?.hasUnsavedSighting = true
         sightings.append(index)
@@ -261,7 +263,8 @@ public struct PartitionOwner: Sendable {
         for index in sightings {
             guard let record = slots[index]?.machine.record else { continue }
             slots[index]?.hasUnsavedSighting = false
-            batch.append(Sighting(agent: record.address, lastSeenAt: record.lastSeenAt, lastRejection: record.lastRejection))
+            batch.append(
+                Sighting(agent: record.address, lastSeenAt: record.lastSeenAt, lastRejection: record.lastRejection))
             if batch.count == PartitionOwner.sightingsMax {
                 entry.sightings = batch
                 directives.append(.commit(entry))

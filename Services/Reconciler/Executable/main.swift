@@ -11,5 +11,7 @@ ServiceProgram.main(
     let policy = Policy().overridden(by: try CommonOptions.policyOverrides(arguments))
     let options = try ProgramOptions(arguments)
     let instance = try CommonOptions.instanceName(arguments)
-    return ServiceRuntime(ReconcilerService(systemPolicy: policy), name: .reconciler, instance: instance, options: options).run()
+    return ServiceRuntime(
+        ReconcilerService(systemPolicy: policy), name: .reconciler, instance: instance, options: options
+    ).run()
 }

@@ -8,17 +8,26 @@ extension LifecycleLog {
     var line: (name: String, level: LogLevel, members: [(key: String, value: LogValue)]) {
         switch self {
         case .deadlineArmed(let attempt, let delay):
-            ("lifecycle.queue.enqueued", .info, [("attempt", LogValue(attempt)), ("delay_seconds", LogValue(delay.seconds))])
+            (
+                "lifecycle.queue.enqueued", .info,
+                [("attempt", LogValue(attempt)), ("delay_seconds", LogValue(delay.seconds))]
+            )
         case .deadlineHandled(let attempt):
             ("queue.worker.success", .info, [("attempt", LogValue(attempt)), LifecycleLog.taskType])
         case .wakeFailed(let attempt, let error):
-            ("queue.worker.failed", .error, [("attempt", LogValue(attempt)), LifecycleLog.taskType, ("error", LogValue(error))])
+            (
+                "queue.worker.failed", .error,
+                [("attempt", LogValue(attempt)), LifecycleLog.taskType, ("error", LogValue(error))]
+            )
         case .checkedInBeforeDeadline(let attempt):
             ("lifecycle.reconcile.skip_not_stuck", .info, [("attempt", LogValue(attempt))])
         case .deadlineDeferred(let attempt, let delay, let reason):
             (
                 "lifecycle.reconcile.deferred", .info,
-                [("attempt", LogValue(attempt)), ("delay_seconds", LogValue(delay.seconds)), ("reason", LogValue(reason.rawValue))]
+                [
+                    ("attempt", LogValue(attempt)), ("delay_seconds", LogValue(delay.seconds)),
+                    ("reason", LogValue(reason.rawValue)),
+                ]
             )
         case .retriggered(let attempt): ("lifecycle.reconcile.retriggered", .info, [("attempt", LogValue(attempt))])
         case .attemptsExhausted(let wakeAttempts, let maxAttempts):

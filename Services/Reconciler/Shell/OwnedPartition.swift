@@ -47,7 +47,9 @@ final class OwnedPartition {
         var size = 0
         for entry in entries {
             let estimate = OwnedPartition.size(of: entry)
-            if !frame.isEmpty, frame.count == OwnedPartition.entriesPerFrameMax || size + estimate > OwnedPartition.frameBytesMax {
+            if !frame.isEmpty,
+                frame.count == OwnedPartition.entriesPerFrameMax || size + estimate > OwnedPartition.frameBytesMax
+            {
                 send(frame, outlet, now)
                 frame = []
                 size = 0

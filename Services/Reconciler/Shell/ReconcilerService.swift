@@ -44,7 +44,8 @@ public final class ReconcilerService: Service {
             topics.receipts(service: ServiceName.reconciler.rawValue, instance: runtime.instance),
             topics.stream(to: .reconciler(runtime.instance)), topics.allPresence, topics.allGatewayStatus,
         ])
-        connection.subscribe(partitions.values.filter(\.isComplete).map { topics.stream(to: .partition($0.owner.partition)) })
+        connection.subscribe(
+            partitions.values.filter(\.isComplete).map { topics.stream(to: .partition($0.owner.partition)) })
         outlet.reconnected(now: Clock.now())
     }
 
@@ -100,7 +101,9 @@ public final class ReconcilerService: Service {
     public func isDrained() -> Bool {
         if !isStopping {
             isStopping = true
-            for partition in partitions.values { connection?.unsubscribe(runtime.topics.stream(to: .partition(partition.owner.partition))) }
+            for partition in partitions.values {
+                connection?.unsubscribe(runtime.topics.stream(to: .partition(partition.owner.partition)))
+            }
         }
         return outlet.keptCount() == 0
     }
@@ -180,7 +183,8 @@ public final class ReconcilerService: Service {
     /// Forgets a partition that is somebody else's: nothing that was not committed counts.
     private func drop(_ partition: OwnedPartition) {
         runtime.log.event(
-            "partition.dropped", .warning, ["partition": LogValue(partition.owner.partition), "epoch": LogValue(partition.epoch)])
+            "partition.dropped", .warning,
+            ["partition": LogValue(partition.owner.partition), "epoch": LogValue(partition.epoch)])
         finishedCounters.add(partition.owner.counters)
         outlet.end(stream: partition.stream)
         partitions[partition.owner.partition] = nil
@@ -253,7 +257,9 @@ public final class ReconcilerService: Service {
 
     private func write(_ log: LifecycleLog, _ agent: AgentAddress, _ generation: Int) {
         let (name, level, members) = log.line
-        let subject: [(key: String, value: LogValue)] = [("agent", LogValue(agent)), ("generation", LogValue(generation))]
+        let subject: [(key: String, value: LogValue)] = [
+            ("agent", LogValue(agent)), ("generation", LogValue(generation)),
+        ]
         runtime.log.event(name, level, subject + members)
     }
 }

@@ -34,7 +34,9 @@ struct Sight {
     mutating func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
         switch presence.state {
         case .running:
-            if let known = ingests[presence.instance], known.incarnation != presence.incarnation { hadInterruption = true }
+            if let known = ingests[presence.instance], known.incarnation != presence.incarnation {
+                hadInterruption = true
+            }
             if isRetained, ingests[presence.instance] == nil { return }
             ingests[presence.instance] = Ingest(incarnation: presence.incarnation, heardAt: now)
         case .lost:
