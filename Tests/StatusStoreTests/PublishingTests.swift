@@ -192,10 +192,10 @@ import Testing
     @Test(
         arguments: [
             (nil, 0, nil), (nil, 5, 0), (CursorMessage(published: 5, database: "d"), 5, nil),
-            (CursorMessage(published: 3, database: "d"), 5, 3), (CursorMessage(published: 9, database: "d"), 5, 0),
-            (CursorMessage(published: 5, database: "other"), 5, 0),
+            (CursorMessage(published: 3, database: "d"), 5, 3), (CursorMessage(published: 8, database: "d"), 5, nil),
+            (CursorMessage(published: 10, database: "d"), 5, 0), (CursorMessage(published: 5, database: "other"), 5, 0),
         ] as [(CursorMessage?, Int64, Int64?)])
     func statusesAreRepublishedWhereTheBrokerKnowsLess(_ found: CursorMessage?, _ published: Int64, _ from: Int64?) {
-        #expect(CursorMessage.republishing(found: found, published: published, database: "d") == from)
+        #expect(CursorMessage.republishing(found: found, published: published, last: 9, database: "d") == from)
     }
 }
