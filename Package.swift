@@ -114,7 +114,7 @@ let package = Package(
             "ProvisionerTests", "Tests/ProvisionerTests",
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
-        tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore", "Storage"]),
+        tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
         tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]
 )
