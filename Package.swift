@@ -98,7 +98,9 @@ let package = Package(
             ["Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
         module(
             "RollcallRuntime", "Services/Rollcall/Runtime", ["Bus", "CLinux", "Contract", "Lifecycle", "ServiceKit"]),
-        module("RollcallBench", "Services/Rollcall/Bench", ["Bus", "Contract", "Lifecycle", "ServiceKit"]),
+        module(
+            "RollcallBench", "Services/Rollcall/Bench",
+            ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
         program(
             "rollcall", "Services/Rollcall/Executable",
             ["RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
