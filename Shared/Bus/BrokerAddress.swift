@@ -74,16 +74,20 @@ public struct BrokerAddress: Hashable, Sendable, CustomStringConvertible {
     /// The address with user and password, for a child process or a private file.
     public var withCredentials: String {
         guard let username else { return description }
-        let user = BrokerAddress.percentEncoded(username) + (password.map { ":" + BrokerAddress.percentEncoded($0) } ?? "")
+        let user =
+            BrokerAddress.percentEncoded(username) + (password.map { ":" + BrokerAddress.percentEncoded($0) } ?? "")
         switch endpoint {
-        case .tcp(let host, let port, let isEncrypted): return "\(isEncrypted ? "mqtts" : "mqtt")://\(user)@\(host):\(port)"
+        case .tcp(let host, let port, let isEncrypted):
+            return "\(isEncrypted ? "mqtts" : "mqtt")://\(user)@\(host):\(port)"
         case .unix(let path): return "unix://\(user)@\(path)"
         }
     }
 
     private static func credentials(_ text: Substring) throws(InvalidValue) -> (String?, String?) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let user = percentDecoded(parts[0]) else { throw InvalidValue("the broker's user is not percent-encoded UTF-8") }
+        guard let user = percentDecoded(parts[0]) else {
+            throw InvalidValue("the broker's user is not percent-encoded UTF-8")
+        }
         guard parts.count > 1 else { return (user, nil) }
         guard let password = percentDecoded(parts[1]) else {
             throw InvalidValue("the broker's password is not percent-encoded UTF-8")

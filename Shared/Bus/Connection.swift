@@ -105,7 +105,8 @@ public final class Connection {
                 reason: "\(publication.payload.count) bytes are more than \(Connection.publicationBytesMax)")
         }
         guard waiting.count < Connection.waitingMax else {
-            throw BusError(operation: "publish to \(publication.topic)", reason: "\(Connection.waitingMax) messages wait already")
+            throw BusError(
+                operation: "publish to \(publication.topic)", reason: "\(Connection.waitingMax) messages wait already")
         }
         nextTicket += 1
         waiting.append((nextTicket, publication))
@@ -172,7 +173,9 @@ public final class Connection {
     var wantsToRead: Bool { !(isReadingPaused && isConnected) }
     var wantsToWrite: Bool { handle?.wantsToWrite ?? false }
     /// Data may lie in the library's or TLS's buffers, or the packet limit of the last turn was reached.
-    var hasWorkWaiting: Bool { mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < Connection.windowMax) }
+    var hasWorkWaiting: Bool {
+        mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < Connection.windowMax)
+    }
 
     func read() {
         guard let handle else { return }
@@ -199,7 +202,9 @@ public final class Connection {
         if handle.wantsToWrite {
             let code = handle.write()
             // A blocked socket is tried again when poll says it is writable.
-            guard code == 0 || (code == 14 && (errno == EAGAIN || errno == EWOULDBLOCK)) else { return lose(failure(code)) }
+            guard code == 0 || (code == 14 && (errno == EAGAIN || errno == EWOULDBLOCK)) else {
+                return lose(failure(code))
+            }
         }
         deliver(handle)
     }

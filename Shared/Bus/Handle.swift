@@ -70,7 +70,8 @@ final class Handle {
             case .unix(let path): (path, 0)
             }
         try check(
-            mosquitto_connect_bind_v5(handle, host, Int32(port), options.keepaliveSeconds, nil, nil), "connect to \(options.broker)")
+            mosquitto_connect_bind_v5(handle, host, Int32(port), options.keepaliveSeconds, nil, nil),
+            "connect to \(options.broker)")
     }
 
     var descriptor: Int32? {
@@ -93,7 +94,8 @@ final class Handle {
         try check(
             mosquitto_publish_v5(
                 handle, &mid, publication.topic, Int32(publication.payload.count), publication.payload,
-                publication.qualityOfService.rawValue, publication.isRetained, properties.list), "publish to \(publication.topic)")
+                publication.qualityOfService.rawValue, publication.isRetained, properties.list),
+            "publish to \(publication.topic)")
         return mid
     }
 
@@ -150,7 +152,9 @@ final class Handle {
             Handle.of(data)?.reports.append(.subscribed(mid: mid, granted: Array(codes)))
         }
         mosquitto_message_v5_callback_set(handle) { _, data, message, properties in
-            guard let handle = Handle.of(data), let message = message?.pointee, let topic = message.topic else { return }
+            guard let handle = Handle.of(data), let message = message?.pointee, let topic = message.topic else {
+                return
+            }
             let payload = [UInt8](UnsafeRawBufferPointer(start: message.payload, count: Int(message.payloadlen)))
             var delivery = Delivery(topic: String(cString: topic), payload: payload, isRetained: message.retain)
             if let properties { PropertyList.read(properties, into: &delivery) }
@@ -177,10 +181,16 @@ final class PropertyList {
     fileprivate(set) var list: OpaquePointer?
 
     init(of publication: Publication) throws(BusError) {
-        if let text = publication.contentType { try add(mosquitto_property_add_string(&list, MQTT_PROP_CONTENT_TYPE.rawValue.signed, text)) }
-        if let text = publication.responseTopic { try add(mosquitto_property_add_string(&list, MQTT_PROP_RESPONSE_TOPIC.rawValue.signed, text)) }
+        if let text = publication.contentType {
+            try add(mosquitto_property_add_string(&list, MQTT_PROP_CONTENT_TYPE.rawValue.signed, text))
+        }
+        if let text = publication.responseTopic {
+            try add(mosquitto_property_add_string(&list, MQTT_PROP_RESPONSE_TOPIC.rawValue.signed, text))
+        }
         if let data = publication.correlationData {
-            try add(mosquitto_property_add_binary(&list, MQTT_PROP_CORRELATION_DATA.rawValue.signed, data, UInt16(data.count)))
+            try add(
+                mosquitto_property_add_binary(
+                    &list, MQTT_PROP_CORRELATION_DATA.rawValue.signed, data, UInt16(data.count)))
         }
         if let seconds = publication.expirySeconds {
             try add(mosquitto_property_add_int32(&list, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL.rawValue.signed, seconds))
@@ -209,24 +219,30 @@ final class PropertyList {
         delivery.responseTopic = string(list, MQTT_PROP_RESPONSE_TOPIC.rawValue.signed)
         var value: UnsafeMutableRawPointer?
         var length: UInt16 = 0
-        if mosquitto_property_read_binary(list, MQTT_PROP_CORRELATION_DATA.rawValue.signed, &value, &length, false) != nil {
+        if mosquitto_property_read_binary(list, MQTT_PROP_CORRELATION_DATA.rawValue.signed, &value, &length, false)
+            != nil
+        {
             delivery.correlationData = [UInt8](UnsafeRawBufferPointer(start: value, count: Int(length)))
             free(value)
         }
         var name: UnsafeMutablePointer<CChar>?
         var text: UnsafeMutablePointer<CChar>?
-        var property = mosquitto_property_read_string_pair(list, MQTT_PROP_USER_PROPERTY.rawValue.signed, &name, &text, false)
+        var property = mosquitto_property_read_string_pair(
+            list, MQTT_PROP_USER_PROPERTY.rawValue.signed, &name, &text, false)
         while let found = property, let nameCopy = name, let textCopy = text {
             delivery.userProperties.append((String(cString: nameCopy), String(cString: textCopy)))
             free(nameCopy)
             free(textCopy)
-            property = mosquitto_property_read_string_pair(found, MQTT_PROP_USER_PROPERTY.rawValue.signed, &name, &text, true)
+            property = mosquitto_property_read_string_pair(
+                found, MQTT_PROP_USER_PROPERTY.rawValue.signed, &name, &text, true)
         }
     }
 
     private static func string(_ list: OpaquePointer, _ identifier: Int32) -> String? {
         var value: UnsafeMutablePointer<CChar>?
-        guard mosquitto_property_read_string(list, identifier, &value, false) != nil, let copy = value else { return nil }
+        guard mosquitto_property_read_string(list, identifier, &value, false) != nil, let copy = value else {
+            return nil
+        }
         defer { free(copy) }
         return String(cString: copy)
     }
