@@ -106,6 +106,7 @@ let package = Package(
         // Tests, a target by cost and by subject.
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
         tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
+        tests("BusTests", "Tests/BusTests", ["Bus", "CLinux", "Contract", "Lifecycle"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
