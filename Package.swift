@@ -111,6 +111,7 @@ let package = Package(
         tests(
             "SupervisorTests", "Tests/SupervisorTests",
             ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
+        tests("BusTests", "Tests/BusTests", ["Bus", "CLinux", "Contract", "Lifecycle"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
