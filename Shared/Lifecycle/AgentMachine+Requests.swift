@@ -22,6 +22,7 @@ extension AgentMachine {
             traceparent: traceparent)
         requestedAt = around.now
         firstOrderedAt = nil
+        extensionWanted = nil
         goodbyeAt = nil
         lostAt = nil
         emit(action == .provision ? .provisioning : .updating, reason: reason.rawValue, around, &directives)

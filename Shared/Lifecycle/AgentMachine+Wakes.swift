@@ -86,9 +86,12 @@ extension AgentMachine {
         _ directives: inout [AgentDirective]
     ) {
         guard case .wakeOrdered = phase else { return }  // paused: no deadline
-        let due = around.now - age + cycle.policy.checkinDeadline.span
+        let published = around.now - age + cycle.policy.checkinDeadline.span
+        let gained = extensionWanted.map { useExtension(of: published, until: $0) } ?? .zero
+        extensionWanted = nil
+        let due = published + gained
         phase = .awaitingCheckin(due: due)
-        state.record.checkinDeadlineAt = deadlineAt
+        state.record.checkinDeadlineAt = deadlineAt + gained
         directives.append(
             .log(
                 .deadlineArmed(

@@ -6,7 +6,7 @@
 /// - in one generation at most `max_wake_attempts` distinct attempts are ordered, and at most one `offline` follows them;
 /// - status `online` only ever follows a heartbeat;
 /// - a deadline runs from a wake's own publication (its failure), never from a wish to publish.
-public struct AgentMachine: Sendable {
+public struct AgentMachine: Hashable, Sendable {
     /// Between a deadline and its verdict: time for heartbeats that were received before it to arrive.
     public static let verdictDelay = TimeSpan(milliseconds: 100)
     /// How long after it was given up an order can still be published: its lifetime and a second.
@@ -28,6 +28,8 @@ public struct AgentMachine: Sendable {
     var lapseFloor: Instant?
     var requestedAt: Instant?
     var firstOrderedAt: Instant?
+    /// `starting` asked for time until then before the deadline of its wake was known.
+    var extensionWanted: Instant?
     var goodbyeAt: Instant?
     var lostAt: Instant?
     var pauseEnd: Instant?
@@ -150,7 +152,7 @@ public struct AgentMachine: Sendable {
 }
 
 /// A token bucket: `rate` tokens a second, at most `burst` at once (RFC 2697 §3 with one colour).
-struct TokenBucket: Sendable {
+struct TokenBucket: Hashable, Sendable {
     private var tokens: Double
     private var filledAt: Instant?
     var rate: Rate
@@ -162,14 +164,14 @@ struct TokenBucket: Sendable {
         tokens = Double(burst)
     }
 
-    /// Takes one token; `false` when there is none.
-    mutating func take(_ now: Instant) -> Bool {
+    /// Takes one token at `time`, which may lie before an earlier one's; `false` when there is none.
+    mutating func take(_ time: Instant) -> Bool {
         guard !rate.isUnlimited else { return true }
-        if let filledAt, now > filledAt {
+        if let filledAt, time > filledAt {
             tokens = min(
-                Double(burst), tokens + Double(now.nanoseconds - filledAt.nanoseconds) / 1e9 * Double(rate.perSecond))
+                Double(burst), tokens + Double(time.nanoseconds - filledAt.nanoseconds) / 1e9 * Double(rate.perSecond))
         }
-        filledAt = now
+        filledAt = max(filledAt ?? time, time)
         guard tokens >= 1 else { return false }
         tokens -= 1
         return true
