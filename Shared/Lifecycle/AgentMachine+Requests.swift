@@ -38,6 +38,7 @@ extension AgentMachine {
         state.record.status = .offline
         state.record.checkinDeadlineAt = nil
         state.record.wakeAttempts = 0
+        state.wentOfflineWithGateway = false
         endCycle(around, &directives)
         emit(.changed, reason: "provisioned", around, &directives)
     }
@@ -118,9 +119,9 @@ extension AgentMachine {
         phase = .leaving
     }
 
-    /// The gateway is back: an agent that went offline because of it is tried again.
+    /// The gateway is back: an agent that went offline because of it is tried again, a paused one on its resume.
     public mutating func gatewayReturned(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
-        guard state.wentOfflineWithGateway, state.record.status == .offline, !state.record.isPaused else { return }
+        guard state.wentOfflineWithGateway, state.record.status == .offline else { return }
         requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
     }
 

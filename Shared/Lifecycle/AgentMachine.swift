@@ -80,7 +80,7 @@ public struct AgentMachine: Hashable, Sendable {
             case .resting, .wakeQueued, .wakeOrdered: nil
             case .awaitingCheckin(let due): due + AgentMachine.verdictDelay
             case .online: lapseDue
-            case .lost(let due): due
+            case .lost(let due): min(due, lapseDue)
             case .leaving: abandonedUntil
             case .held: state.abandonedIssues.isEmpty ? nil : abandonedUntil
             }
