@@ -1,0 +1,7 @@
+/// `rollcall bench`.
+public enum BenchCommand {
+    public static func run(_ arguments: [String]) -> Int32 {
+        print("not built yet")
+        return 1
+    }
+}
