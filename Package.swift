@@ -65,7 +65,8 @@ let package = Package(
         module(
             "ReconcilerShell", "Services/Reconciler/Shell",
             ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit"]),
-        program("rollcall-reconciler", "Services/Reconciler/Executable", ["ReconcilerShell", "ServiceKit"]),
+        program(
+            "rollcall-reconciler", "Services/Reconciler/Executable", ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
 
         module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle"]),
         module(
@@ -78,7 +79,7 @@ let package = Package(
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
             ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage"]),
-        program("rollcall-status-store", "Services/StatusStore/Executable", ["ServiceKit", "StatusStoreShell"]),
+        program("rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
 
         // The broker's access plugin: loaded by mosquitto, carries its own Swift runtime.
         module("BrokerAccessCore", "Services/BrokerAccess/Core"),
@@ -109,9 +110,15 @@ let package = Package(
             name: "RollcallTests",
             dependencies: ["Bus", "Contract", "Lifecycle", "RollcallOperator", "RollcallRuntime", "ServiceKit"],
             path: "Tests/RollcallTests", exclude: ["Golden"], swiftSettings: strict),
+        tests(
+            "SupervisorTests", "Tests/SupervisorTests",
+            ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
+        tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
+        tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore", "Storage"]),
+        tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]
 )

@@ -56,6 +56,9 @@ public final class Connection {
 
     public let options: ConnectionOptions
     public private(set) var isConnected = false
+    /// Whether what arrives is left in the socket, so that the broker keeps it or gives it to others (backpressure). Writing goes
+    /// on; a session that does not exist yet is read all the same. A pause near the keepalive ends the session.
+    public var isReadingPaused = false
     /// The reason of the newest failure, for a start that does not succeed.
     public private(set) var lastError: BusError?
 
@@ -166,6 +169,7 @@ public final class Connection {
     // MARK: Driven by the loop
 
     var descriptor: Int32? { handle?.descriptor }
+    var wantsToRead: Bool { !(isReadingPaused && isConnected) }
     var wantsToWrite: Bool { handle?.wantsToWrite ?? false }
     /// Data may lie in the library's or TLS's buffers, or the packet limit of the last turn was reached.
     var hasWorkWaiting: Bool { mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < Connection.windowMax) }
@@ -178,7 +182,7 @@ public final class Connection {
             deliver(handle)
             guard self.handle === handle else { return }  // lost or closed by a delegate
             guard code == 0 else { return lose(failure(code)) }
-            guard isReadable(handle) else { return }
+            guard wantsToRead, isReadable(handle) else { return }
             mayHaveMore = count == Connection.packetsPerTurnMax
         }
     }

@@ -16,6 +16,9 @@ public final class EventLoop {
     /// Called after a stall, before connections are made again, with its length.
     public var stalled: (TimeSpan) -> Void = { _ in }
 
+    /// The latest instant at which the next turn begins; a service sets it in `turnEnded`.
+    public var wakeAt: Instant?
+
     private var connections: [Connection] = []
     private var readers: [Int32: () -> Void] = [:]
     private var timers: [Timer] = []
@@ -100,13 +103,14 @@ public final class EventLoop {
         now = Clock.now()
         var timeout = limit.milliseconds
         for timer in timers { timeout = min(timeout, max(0, timer.due.milliseconds(since: now) + 1)) }
+        if let wakeAt { timeout = min(timeout, max(0, wakeAt.milliseconds(since: now) + 1)) }
         if timers.contains(where: { $0.due <= now }) { timeout = 0 }
         if connections.contains(where: \.hasWorkWaiting) { timeout = 0 }
 
         let polled = connections.filter { $0.descriptor != nil }
         var descriptors = polled.map { connection in
-            pollfd(
-                fd: connection.descriptor ?? -1, events: Int16(POLLIN) | (connection.wantsToWrite ? Int16(POLLOUT) : 0), revents: 0)
+            let events = (connection.wantsToRead ? Int16(POLLIN) : 0) | (connection.wantsToWrite ? Int16(POLLOUT) : 0)
+            return pollfd(fd: connection.descriptor ?? -1, events: events, revents: 0)
         }
         let readerDescriptors = Array(readers.keys)
         descriptors += readerDescriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }

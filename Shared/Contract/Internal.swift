@@ -321,7 +321,8 @@ public struct AnswerEntry: Codable, Sendable {
     public let minted: Bool
 
     public init(
-        requestID: String, requestDigest: String, isKeyed: Bool, provisioner: String, outcome: CommandOutcome?, isFinal: Bool,
+        requestID: String, requestDigest: String, isKeyed: Bool, provisioner: String, outcome: CommandOutcome?,
+        isFinal: Bool,
         minted: Bool
     ) {
         self.requestID = requestID

@@ -31,7 +31,8 @@ public enum JSON {
     public static func describe(_ error: any Error) -> (member: String, detail: String) {
         guard let error = error as? DecodingError else { return ("", "\(error)") }
         switch error {
-        case .typeMismatch(_, let context), .dataCorrupted(let context): return (path(context.codingPath), context.debugDescription)
+        case .typeMismatch(_, let context), .dataCorrupted(let context):
+            return (path(context.codingPath), context.debugDescription)
         case .valueNotFound(_, let context): return (path(context.codingPath), "must not be null")
         case .keyNotFound(let key, let context): return (path(context.codingPath + [key]), "is missing")
         @unknown default: return ("", "\(error)")

@@ -20,6 +20,8 @@ public enum Limits {
     public static let variablesMax = 256
     public static let variableNameLengthMax = 63
     public static let variableValueLengthMax = 8_192
+    /// All names and values of one agent's variables together, in bytes.
+    public static let variablesBytesMax = 65_536
 }
 
 /// The version of the public contract, covered by every service's `config_digest`.

@@ -9,7 +9,8 @@ struct MemberReader {
     init(_ payload: [UInt8]) throws(Problem) {
         guard payload.count <= Limits.commandBytesMax else {
             throw Problem(
-                member: "", "the request has \(payload.count) bytes, at most \(Limits.commandBytesMax) are taken", kind: .tooLarge)
+                member: "", "the request has \(payload.count) bytes, at most \(Limits.commandBytesMax) are taken",
+                kind: .tooLarge)
         }
         if payload.isEmpty {
             members = [:]
@@ -29,10 +30,14 @@ struct MemberReader {
 
     /// Refuses unknown members and whatever was collected.
     func finish() throws(Problem) {
-        let unknown = members.keys.sorted().map { Problem.MemberError(member: $0, detail: "is not a member of this request") }
+        let unknown = members.keys.sorted().map {
+            Problem.MemberError(member: $0, detail: "is not a member of this request")
+        }
         let all = errors + unknown
         guard let first = all.first else { return }
-        throw Problem(.invalidRequest, all.count == 1 ? "\(first.member): \(first.detail)" : "\(all.count) members are wrong", errors: all)
+        throw Problem(
+            .invalidRequest, all.count == 1 ? "\(first.member): \(first.detail)" : "\(all.count) members are wrong",
+            errors: all)
     }
 
     mutating func report(_ member: String, _ detail: String) {
@@ -89,7 +94,8 @@ struct MemberReader {
         require("agent") { $0.agent() }
     }
 
-    mutating func choice<Value: RawRepresentable & CaseIterable>(_ member: String) -> Value? where Value.RawValue == String {
+    mutating func choice<Value: RawRepresentable & CaseIterable>(_ member: String) -> Value?
+    where Value.RawValue == String {
         guard let text = string(member) else { return nil }
         guard let value = Value(rawValue: text) else {
             let choices = Value.allCases.map(\.rawValue).joined(separator: ", ")

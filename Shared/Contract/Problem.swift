@@ -62,7 +62,8 @@ public struct Problem: Error, Hashable, Sendable, Codable {
     /// A refusal because of one member.
     public init(member: String, _ detail: String, kind: Kind = .invalidRequest) {
         self.init(
-            kind, member.isEmpty ? detail : "\(member): \(detail)", errors: [MemberError(member: member, detail: detail)])
+            kind, member.isEmpty ? detail : "\(member): \(detail)",
+            errors: [MemberError(member: member, detail: detail)])
     }
 
     public static func unknownAgent(_ agent: some CustomStringConvertible) -> Problem {

@@ -16,7 +16,9 @@ public struct Topics: Hashable, Sendable {
         return levels.count <= 2
             && levels.allSatisfy { level in
                 !level.isEmpty && level.utf8.count <= 63 && !level.hasPrefix("$")
-                    && level.utf8.allSatisfy { $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "#") }
+                    && level.utf8.allSatisfy {
+                        $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "#")
+                    }
             }
     }
 
@@ -46,8 +48,12 @@ public struct Topics: Hashable, Sendable {
     // MARK: Services
 
     public func presence(service: String, instance: String) -> String { "\(root)/services/\(service)/\(instance)" }
-    public func stream(to destination: StreamDestination) -> String { "\(root)/internal/streams/\(destination.topicLevels)" }
-    public func receipts(service: String, instance: String) -> String { "\(root)/internal/receipts/\(service)/\(instance)" }
+    public func stream(to destination: StreamDestination) -> String {
+        "\(root)/internal/streams/\(destination.topicLevels)"
+    }
+    public func receipts(service: String, instance: String) -> String {
+        "\(root)/internal/receipts/\(service)/\(instance)"
+    }
     /// Wake orders: level-triggered, from the store to any provisioner.
     public var orders: String { "\(root)/internal/orders" }
     /// Answers from the store to the provisioner that forwarded the request.
@@ -56,8 +62,12 @@ public struct Topics: Hashable, Sendable {
     public var lookups: String { "\(root)/internal/lookups" }
     /// The store's retained note of what it has published.
     public var cursor: String { "\(root)/internal/cursor" }
+    /// What an instance sends to itself, to know that all that was queued for it before has reached it.
+    public func canary(service: String, instance: String) -> String { "\(root)/internal/canary/\(service)/\(instance)" }
     /// Counters of a service, once a second, not retained.
-    public func counters(service: String, instance: String) -> String { "\(root)/internal/counters/\(service)/\(instance)" }
+    public func counters(service: String, instance: String) -> String {
+        "\(root)/internal/counters/\(service)/\(instance)"
+    }
 
     // MARK: Filters
 
@@ -70,7 +80,9 @@ public struct Topics: Hashable, Sendable {
     public var allFiles: String { "\(root)/agents/+/+/files" }
     public var allCredentials: String { "\(root)/agents/+/+/credentials" }
     public func allLifecycle(gateway: String? = nil) -> String { "\(root)/agents/\(gateway ?? "+")/+/lifecycle/+" }
-    public func allGatewayLifecycle(gateway: String? = nil) -> String { "\(root)/gateways/\(gateway ?? "+")/lifecycle/+" }
+    public func allGatewayLifecycle(gateway: String? = nil) -> String {
+        "\(root)/gateways/\(gateway ?? "+")/lifecycle/+"
+    }
 
     /// A filter shared by all instances of a service (MQTT 5 §4.8.2).
     public func shared(_ filter: String, by service: String) -> String { "$share/rollcall-\(service)/\(filter)" }
@@ -80,7 +92,9 @@ public struct Topics: Hashable, Sendable {
 
     /// The levels of `topic` below the root; `nil` when it lies elsewhere.
     public func levels(of topic: String) -> [Substring]? {
-        guard topic.hasPrefix(root), topic.utf8.dropFirst(root.utf8.count).first == UInt8(ascii: "/") else { return nil }
+        guard topic.hasPrefix(root), topic.utf8.dropFirst(root.utf8.count).first == UInt8(ascii: "/") else {
+            return nil
+        }
         return topic.dropFirst(root.count + 1).split(separator: "/", omittingEmptySubsequences: false)
     }
 

@@ -6,7 +6,9 @@ public enum Identifier {
     public static func isValid(_ text: some StringProtocol) -> Bool {
         let bytes = text.utf8
         guard let first = bytes.first, bytes.count <= lengthMax, isLetterOrDigit(first) else { return false }
-        return bytes.allSatisfy { isLetterOrDigit($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-") }
+        return bytes.allSatisfy {
+            isLetterOrDigit($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-")
+        }
     }
 
     private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
@@ -53,7 +55,9 @@ extension AgentAddress: Codable {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let address = AgentAddress(text) else {
             throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: "not an address GATEWAY/AGENT: each id is \(Identifier.rule)"))
+                .init(
+                    codingPath: decoder.codingPath,
+                    debugDescription: "not an address GATEWAY/AGENT: each id is \(Identifier.rule)"))
         }
         self = address
     }

@@ -88,11 +88,25 @@ public struct Cycle: Codable, Hashable, Sendable {
     public var attempt: Int { order?.attempt ?? 0 }
 }
 
+/// A token that was replaced and counts until its successor is used.
+public struct PreviousToken: Codable, Hashable, Sendable {
+    /// SHA-256 of the token, in hexadecimal.
+    public let digest: String
+    public let until: Timestamp
+
+    public init(digest: String, until: Timestamp) {
+        self.digest = digest
+        self.until = until
+    }
+}
+
 /// All of an agent that survives a restart: what the owner commits with each event.
 public struct AgentState: Codable, Hashable, Sendable {
     public var record: AgentRecord
     /// SHA-256 of its token, in hexadecimal.
     public var tokenDigest: String?
+    /// The token before it, while it still counts.
+    public var previousToken: PreviousToken?
     /// Present while the status is `provisioning` or `updating`.
     public var cycle: Cycle?
     /// The issue number of the newest order of any cycle.

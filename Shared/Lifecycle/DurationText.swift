@@ -35,10 +35,15 @@ public struct DurationText: Hashable, Sendable, CustomStringConvertible {
     /// A duration from its text. Refuses with a sentence that names the bound that is broken.
     public init(parsing text: String) throws(InvalidValue) {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard !digits.isEmpty, let count = Int64(digits), let unit = Unit(rawValue: String(text.dropFirst(digits.count)))
-        else { throw InvalidValue("'\(text.prefix(40))' is not a duration: an integer and a unit, as 500ms, 30s, 10m, 2h, 30d") }
+        guard !digits.isEmpty, let count = Int64(digits),
+            let unit = Unit(rawValue: String(text.dropFirst(digits.count)))
+        else {
+            throw InvalidValue(
+                "'\(text.prefix(40))' is not a duration: an integer and a unit, as 500ms, 30s, 10m, 2h, 30d")
+        }
         let (milliseconds, overflow) = count.multipliedReportingOverflow(by: unit.inMilliseconds)
-        guard !overflow, milliseconds >= DurationText.shortest.milliseconds, milliseconds <= DurationText.longest.milliseconds
+        guard !overflow, milliseconds >= DurationText.shortest.milliseconds,
+            milliseconds <= DurationText.longest.milliseconds
         else { throw InvalidValue("'\(text.prefix(40))' is out of bounds: 100ms to 30d") }
         self.init(count, unit)
     }

@@ -78,13 +78,19 @@ public struct PolicyOverrides: Hashable, Sendable {
         case .lostGrace: lostGrace = try PolicyOverrides.duration(text)
         case .startupExtensionMax: startupExtensionMax = try PolicyOverrides.duration(text)
         case .maxWakeAttempts:
-            guard let text else { return maxWakeAttempts = nil }
+            guard let text else {
+                maxWakeAttempts = nil
+                return
+            }
             guard let count = Int(text), Policy.attemptsAllowed.contains(count) else {
                 throw InvalidValue("'\(text.prefix(40))' is not a number of attempts: an integer from 1 to 100")
             }
             maxWakeAttempts = count
         case .onLapse:
-            guard let text else { return onLapse = nil }
+            guard let text else {
+                onLapse = nil
+                return
+            }
             guard let value = OnLapse(rawValue: text) else {
                 throw InvalidValue("'\(text.prefix(40))' is not one of wake, offline")
             }

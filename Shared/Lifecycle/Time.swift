@@ -139,7 +139,9 @@ extension Timestamp: Codable {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let stamp = Timestamp(text) else {
             throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: "not a time of RFC 3339, as 2026-01-31T09:05:07.042Z"))
+                .init(
+                    codingPath: decoder.codingPath,
+                    debugDescription: "not a time of RFC 3339, as 2026-01-31T09:05:07.042Z"))
         }
         self = stamp
     }

@@ -12,7 +12,9 @@ public struct OptionSpecification: Sendable {
     public let environment: String?
     public let isRepeatable: Bool
 
-    public init(_ name: String, value: String? = nil, environment: String? = nil, isRepeatable: Bool = false, help: String) {
+    public init(
+        _ name: String, value: String? = nil, environment: String? = nil, isRepeatable: Bool = false, help: String
+    ) {
         self.name = name
         self.value = value
         self.help = help
@@ -41,7 +43,10 @@ public struct ParsedArguments: Sendable {
     private let specifications: [String: OptionSpecification]
 
     /// - Throws: `UsageError` that names the option.
-    public init(_ arguments: [String], options: [OptionSpecification], environment: [String: String] = ParsedArguments.processEnvironment())
+    public init(
+        _ arguments: [String], options: [OptionSpecification],
+        environment: [String: String] = ParsedArguments.processEnvironment()
+    )
         throws(UsageError)
     {
         self.environment = environment
@@ -68,7 +73,9 @@ public struct ParsedArguments: Sendable {
                 return
             case -2: throw UsageError("unknown option \(ParsedArguments.argument(list, given, position))")
             case -3: throw UsageError("option \(ParsedArguments.argument(list, given, position)) needs a value")
-            case -4: throw UsageError("option \(ParsedArguments.argument(list, given, position)) is unknown or takes no value")
+            case -4:
+                throw UsageError(
+                    "option \(ParsedArguments.argument(list, given, position)) is unknown or takes no value")
             case -5: positional.append(text ?? "")
             default:
                 let specification = options[Int(index)]
@@ -88,7 +95,9 @@ public struct ParsedArguments: Sendable {
     /// The value of an option, or of its environment variable.
     public func value(_ name: String) -> String? {
         if let value = values[name]?.last { return value }
-        guard let variable = specifications[name]?.environment, let value = environment[variable], !value.isEmpty else { return nil }
+        guard let variable = specifications[name]?.environment, let value = environment[variable], !value.isEmpty else {
+            return nil
+        }
         return value
     }
 
@@ -138,7 +147,9 @@ public func helpText(usage: String, description: String, options: [OptionSpecifi
         let left = "  --\(specification.name)" + (specification.value.map { " \($0)" } ?? "")
         let padding = String(repeating: " ", count: max(1, 34 - left.count))
         let environment = specification.environment.map { " [\($0)]" } ?? ""
-        text += (left.count > 33 ? left + "\n" + String(repeating: " ", count: 34) : left + padding) + specification.help + environment + "\n"
+        text +=
+            (left.count > 33 ? left + "\n" + String(repeating: " ", count: 34) : left + padding) + specification.help
+            + environment + "\n"
     }
     return text
 }

@@ -67,7 +67,8 @@ public struct Log: Sendable {
         var line: String
         switch format {
         case .json:
-            line = "{\"time\":\"\(time)\",\"level\":\"\(level.name)\",\"service\":\(Log.quoted(service)),\"instance\":\(Log.quoted(instance)),\"event\":\(Log.quoted(name))"
+            line =
+                "{\"time\":\"\(time)\",\"level\":\"\(level.name)\",\"service\":\(Log.quoted(service)),\"instance\":\(Log.quoted(instance)),\"event\":\(Log.quoted(name))"
             for (key, value) in members { line += ",\(Log.quoted(key)):\(Log.json(value))" }
             line += "}\n"
         case .text:
@@ -97,7 +98,9 @@ public struct Log: Sendable {
 
     private static func text(_ value: LogValue) -> String {
         guard case .string(let text) = value else { return json(value) }
-        let isPlain = !text.isEmpty && text.utf8.allSatisfy { $0 > 32 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") && $0 != 127 }
+        let isPlain =
+            !text.isEmpty
+            && text.utf8.allSatisfy { $0 > 32 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") && $0 != 127 }
         return isPlain ? text : quoted(text)
     }
 

@@ -22,26 +22,34 @@ public enum CommonOptions {
         "broker", value: "URL", environment: "ROLLCALL_BROKER",
         help: "mqtt[s]://[user[:password]@]host[:port] or unix:PATH; user and password percent-encoded")
     public static let topicRoot = OptionSpecification(
-        "topic-root", value: "ROOT", environment: "ROLLCALL_TOPIC_ROOT", help: "first levels of every topic (default rollcall/v1)")
+        "topic-root", value: "ROOT", environment: "ROLLCALL_TOPIC_ROOT",
+        help: "first levels of every topic (default rollcall/v1)")
     public static let logFormat = OptionSpecification(
-        "log-format", value: "text|json", environment: "ROLLCALL_LOG_FORMAT", help: "form of the log on standard output (default text)")
+        "log-format", value: "text|json", environment: "ROLLCALL_LOG_FORMAT",
+        help: "form of the log on standard output (default text)")
     public static let logLevel = OptionSpecification(
-        "log-level", value: "LEVEL", environment: "ROLLCALL_LOG_LEVEL", help: "debug, info, warning or error (default info)")
+        "log-level", value: "LEVEL", environment: "ROLLCALL_LOG_LEVEL",
+        help: "debug, info, warning or error (default info)")
     public static let connectTimeout = OptionSpecification(
         "connect-timeout", value: "DURATION", environment: "ROLLCALL_CONNECT_TIMEOUT",
         help: "how long the start may wait for broker and database (default 10s)")
     public static let certificateAuthority = OptionSpecification(
-        "ca-file", value: "FILE", environment: "ROLLCALL_CA_FILE", help: "certificates that mqtts trusts (default: the system's)")
+        "ca-file", value: "FILE", environment: "ROLLCALL_CA_FILE",
+        help: "certificates that mqtts trusts (default: the system's)")
     public static let instance = OptionSpecification(
-        "instance", value: "NAME", environment: "ROLLCALL_INSTANCE", help: "name of this instance among its service's (default 1)")
+        "instance", value: "NAME", environment: "ROLLCALL_INSTANCE",
+        help: "name of this instance among its service's (default 1)")
 
-    public static let program = [broker, topicRoot, logFormat, logLevel, connectTimeout, certificateAuthority, help, version]
+    public static let program = [
+        broker, topicRoot, logFormat, logLevel, connectTimeout, certificateAuthority, help, version,
+    ]
     public static let service = [instance] + program
 
     /// The settings of the policy as flags: `--checkin-deadline 30s`, `ROLLCALL_CHECKIN_DEADLINE=30s`.
     public static let policy: [OptionSpecification] = PolicySetting.allCases.map { setting in
         OptionSpecification(
-            flag(of: setting), value: placeholder(of: setting), environment: "ROLLCALL_\(setting.rawValue.uppercased())",
+            flag(of: setting), value: placeholder(of: setting),
+            environment: "ROLLCALL_\(setting.rawValue.uppercased())",
             help: "default \(PolicyOverrides(all: Policy()).text(of: setting) ?? "")")
     }
 
@@ -96,7 +104,9 @@ public struct ProgramOptions: Sendable {
             broker.password = try ProgramOptions.secret(from: file)
         }
         let root = arguments.value("topic-root") ?? Topics.defaultRoot
-        guard Topics.isValidRoot(root) else { throw UsageError("--topic-root: '\(root)' is not one or two plain topic levels") }
+        guard Topics.isValidRoot(root) else {
+            throw UsageError("--topic-root: '\(root)' is not one or two plain topic levels")
+        }
         topics = Topics(root: root)
         (logFormat, logLevel) = try ProgramOptions.log(arguments)
         connectTimeout = try arguments.duration("connect-timeout") ?? .seconds(10)
@@ -105,7 +115,9 @@ public struct ProgramOptions: Sendable {
 
     public static func log(_ arguments: ParsedArguments) throws(UsageError) -> (Log.Format, LogLevel) {
         let format = arguments.value("log-format") ?? "text"
-        guard let logFormat = Log.Format(rawValue: format) else { throw UsageError("--log-format: '\(format)' is not text or json") }
+        guard let logFormat = Log.Format(rawValue: format) else {
+            throw UsageError("--log-format: '\(format)' is not text or json")
+        }
         let level = arguments.value("log-level") ?? "info"
         guard let logLevel = LogLevel(name: level) else {
             throw UsageError("--log-level: '\(level)' is not debug, info, warning or error")
@@ -124,5 +136,16 @@ public struct ProgramOptions: Sendable {
         guard length > 0, let line else { throw UsageError("\(path): is empty") }
         let text = String(cString: line)
         return String(text.prefix { $0 != "\n" && $0 != "\r" })
+    }
+}
+
+extension CommonOptions {
+    /// The name of this instance: an id, `1` unless given.
+    public static func instanceName(_ arguments: ParsedArguments) throws(UsageError) -> String {
+        let name = arguments.value("instance") ?? "1"
+        guard Identifier.isValid(name) else {
+            throw UsageError("--instance: '\(name)' is not a name: \(Identifier.rule)")
+        }
+        return name
     }
 }

@@ -14,7 +14,8 @@ public enum ServiceProgram {
         do throws(UsageError) {
             let arguments = try ParsedArguments(Array(CommandLine.arguments.dropFirst()), options: options)
             if arguments.has("help") {
-                print(helpText(usage: "\(name) [OPTION]...", description: description, options: options), terminator: "")
+                print(
+                    helpText(usage: "\(name) [OPTION]...", description: description, options: options), terminator: "")
                 exit(ExitStatus.done)
             }
             if arguments.has("version") {

@@ -105,7 +105,9 @@ public final class ServiceRuntime: ConnectionDelegate {
         loop.every(.seconds(1)) { [unowned self] in publishCounters() }
         loop.after(options.connectTimeout) { [unowned self] in
             guard !hasConnected else { return }
-            fail(ServiceFailure(connection?.lastError?.description ?? "the broker did not answer", status: ExitStatus.unreachable))
+            fail(
+                ServiceFailure(
+                    connection?.lastError?.description ?? "the broker did not answer", status: ExitStatus.unreachable))
         }
         loop.run()
         connection?.close()
@@ -127,7 +129,8 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     /// Logs, once, a service whose configuration cannot work with ours.
     public func check(_ presence: Presence) {
-        guard presence.state == .running, !presence.configDigest.hasPrefix(configDigest), !configDigest.hasPrefix(presence.configDigest),
+        guard presence.state == .running, !presence.configDigest.hasPrefix(configDigest),
+            !configDigest.hasPrefix(presence.configDigest),
             mismatched.insert("\(presence.service)/\(presence.instance)").inserted
         else { return }
         log.event(
@@ -141,7 +144,11 @@ public final class ServiceRuntime: ConnectionDelegate {
     // MARK: ConnectionDelegate
 
     public func connected(_ connection: Connection) {
-        if !hasConnected { log.event("service.started", .info, ["broker": LogValue(options.broker), "version": LogValue(ContractVersion.product)]) }
+        if !hasConnected {
+            log.event(
+                "service.started", .info,
+                ["broker": LogValue(options.broker), "version": LogValue(ContractVersion.product)])
+        }
         if loggedDisconnect { log.event("service.reconnected") }
         hasConnected = true
         loggedDisconnect = false
@@ -174,7 +181,8 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     private func connect() {
         var connectionOptions = ConnectionOptions(
-            broker: options.broker, clientID: options.broker.username.map { "\($0)" } ?? "svc:\(name.rawValue)/\(instance)")
+            broker: options.broker,
+            clientID: options.broker.username.map { "\($0)" } ?? "svc:\(name.rawValue)/\(instance)")
         connectionOptions.certificateAuthority = options.certificateAuthority
         connectionOptions.will = presencePublication(.lost)
         connection = Connection(connectionOptions, loop: loop, delegate: self)
@@ -182,7 +190,8 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     private func presencePublication(_ state: Presence.State) -> Publication {
         var presence = Presence(
-            service: name, instance: instance, state: state, startedAt: startedAt, configDigest: configDigest, incarnation: incarnation)
+            service: name, instance: instance, state: state, startedAt: startedAt, configDigest: configDigest,
+            incarnation: incarnation)
         if state == .running { service.describe(&presence) }
         var publication = Publication(
             topic: topics.presence(service: name.rawValue, instance: instance), payload: JSON.bytes(presence))
@@ -201,9 +210,13 @@ public final class ServiceRuntime: ConnectionDelegate {
         guard let connection, connection.isConnected else { return }
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        let cpu = Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
-        let message = CounterMessage(service: name.rawValue, instance: instance, counters: service.counters, cpuSeconds: cpu)
-        var publication = Publication(topic: topics.counters(service: name.rawValue, instance: instance), payload: JSON.bytes(message))
+        let cpu =
+            Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(
+                usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
+        let message = CounterMessage(
+            service: name.rawValue, instance: instance, counters: service.counters, cpuSeconds: cpu)
+        var publication = Publication(
+            topic: topics.counters(service: name.rawValue, instance: instance), payload: JSON.bytes(message))
         publication.qualityOfService = .atMostOnce
         // Lost counters are followed by newer ones.
         _ = try? connection.publish(publication)

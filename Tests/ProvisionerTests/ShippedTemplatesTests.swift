@@ -1,3 +1,4 @@
+import Lifecycle
 import ProvisionerCore
 import ProvisionerShell
 import Testing
@@ -7,21 +8,21 @@ import Testing
     @Test func everyRoleGetsItsFiles() throws {
         #expect(
             try files(of: .main).map(\.name) == ["HEARTBEAT.md", "IDENTITY.md", "MEMORY.md", "TOOLS.md"])
-        for role in [TemplateRole.lead, .worker] {
+        for role in [Role.lead, .worker] {
             #expect(
                 try files(of: role).map(\.name)
                     == ["BOOTSTRAP.md", "HEARTBEAT.md", "IDENTITY.md", "MEMORY.md", "TOOLS.md"])
         }
     }
 
-    @Test(arguments: TemplateRole.allCases)
-    func onlyMemoryIsTheAgents(role: TemplateRole) throws {
+    @Test(arguments: Role.allCases)
+    func onlyMemoryIsTheAgents(role: Role) throws {
         #expect(try files(of: role).filter(\.preserve).map(\.name) == ["MEMORY.md"])
     }
 
     /// Rendering with built-in variables alone leaves nothing open.
-    @Test(arguments: TemplateRole.allCases)
-    func everyFileRendersForItsRole(role: TemplateRole) throws {
+    @Test(arguments: Role.allCases)
+    func everyFileRendersForItsRole(role: Role) throws {
         for file in try files(of: role) {
             #expect(file.content.hasPrefix("# "), "\(file.name)")
             #expect(file.content.hasSuffix("\n"), "\(file.name)")
@@ -33,16 +34,16 @@ import Testing
         #expect(identity.contains("`b1`") == (role != .main))
     }
 
-    @Test(arguments: TemplateRole.allCases)
-    func everyFileDemandsTheCheckIn(role: TemplateRole) throws {
+    @Test(arguments: Role.allCases)
+    func everyFileDemandsTheCheckIn(role: Role) throws {
         for file in try files(of: role) {
             #expect(
                 file.content.lowercased().contains("check in immediately after wake and bootstrap"), "\(file.name)")
         }
     }
 
-    @Test(arguments: TemplateRole.allCases)
-    func theCheckInIsExplainedOverMQTTAndWithCurl(role: TemplateRole) throws {
+    @Test(arguments: Role.allCases)
+    func theCheckInIsExplainedOverMQTTAndWithCurl(role: Role) throws {
         for file in try files(of: role) where ["HEARTBEAT.md", "BOOTSTRAP.md"].contains(file.name) {
             let commands = shellBlocks(of: file.content)
             let publish = try #require(commands.first { $0.contains("mosquitto_pub ") })
@@ -71,7 +72,7 @@ import Testing
     @Test func theCommandsAreTheSameEverywhere() throws {
         var checkIns: Set<[String]> = []
         var others: Set<[String]> = []
-        for role in TemplateRole.allCases {
+        for role in Role.allCases {
             for file in try files(of: role) {
                 let commands = shellBlocks(of: file.content)
                 if commands.isEmpty { continue }
@@ -82,8 +83,8 @@ import Testing
         #expect(others.count == 1)
     }
 
-    @Test(arguments: TemplateRole.allCases)
-    func policiesAreNotWrittenDown(role: TemplateRole) throws {
+    @Test(arguments: Role.allCases)
+    func policiesAreNotWrittenDown(role: Role) throws {
         // They come with every wake. `60s` and `45s` are examples and marked as such.
         for file in try files(of: role) {
             for value in ["30s", "10m", "5m", "30 seconds", "10 minutes"] {
@@ -92,7 +93,7 @@ import Testing
         }
     }
 
-    private func files(of role: TemplateRole) throws -> [RenderedFile] {
+    private func files(of role: Role) throws -> [RenderedFile] {
         let repository = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
         let templates = try TemplateDirectory.load("/\(repository)/infra/templates")
         return try TemplateRenderer(templates).render(for: subject(role), variables: [:])

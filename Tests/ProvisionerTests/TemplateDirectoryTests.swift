@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import Lifecycle
 import ProvisionerCore
 import ProvisionerShell
 import Testing

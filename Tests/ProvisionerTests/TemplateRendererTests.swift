@@ -1,3 +1,4 @@
+import Lifecycle
 import ProvisionerCore
 import Testing
 
@@ -183,7 +184,7 @@ private func rendered(
     return try #require(files.first)
 }
 
-func subject(_ role: TemplateRole) -> TemplateSubject {
+func subject(_ role: Role) -> TemplateSubject {
     TemplateSubject(
         gatewayID: "gw", agentID: "a1", role: role, boardID: role == .main ? nil : "b1", topicRoot: "rollcall/v1")
 }

@@ -1,1 +1,7 @@
-print("")
+import HeartbeatIngestShell
+import ServiceKit
+
+ServiceProgram.main(HeartbeatIngestProgram.name, description: HeartbeatIngestProgram.description, options: []) {
+    arguments throws(UsageError) in
+    try HeartbeatIngestProgram.run(arguments)
+}

@@ -1,3 +1,5 @@
+internal import Lifecycle
+
 /// The templates of all roles, parsed.
 ///
 /// Templates lie in one folder for each role, `main/`, `lead/` and `worker/`, and in `common/` for what all roles
@@ -12,7 +14,7 @@ public struct TemplateSet: Hashable, Sendable {
     public static let commonFolder = "common"
 
     /// By role, sorted by name bytewise.
-    private let templates: [TemplateRole: [Named]]
+    private let templates: [Role: [Named]]
 
     struct Named: Hashable, Sendable {
         let name: String
@@ -41,8 +43,8 @@ public struct TemplateSet: Hashable, Sendable {
             byFolder[parts[0], default: [:]][parts[1]] = try TemplateText(file: prefix + path, source: source)
         }
 
-        var templates: [TemplateRole: [Named]] = [:]
-        for role in TemplateRole.allCases {
+        var templates: [Role: [Named]] = [:]
+        for role in Role.allCases {
             let own = byFolder[role.rawValue, default: [:]]
             let all = byFolder[TemplateSet.commonFolder, default: [:]].merging(own) { _, own in own }
             guard !all.isEmpty else { throw TemplateError(.noFiles, file: prefix + role.rawValue) }
@@ -63,11 +65,11 @@ public struct TemplateSet: Hashable, Sendable {
 
     /// Whether templates may lie in this folder.
     public static func isFolder(_ name: String) -> Bool {
-        name == commonFolder || TemplateRole(rawValue: name) != nil
+        name == commonFolder || Role(rawValue: name) != nil
     }
 
     /// The templates of a role, sorted by name bytewise.
-    func templates(of role: TemplateRole) -> [Named] {
+    func templates(of role: Role) -> [Named] {
         templates[role, default: []]
     }
 }

@@ -1,12 +1,4 @@
-/// The role that decides which files an agent gets; its raw value is the folder of its templates.
-public enum TemplateRole: String, Hashable, Sendable, CaseIterable {
-    /// The gateway's own agent.
-    case main
-    /// The agent that leads a board.
-    case lead
-    /// An agent that does a board's work.
-    case worker
-}
+public import Lifecycle
 
 /// The agent that files are rendered for, and the variables that follow from it.
 ///
@@ -15,13 +7,13 @@ public enum TemplateRole: String, Hashable, Sendable, CaseIterable {
 public struct TemplateSubject: Hashable, Sendable {
     public let gatewayID: String
     public let agentID: String
-    public let role: TemplateRole
+    public let role: Role
     /// The agent's board: present for `lead` and `worker`, absent for `main`.
     public let boardID: String?
     /// The first levels of every topic, such as `rollcall/v1`.
     public let topicRoot: String
 
-    public init(gatewayID: String, agentID: String, role: TemplateRole, boardID: String?, topicRoot: String) {
+    public init(gatewayID: String, agentID: String, role: Role, boardID: String?, topicRoot: String) {
         self.gatewayID = gatewayID
         self.agentID = agentID
         self.role = role

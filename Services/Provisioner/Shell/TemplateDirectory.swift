@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Lifecycle
 public import ProvisionerCore
 
 /// A directory of templates: `common/` (may be missing), `main/`, `lead/` and `worker/`, each with files only.
@@ -18,7 +19,7 @@ public enum TemplateDirectory {
             if try kind(of: "\(root)/\(name)") == S_IFDIR { throw .unknownFolder("\(root)/\(name)") }
         }
         var files: [String: String] = [:]
-        for folder in TemplateRole.allCases.map(\.rawValue) + [TemplateSet.commonFolder] {
+        for folder in Role.allCases.map(\.rawValue) + [TemplateSet.commonFolder] {
             let names: [String]
             do throws(TemplateDirectoryError) {
                 names = try visibleEntries(of: "\(root)/\(folder)")

@@ -21,7 +21,7 @@ struct OperatorSettings {
 
     /// Options that say where the system is.
     static let connectionOptions: [OptionSpecification] = [
-        CommonOptions.broker, OperatorEnvironment.option, CommonOptions.topicRoot, CommonOptions.certificateAuthority,
+        CommonOptions.broker, SystemLocation.option, CommonOptions.topicRoot, CommonOptions.certificateAuthority,
         OptionSpecification(
             "connect-timeout", value: "DURATION", environment: "ROLLCALL_CONNECT_TIMEOUT",
             help: "how long to wait for the broker (default 5s)"),

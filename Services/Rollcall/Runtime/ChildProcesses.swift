@@ -19,6 +19,7 @@ final class ChildProcesses {
     private struct Child {
         let key: Key
         var isStopping = false
+        var isKilled = false
         /// The leader has ended; others of its group may go on.
         var status: Int32?
     }
@@ -28,6 +29,11 @@ final class ChildProcesses {
     /// Stopped commands whose leader has ended and others of whose group have not.
     private var lingering: Set<pid_t> = []
     private let nullDevice = open("/dev/null", O_RDONLY | O_CLOEXEC)
+
+    /// Orphans of a command become ours to reap: a zombie that nobody reaps would keep its group alive.
+    init() {
+        rollcall_become_subreaper()
+    }
 
     deinit {
         close(nullDevice)
@@ -59,7 +65,7 @@ final class ChildProcesses {
 
     func kill(_ key: Key) {
         guard let pid = pids[key] else { return }
-        children[pid]?.isStopping = true
+        children[pid]?.isKilled = true
         kill(-pid, SIGKILL)
     }
 
@@ -74,7 +80,7 @@ final class ChildProcesses {
         }
         return ended.sorted().compactMap { pid in
             guard let child = children[pid], let status = child.status else { return nil }
-            if child.isStopping, Glibc.kill(-pid, 0) == 0 {
+            if child.isStopping, !child.isKilled, Glibc.kill(-pid, 0) == 0 {
                 lingering.insert(pid)
                 return nil
             }

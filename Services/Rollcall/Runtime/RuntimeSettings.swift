@@ -53,7 +53,7 @@ struct RuntimeSettings {
         OptionSpecification(
             "broker", value: "URL", environment: "ROLLCALL_BROKER",
             help: "mqtt[s]://host[:port] or unix:PATH; a user in it is not used here"),
-        OperatorEnvironment.option,
+        SystemLocation.option,
         CommonOptions.topicRoot, CommonOptions.certificateAuthority,
         OptionSpecification(
             "connect-timeout", value: "DURATION", environment: "ROLLCALL_CONNECT_TIMEOUT",

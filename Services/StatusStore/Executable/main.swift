@@ -1,1 +1,15 @@
-print("")
+internal import Contract
+internal import ServiceKit
+internal import StatusStoreShell
+
+ServiceProgram.main(
+    "rollcall-status-store",
+    description: "Keeps all state of Rollcall, publishes what is committed, and answers what can be looked up.",
+    options: StatusStoreOptions.specifications
+) { (arguments) throws(UsageError) in
+    let options = try StatusStoreOptions(arguments)
+    let common = try ProgramOptions(arguments)
+    let runtime = ServiceRuntime(
+        StatusStore(options), name: .statusStore, instance: arguments.value("instance") ?? "1", options: common)
+    return runtime.run()
+}

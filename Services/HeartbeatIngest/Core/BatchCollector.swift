@@ -1,0 +1,113 @@
+public import Contract
+public import Lifecycle
+
+/// Gathers heartbeats into batches, one open batch for each partition.
+///
+/// A batch is closed when it is full or `waitMax` old, whichever comes first. Its segments keep the order of reception;
+/// plain heartbeats of the same received millisecond and the same gateway that follow one another share one.
+public struct BatchCollector: Sendable {
+    public static let segmentsMax = 256
+    public static let namesMax = 4_000
+    /// Estimated bytes of a batch as JSON: one frame stays below half of `Limits.messageBytesMax`.
+    public static let bytesMax = 400_000
+    /// How long a heartbeat waits for others.
+    public static let waitMax = TimeSpan(milliseconds: 20)
+
+    /// A closed batch on its way to the owner of a partition.
+    public struct Closed: Sendable {
+        public let partition: Int
+        public let batch: HeartbeatBatch
+    }
+
+    private struct Open: Sendable {
+        var segments: [HeartbeatBatch.Segment] = []
+        /// When each segment was received, on the monotonic clock.
+        var received: [Instant] = []
+        var names = 0
+        var bytes = 0
+
+        var isFull: Bool { segments.count >= segmentsMax || names >= namesMax || bytes >= bytesMax }
+    }
+
+    private var open: [Open]
+    private var closed: [Closed] = []
+
+    public init(partitionCount: Int) {
+        open = Array(repeating: Open(), count: partitionCount)
+    }
+
+    public var isEmpty: Bool { closed.isEmpty && open.allSatisfy(\.segments.isEmpty) }
+
+    /// Adds a heartbeat that says nothing but that its agent is well.
+    ///
+    /// - Parameter gateway: the gateway that `name` is inside of; `nil` when `name` is a full address.
+    public mutating func add(
+        _ name: String, gateway: String?, partition: Int, at stamp: Timestamp, received: Instant
+    ) {
+        let size = name.utf8.count + 3
+        if !extendLast(&open[partition], name, gateway, stamp, received) {
+            append(
+                HeartbeatBatch.Segment(
+                    at: stamp.millisecondsSince1970, age: 0, gateway: gateway, names: [name], detail: nil),
+                bytes: 0, partition, received)
+        }
+        open[partition].names += 1
+        open[partition].bytes += size
+        if open[partition].isFull { close(partition, now: received) }
+    }
+
+    /// Adds a heartbeat that says more, or one that is rejected.
+    public mutating func add(_ detail: HeartbeatDetail, partition: Int, at stamp: Timestamp, received: Instant) {
+        append(
+            HeartbeatBatch.Segment(at: stamp.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: detail),
+            bytes: BatchCollector.estimatedBytes(detail), partition, received)
+        if open[partition].isFull { close(partition, now: received) }
+    }
+
+    /// What is to be sent now: the full batches and those that waited long enough, or all of them.
+    public mutating func take(now: Instant, all: Bool) -> [Closed] {
+        for partition in open.indices {
+            guard let oldest = open[partition].received.first else { continue }
+            if all || now.milliseconds(since: oldest) >= BatchCollector.waitMax.milliseconds {
+                close(partition, now: now)
+            }
+        }
+        defer { closed = [] }
+        return closed
+    }
+
+    private func extendLast(
+        _ open: inout Open, _ name: String, _ gateway: String?, _ stamp: Timestamp, _ received: Instant
+    ) -> Bool {
+        let last = open.segments.count - 1
+        guard last >= 0, open.segments[last].at == stamp.millisecondsSince1970, open.segments[last].detail == nil,
+            open.segments[last].gateway == gateway, received.milliseconds(since: open.received[last]) < 1
+        else { return false }
+        open.segments[last].names.append(name)
+        return true
+    }
+
+    private mutating func append(
+        _ segment: HeartbeatBatch.Segment, bytes: Int, _ partition: Int, _ received: Instant
+    ) {
+        open[partition].segments.append(segment)
+        open[partition].received.append(received)
+        open[partition].bytes += bytes + 60 + (segment.gateway?.utf8.count ?? 0)
+    }
+
+    private mutating func close(_ partition: Int, now: Instant) {
+        var batch = HeartbeatBatch(segments: open[partition].segments)
+        for (index, received) in open[partition].received.enumerated() {
+            batch.segments[index].age = max(0, now.milliseconds(since: received))
+        }
+        closed.append(Closed(partition: partition, batch: batch))
+        open[partition] = Open()
+    }
+
+    /// An upper bound in practice: free text may grow by escapes, which its own limits keep small.
+    private static func estimatedBytes(_ detail: HeartbeatDetail) -> Int {
+        200 + 2 * Identifier.lengthMax + 6
+            * ((detail.bootID?.utf8.count ?? 0) + (detail.templatesDigest?.utf8.count ?? 0))
+            + (detail.tokenDigest?.utf8.count ?? 0)
+    }
+}

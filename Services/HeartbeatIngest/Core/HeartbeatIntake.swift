@@ -1,0 +1,142 @@
+public import Contract
+public import Lifecycle
+
+/// Everything that heartbeat-ingest knows: messages in, batches for the partitions out.
+///
+/// It judges form alone and holds no table of agents, tokens or policies that could be stale. The owner judges standing.
+public struct HeartbeatIntake: Sendable {
+    /// What was received since the start.
+    public struct Counters: Hashable, Sendable {
+        /// Messages, of agents and of gateways.
+        public var messages: Int64 = 0
+        /// Heartbeats, those inside gateway messages included.
+        public var received: Int64 = 0
+        /// Those of them that came inside gateway messages.
+        public var names: Int64 = 0
+        public var plain: Int64 = 0
+        public var rejected: Int64 = 0
+        public var batches: Int64 = 0
+    }
+
+    /// Something that was rejected and names no agent to count it on: to be logged.
+    public struct Dismissal: Hashable, Sendable {
+        public let reason: RejectionReason
+        /// The gateway that sent it; `nil` when the topic itself is wrong.
+        public let gateway: String?
+        public let topic: String
+        /// How many heartbeats; 1 for a message that is broken as a whole.
+        public let count: Int
+    }
+
+    public let partitionCount: Int
+    public private(set) var counters = Counters()
+    private let topics: HeartbeatTopics
+    private var collector: BatchCollector
+
+    public init(topics: Topics, partitionCount: Int) {
+        self.topics = HeartbeatTopics(root: topics.root)
+        self.partitionCount = partitionCount
+        collector = BatchCollector(partitionCount: partitionCount)
+    }
+
+    /// Whether heartbeats wait for their batch to be full or old enough.
+    public var isEmpty: Bool { collector.isEmpty }
+
+    /// Takes one message.
+    ///
+    /// - Parameters:
+    ///   - tokenDigest: of the user property `x-agent-token`, when there is one; it is of every agent the message names.
+    ///   - stamp: the wall clock at reception.
+    /// - Returns: what there is nobody to count on.
+    public mutating func receive(
+        topic: String, payload: [UInt8], tokenDigest: String?, at stamp: Timestamp, now: Instant
+    ) -> Dismissal? {
+        counters.messages += 1
+        switch topics.source(of: topic) {
+        case .agent(let address, let gateway):
+            counters.received += 1
+            receive(payload, of: address, gateway: gateway, tokenDigest: tokenDigest, at: stamp, now: now)
+            return nil
+        case .gateway(let gateway):
+            return receive(payload, fromGateway: gateway, topic: topic, tokenDigest: tokenDigest, at: stamp, now: now)
+        case nil:
+            counters.rejected += 1
+            return Dismissal(reason: .malformed, gateway: nil, topic: topic, count: 1)
+        }
+    }
+
+    /// The batches to send now.
+    public mutating func takeBatches(now: Instant, all: Bool = false) -> [BatchCollector.Closed] {
+        let closed = collector.take(now: now, all: all)
+        counters.batches += Int64(closed.count)
+        return closed
+    }
+
+    private mutating func receive(
+        _ payload: [UInt8], of address: String, gateway: String, tokenDigest: String?, at stamp: Timestamp, now: Instant
+    ) {
+        let partition = Partition.of(gateway: gateway, count: partitionCount)
+        let form = HeartbeatForm(payload)
+        if tokenDigest == nil, form == .plain {
+            counters.plain += 1
+            collector.add(address, gateway: nil, partition: partition, at: stamp, received: now)
+            return
+        }
+        // The topic was checked: this is an address.
+        guard let agent = AgentAddress(address) else { return }
+        collector.add(detail(form, agent, tokenDigest), partition: partition, at: stamp, received: now)
+    }
+
+    private mutating func receive(
+        _ payload: [UInt8], fromGateway gateway: String, topic: String, tokenDigest: String?, at stamp: Timestamp,
+        now: Instant
+    ) -> Dismissal? {
+        let message: GatewayHeartbeats
+        do {
+            message = try GatewayHeartbeats(payload)
+        } catch {
+            counters.rejected += 1
+            return Dismissal(reason: error.reason, gateway: gateway, topic: topic, count: 1)
+        }
+        let partition = Partition.of(gateway: gateway, count: partitionCount)
+        counters.received += Int64(message.entries.count)
+        counters.names += Int64(message.entries.count)
+        var nameless = 0
+        for entry in message.entries {
+            let (name, form): (String, HeartbeatForm)
+            switch entry {
+            case .plain(let agent): (name, form) = (agent, .plain)
+            case .detailed(let agent, let members): (name, form) = (agent, .detailed(members))
+            case .malformed(let agent): (name, form) = (agent, .rejected(.malformed))
+            case .nameless:
+                nameless += 1
+                continue
+            }
+            if tokenDigest == nil, form == .plain {
+                counters.plain += 1
+                collector.add(name, gateway: gateway, partition: partition, at: stamp, received: now)
+            } else if let agent = AgentAddress(gateway: gateway, agent: name) {
+                collector.add(detail(form, agent, tokenDigest), partition: partition, at: stamp, received: now)
+            }
+        }
+        guard nameless > 0 else { return nil }
+        counters.rejected += Int64(nameless)
+        return Dismissal(reason: .malformed, gateway: gateway, topic: topic, count: nameless)
+    }
+
+    private mutating func detail(_ form: HeartbeatForm, _ agent: AgentAddress, _ tokenDigest: String?)
+        -> HeartbeatDetail
+    {
+        switch form {
+        case .plain:
+            counters.plain += 1
+            return HeartbeatMembers().detail(of: agent, tokenDigest: tokenDigest)
+        case .detailed(let members): return members.detail(of: agent, tokenDigest: tokenDigest)
+        case .rejected(let reason):
+            counters.rejected += 1
+            var detail = HeartbeatDetail(agent: agent)
+            detail.rejected = reason
+            return detail
+        }
+    }
+}

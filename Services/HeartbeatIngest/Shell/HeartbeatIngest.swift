@@ -1,0 +1,163 @@
+public import Bus
+internal import Contract
+internal import HeartbeatIngestCore
+public import Lifecycle
+internal import Secrets
+public import ServiceKit
+
+/// Takes all heartbeats, judges their form and hands them to the owners of the partitions in batches, each kept until
+/// its receipt.
+public final class HeartbeatIngest: Service {
+    /// Batches without a receipt above which heartbeats are no longer read, and below which they are again.
+    public static let keptMax = 2_000
+    public static let keptBeforeResume = 1_000
+    /// Dismissals logged in one second; the others are counted.
+    public static let dismissalsLoggedMax = 20
+
+    private var runtime: ServiceRuntime!
+    private var outlet: StreamOutlet<PartitionMessage>!
+    private var intake: HeartbeatIntake?
+    private var source: HeartbeatSource?
+    private var streams: [String] = []
+    private var hasTimer = false
+    private var dismissalsLogged = 0
+    private var dismissalsSuppressed = 0
+
+    public init() {}
+
+    // MARK: Service
+
+    public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
+        self.runtime = runtime
+        outlet = StreamOutlet(
+            topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation)
+        runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in tick() }
+        runtime.loop.every(.seconds(1)) { [unowned self] in logSuppressed() }
+    }
+
+    public func connected(_ connection: Connection) {
+        let topics = runtime.topics
+        connection.subscribe([
+            topics.receipts(service: runtime.name.rawValue, instance: runtime.instance), topics.allPresence,
+        ])
+        outlet.connection = connection
+        outlet.reconnected(now: Clock.now())
+    }
+
+    public func received(_ delivery: Delivery) {
+        if delivery.topic == runtime.topics.receipts(service: runtime.name.rawValue, instance: runtime.instance) {
+            guard let receipt = try? JSON.decode(StreamReceipt.self, from: delivery.payload) else {
+                return runtime.log.event("bus.unreadable", .error, ["topic": LogValue(delivery.topic)])
+            }
+            _ = outlet.receive(receipt, now: Clock.now())
+        } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
+            // What does not decode is a cleared presence.
+            heard(presence)
+        }
+    }
+
+    public func turnEnded(now: Instant) {
+        flush(all: false)
+        steer(now: now)
+        guard let intake, !hasTimer, !intake.isEmpty else { return }
+        hasTimer = true
+        runtime.loop.after(BatchCollector.waitMax) { [unowned self] in hasTimer = false }
+    }
+
+    public func isDrained() -> Bool {
+        let now = Clock.now()
+        guard let source else { return true }
+        guard source.drain(now: now) else { return false }
+        flush(all: true)
+        guard outlet.keptCount() == 0 else { return false }
+        source.close()
+        self.source = nil
+        return true
+    }
+
+    public var counters: [String: Int64] {
+        guard let counters = intake?.counters else { return [:] }
+        return [
+            "messages": counters.messages, "received": counters.received, "names": counters.names,
+            "plain": counters.plain, "rejected": counters.rejected, "batches": counters.batches,
+            "kept": Int64(outlet.keptCount()),
+        ]
+    }
+
+    // MARK: Inside
+
+    /// The store's presence tells how many partitions there are: only then heartbeats can be taken.
+    private func heard(_ presence: Presence) {
+        runtime.check(presence)
+        guard presence.service == ServiceName.statusStore.rawValue, let count = presence.partitionCount,
+            (1...Partition.countMax).contains(count)
+        else { return }
+        if let intake {
+            guard intake.partitionCount != count else { return }
+            return runtime.fail(ServiceFailure("the store has \(count) partitions, it had \(intake.partitionCount)"))
+        }
+        intake = HeartbeatIntake(topics: runtime.topics, partitionCount: count)
+        streams = (0..<count).map { "batches/\($0)" }
+        source = HeartbeatSource(runtime) { [unowned self] in take($0) }
+    }
+
+    private func take(_ delivery: Delivery) {
+        // A retained message says nothing of now; shared subscriptions bring none (MQTT 5 §4.8.2).
+        guard !delivery.isRetained else { return }
+        let token = delivery.userProperties.isEmpty ? nil : delivery.userProperty("x-agent-token")
+        let dismissal = intake?.receive(
+            topic: delivery.topic, payload: delivery.payload, tokenDigest: token.map { Digest(of: $0).description },
+            at: Clock.stamp(), now: Clock.now())
+        if let dismissal { log(dismissal) }
+    }
+
+    private func flush(all: Bool) {
+        let now = Clock.now()
+        for closed in intake?.takeBatches(now: now, all: all) ?? [] {
+            outlet.send(
+                .batch(closed.batch), to: .partition(closed.partition), stream: streams[closed.partition], now: now)
+        }
+    }
+
+    private func tick() {
+        let now = Clock.now()
+        outlet.tick(now: now)
+        source?.tick(now: now)
+    }
+
+    /// Stops reading while the owners do not keep up, and begins again.
+    private func steer(now: Instant) {
+        guard let source else { return }
+        let kept = outlet.keptCount()
+        if !source.isPaused, kept > HeartbeatIngest.keptMax {
+            source.pause(now: now)
+            runtime.log.event("heartbeat.reading_paused", .warning, ["kept": LogValue(kept)])
+        } else if source.isPaused, kept < HeartbeatIngest.keptBeforeResume {
+            source.resume()
+            runtime.log.event("heartbeat.reading_resumed", .info, ["kept": LogValue(kept)])
+        }
+    }
+
+    private func log(_ dismissal: HeartbeatIntake.Dismissal) {
+        guard dismissalsLogged < HeartbeatIngest.dismissalsLoggedMax else {
+            dismissalsSuppressed += dismissal.count
+            return
+        }
+        dismissalsLogged += 1
+        var members: [(key: String, value: LogValue)] = [("reason", LogValue(dismissal.reason.rawValue))]
+        if let gateway = dismissal.gateway { members.append(("gateway", LogValue(gateway))) }
+        members.append(("topic", LogValue(dismissal.topic)))
+        members.append(("count", LogValue(dismissal.count)))
+        runtime.log.event("heartbeat.rejected", .warning, members)
+    }
+
+    private func logSuppressed() {
+        if dismissalsSuppressed > 0 {
+            runtime.log.event(
+                "heartbeat.rejected", .warning,
+                ["reason": LogValue(RejectionReason.malformed.rawValue), "count": LogValue(dismissalsSuppressed)])
+        }
+        dismissalsLogged = 0
+        dismissalsSuppressed = 0
+    }
+}

@@ -1,0 +1,128 @@
+internal import Bus
+internal import Contract
+internal import Lifecycle
+internal import ServiceKit
+
+/// The connection on which heartbeats come, apart from internal traffic so that its reading can be stopped.
+///
+/// Belongs to the loop's thread.
+final class HeartbeatSource: ConnectionDelegate {
+    /// How long the end of what was queued here may be waited for.
+    static let canaryLimit = TimeSpan.seconds(1)
+
+    private enum State {
+        /// Subscribed whenever there is a session and no pause.
+        case open
+        /// Unsubscribed; what was queued before is still read, up to the canary.
+        case draining(since: Instant)
+        /// Nothing more comes.
+        case ended
+    }
+
+    private let runtime: ServiceRuntime
+    private let received: (Delivery) -> Void
+    private let canaryTopic: String
+    private let filters: [String]
+    private var connection: Connection?
+    private var state = State.open
+    private var isSubscribed = false
+    private var pausedAt: Instant?
+
+    init(_ runtime: ServiceRuntime, received: @escaping (Delivery) -> Void) {
+        self.runtime = runtime
+        self.received = received
+        let topics = runtime.topics
+        canaryTopic = topics.canary(service: runtime.name.rawValue, instance: runtime.instance)
+        filters = [topics.allHeartbeats, topics.allGatewayHeartbeats].map {
+            topics.shared($0, by: runtime.name.rawValue)
+        }
+        let username = runtime.options.broker.username ?? "svc:\(runtime.name.rawValue)/\(runtime.instance)"
+        var options = ConnectionOptions(broker: runtime.options.broker, clientID: username + "~heartbeats")
+        options.certificateAuthority = runtime.options.certificateAuthority
+        connection = Connection(options, loop: runtime.loop, delegate: self)
+    }
+
+    var isPaused: Bool { pausedAt != nil }
+
+    /// Stops reading. Heartbeats wait at the broker, which has them for us or gives them to other instances.
+    func pause(now: Instant) {
+        guard pausedAt == nil else { return }
+        pausedAt = now
+        connection?.isReadingPaused = true
+    }
+
+    func resume() {
+        guard pausedAt != nil else { return }
+        pausedAt = nil
+        connection?.isReadingPaused = false
+        subscribe()
+    }
+
+    /// Ends a session whose pause has made its unread heartbeats too old to be believed. Call it a few times a second.
+    func tick(now: Instant) {
+        guard let pausedAt, isSubscribed, now.milliseconds(since: pausedAt) >= EventLoop.stallLimit.milliseconds else {
+            return
+        }
+        connection?.abandon(reason: "its batches are not receipted")
+    }
+
+    /// Takes no new heartbeats; whether all that were queued here before have been read.
+    func drain(now: Instant) -> Bool {
+        switch state {
+        case .open:
+            guard isSubscribed, let connection, connection.isConnected else {
+                state = .ended
+                return true
+            }
+            state = .draining(since: now)
+            resume()
+            for filter in filters { connection.unsubscribe(filter) }
+            // Refused only when the connection is lost, which ends the draining.
+            _ = try? connection.publish(Publication(topic: canaryTopic, payload: Array(runtime.incarnation.utf8)))
+            return false
+        case .draining(let since):
+            guard now.milliseconds(since: since) >= HeartbeatSource.canaryLimit.milliseconds else { return false }
+            state = .ended
+            return true
+        case .ended: return true
+        }
+    }
+
+    func close() {
+        connection?.close()
+    }
+
+    // MARK: ConnectionDelegate
+
+    func connected(_ connection: Connection) {
+        self.connection = connection
+        isSubscribed = false
+        // During a pause nothing is subscribed, so nothing comes but what keeps the session alive.
+        connection.isReadingPaused = false
+        subscribe()
+    }
+
+    func received(_ delivery: Delivery, on connection: Connection) {
+        guard delivery.topic == canaryTopic else { return received(delivery) }
+        guard delivery.payload.elementsEqual(runtime.incarnation.utf8) else { return }
+        state = .ended
+    }
+
+    func subscribed(refused: [String], on connection: Connection) {
+        for filter in refused {
+            runtime.log.event("service.subscription_refused", .error, ["filter": LogValue(filter)])
+        }
+    }
+
+    func disconnected(_ error: BusError, on connection: Connection) {
+        isSubscribed = false
+        if case .draining = state { state = .ended }
+    }
+
+    private func subscribe() {
+        guard case .open = state, !isPaused, !isSubscribed, let connection, connection.isConnected else { return }
+        isSubscribed = true
+        connection.subscribe([canaryTopic])
+        connection.subscribe(filters)
+    }
+}

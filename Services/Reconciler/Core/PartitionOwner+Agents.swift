@@ -1,0 +1,183 @@
+internal import Contract
+internal import Lifecycle
+
+// Commands about one agent.
+extension PartitionOwner {
+    mutating func provision(_ change: ProvisionRequest, _ request: PartitionRequest) throws(Problem) {
+        guard let gateway = gateways[change.agent.gateway] else { throw Problem.unknownGateway(change.agent.gateway) }
+        guard !gateway.isLeaving else {
+            throw Problem(member: "agent", "gateway \(change.agent.gateway) is being removed", kind: .conflict)
+        }
+        guard let index = gateway.agents[change.agent.agent] else { return try create(change, request) }
+        _ = try changeable(change.agent)
+        let inputs = try merged(record(index), change)
+        let overrides = try merged(record(index).policyOverrides, change.policy)
+        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
+        apply(index, inputs, overrides, digest)
+        drive(index, traceparent: request.traceparent) { machine, around, results in
+            if change.wake {
+                machine.requestCycle(
+                    .provision, reason: .provision, traceparent: request.traceparent, around, into: &results)
+            } else {
+                machine.provisionWithoutWake(around, into: &results)
+            }
+        }
+        followBoard(index)
+        answer(request, .record(record(index), minted: false))
+    }
+
+    private mutating func create(_ change: ProvisionRequest, _ request: PartitionRequest) throws(Problem) {
+        guard let role = change.role else { throw Problem(member: "role", "is missing: a new agent needs one") }
+        let inputs = RenderInputs(
+            role: role, board: change.board, variables: change.variables.compactMapValues { $0 })
+        try check(inputs)
+        let overrides = try merged(PolicyOverrides(), change.policy)
+        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
+        guard let minted = request.minted else { throw Problem(.unavailable, "the request brought no candidate token") }
+
+        var record = AgentRecord(
+            address: change.agent, board: inputs.board, role: role, status: .offline,
+            policy: policy(gateway: change.agent.gateway, overrides), createdAt: stamp)
+        record.policyOverrides = overrides
+        record.variables = inputs.variables
+        record.templatesDigest = digest
+        record.tokenID = minted.id
+        if let tombstone = tombstones.removeValue(forKey: change.agent) {
+            record.generation = tombstone.generation
+            record.revision = tombstone.revision
+        }
+        let index = add(AgentMachine(new: record, tokenDigest: minted.digest))
+        // Before its first event, so that its first wake already finds its runtime able to connect.
+        commitCredential(change.agent.description, .set(digest: minted.digest))
+        drive(index, traceparent: request.traceparent) { machine, around, results in
+            if change.wake {
+                machine.requestCycle(
+                    .provision, reason: .provision, traceparent: request.traceparent, around, into: &results)
+            } else {
+                machine.provisionWithoutWake(around, into: &results)
+            }
+        }
+        if let gateway = gateways[change.agent.gateway]?.state, gateway.isPaused, isInForce(gateway.pausedUntil) {
+            drive(index) { $0.pause(.gateway, until: gateway.pausedUntil, $1, into: &$2) }
+        }
+        followBoard(index)
+        answer(request, .record(self.record(index), minted: true))
+    }
+
+    mutating func update(_ change: ProvisionRequest, _ request: PartitionRequest) throws(Problem) {
+        let index = try changeable(change.agent)
+        let inputs = try merged(record(index), change)
+        let overrides = try merged(record(index).policyOverrides, change.policy)
+        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
+        apply(index, inputs, overrides, digest)
+        drive(index, traceparent: request.traceparent) { machine, around, results in
+            if change.wake {
+                machine.requestCycle(.update, reason: .update, traceparent: request.traceparent, around, into: &results)
+            } else {
+                machine.noteChange("updated", around, into: &results)
+            }
+        }
+        followBoard(index)
+        answer(request, .record(record(index), minted: false))
+    }
+
+    mutating func wake(_ agent: AgentAddress, _ request: PartitionRequest) throws(Problem) {
+        let index = try changeable(agent)
+        drive(index, traceparent: request.traceparent) {
+            $0.requestCycle(.update, reason: .manual, traceparent: request.traceparent, $1, into: &$2)
+        }
+        answer(request, .record(record(index), minted: false))
+    }
+
+    mutating func delete(_ agent: AgentAddress, _ request: PartitionRequest) throws(Problem) {
+        let index = try changeable(agent)
+        waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
+        drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
+    }
+
+    mutating func rotate(_ agent: AgentAddress, now: Bool, _ request: PartitionRequest) throws(Problem) {
+        let index = try changeable(agent)
+        guard let minted = request.minted else { throw Problem(.unavailable, "the request brought no candidate token") }
+        drive(index, traceparent: request.traceparent) {
+            $0.rotateToken(digest: minted.digest, id: minted.id, keepsOld: !now, $1, into: &$2)
+        }
+        let seconds = Int(AgentMachine.tokenOverlap.milliseconds / 1_000)
+        commitCredential(
+            agent.description, now ? .set(digest: minted.digest) : .overlap(digest: minted.digest, seconds: seconds))
+        answer(request, .record(record(index), minted: true))
+    }
+
+    // MARK: Merging
+
+    private func merged(_ record: AgentRecord, _ change: ProvisionRequest) throws(Problem) -> RenderInputs {
+        let role = change.role ?? record.role
+        var variables = record.variables
+        for (name, value) in change.variables { variables[name] = value }
+        let board = role.needsBoard ? change.board ?? record.board : change.board
+        let inputs = RenderInputs(role: role, board: board, variables: variables)
+        try check(inputs)
+        return inputs
+    }
+
+    private func check(_ inputs: RenderInputs) throws(Problem) {
+        guard inputs.variables.count <= Limits.variablesMax else {
+            throw Problem(
+                member: "variables",
+                "the agent would have \(inputs.variables.count), at most \(Limits.variablesMax) are kept")
+        }
+        let size = inputs.variables.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
+        guard size <= Limits.variablesBytesMax else {
+            throw Problem(
+                member: "variables", "they would have \(size) bytes, at most \(Limits.variablesBytesMax) are kept",
+                kind: .tooLarge)
+        }
+        if inputs.role.needsBoard, inputs.board == nil {
+            throw Problem(member: "board", "is missing: a \(inputs.role.rawValue) belongs to a board")
+        }
+        if !inputs.role.needsBoard, inputs.board != nil {
+            throw Problem(member: "board", "is not for role \(inputs.role.rawValue): it belongs to no board")
+        }
+    }
+
+    func merged(_ overrides: PolicyOverrides, _ patch: PolicyPatch) throws(Problem) -> PolicyOverrides {
+        do {
+            return try patch.applied(to: overrides)
+        } catch {
+            throw Problem(member: "policy", error.reason)
+        }
+    }
+
+    /// The digest of the rendered files, when it was made of just these inputs.
+    private func digest(of inputs: RenderInputs, _ request: PartitionRequest) -> String? {
+        guard let rendered = request.rendered, rendered.inputs == inputs else { return nil }
+        return rendered.digest
+    }
+
+    private mutating func apply(_ index: Int, _ inputs: RenderInputs, _ overrides: PolicyOverrides, _ digest: String) {
+        let policy = policy(gateway: record(index).address.gateway, overrides)
+        slots[index]?.machine.change { state in
+            state.record.role = inputs.role
+            state.record.board = inputs.board
+            state.record.variables = inputs.variables
+            state.record.policyOverrides = overrides
+            state.record.policy = policy
+            state.record.templatesDigest = digest
+        }
+    }
+
+    /// An agent is paused with its board, and with no other.
+    private mutating func followBoard(_ index: Int) {
+        let record = record(index)
+        let pause = record.board.flatMap { boardPauses[$0] }.flatMap { isInForce($0.until) ? $0 : nil }
+        let isPaused = record.pausedBy.contains(.board)
+        if let pause, !isPaused {
+            drive(index) { $0.pause(.board, until: pause.until, $1, into: &$2) }
+        } else if pause == nil, isPaused {
+            drive(index) { $0.resume(.board, $1, into: &$2) }
+        }
+    }
+
+    func isInForce(_ until: Timestamp?) -> Bool {
+        until.map { $0 > stamp } ?? true
+    }
+}

@@ -1,0 +1,157 @@
+internal import Contract
+internal import Lifecycle
+
+/// One gateway of the partition, with the agents behind it.
+struct GatewaySlot: Sendable {
+    var state: GatewayState
+    /// The slots of its agents, by agent id.
+    var agents: [String: Int] = [:]
+    var pace: WakePace
+    /// What its status topic said last; while blind it waits here.
+    var heard: GatewayState.Connection?
+    /// All its agents are being deleted, and then it.
+    var isLeaving = false
+    var lostHeartbeats: Int64 = 0
+    var repeatedHeartbeats: Int64 = 0
+
+    init(state: GatewayState, rate: Rate) {
+        self.state = state
+        pace = WakePace(rate: rate)
+    }
+}
+
+/// Lets a gateway's wakes go at its rate: a storm is paced, a single wake is not delayed.
+struct WakePace: Sendable {
+    private(set) var waiting: [Int] = []
+    private var head = 0
+    private(set) var next: Instant?
+    private var credit: Double
+    private var creditedAt: Instant?
+    var rate: Rate
+
+    init(rate: Rate) {
+        self.rate = rate
+        credit = Double(max(1, rate.perSecond / 5))
+    }
+
+    var isEmpty: Bool { head == waiting.count }
+
+    mutating func append(_ slot: Int) {
+        waiting.append(slot)
+    }
+
+    /// The next slot whose turn it is now; `nil` when none waits or the rate is used up until `next`.
+    mutating func take(_ now: Instant) -> Int? {
+        guard !isEmpty else {
+            waiting = []
+            head = 0
+            next = nil
+            return nil
+        }
+        if !rate.isUnlimited {
+            if let creditedAt, now > creditedAt {
+                let gained = Double(now.nanoseconds - creditedAt.nanoseconds) / 1e9 * Double(rate.perSecond)
+                credit = min(Double(max(1, rate.perSecond / 5)), credit + gained)
+            }
+            creditedAt = now
+            guard credit >= 1 else {
+                let wait = (1 - credit) / Double(rate.perSecond)
+                next = Instant(nanoseconds: now.nanoseconds + Int64(wait * 1e9) + 1)
+                return nil
+            }
+            credit -= 1
+        }
+        defer { head += 1 }
+        return waiting[head]
+    }
+}
+
+extension PartitionOwner {
+    /// The policy of an agent: its own settings over its gateway's over the system's.
+    func policy(gateway: String, _ overrides: PolicyOverrides) -> Policy {
+        let wider = gateways[gateway].map { systemPolicy.overridden(by: $0.state.policyOverrides) } ?? systemPolicy
+        return wider.overridden(by: overrides)
+    }
+
+    mutating func queueTurn(_ index: Int, _ gateway: String) {
+        guard slots[index]?.isInTurnQueue == false else { return }
+        slots[index]?.isInTurnQueue = true
+        gateways[gateway]?.pace.append(index)
+        pacing.insert(gateway)
+        giveTurns(gateway)
+    }
+
+    /// Lets the wakes go that the gateway's rate allows now.
+    mutating func giveTurns(_ gateway: String) {
+        while let index = gateways[gateway]?.pace.take(now) {
+            slots[index]?.isInTurnQueue = false
+            drive(index) { $0.turnCame($1, into: &$2) }
+        }
+        if gateways[gateway]?.pace.isEmpty ?? true { pacing.remove(gateway) }
+    }
+
+    // MARK: Status
+
+    /// What a gateway, or the broker in its name, says of its connection. While blind a Last Will proves nothing.
+    mutating func hear(_ gateway: String, _ state: GatewayStatusMessage.State) {
+        guard gateways[gateway] != nil else { return }
+        gateways[gateway]?.heard =
+            switch state {
+            case .connected: .connected
+            case .lost: .lost
+            case .stopped: .stopped
+            }
+        if !isBlind { applyHeardStatus(gateway) }
+    }
+
+    mutating func applyHeardStatus(_ gateway: String) {
+        guard var slot = gateways[gateway], let heard = slot.heard, heard != slot.state.connection else { return }
+        slot.state.connection = heard
+        gateways[gateway]?.state = slot.state
+        var entry = StoreEntry()
+        entry.gateway = slot.state
+        let event: GatewayEvent? =
+            switch heard {
+            case .connected: .gatewayConnected
+            case .lost: .gatewayLost
+            case .stopped, .never: nil
+            }
+        if let event {
+            unknownCount += 1
+            entry.gatewayEvent = GatewayEventEntry(
+                id: "\(gateway)!\(epoch).\(unknownCount)", time: stamp, source: source,
+                message: GatewayLifecycleMessage(event: event, gateway: gateway, agents: slot.agents.count))
+        }
+        directives.append(.commit(entry))
+        guard heard == .connected else { return }
+        for index in slot.agents.values.sorted() {
+            drive(index) { $0.gatewayReturned($1, into: &$2) }
+        }
+    }
+
+    // MARK: The snapshot
+
+    /// Takes over a chunk of what the store has: gateways come before their agents.
+    mutating func restore(_ chunk: GrantChunk) {
+        for gateway in chunk.gateways {
+            let rate = systemPolicy.overridden(by: gateway.policyOverrides).wakeRate
+            gateways[gateway.gateway] = GatewaySlot(state: gateway, rate: rate)
+        }
+        for pause in chunk.boardPauses { boardPauses[pause.board] = pause }
+        for tombstone in chunk.tombstones { tombstones[tombstone.agent] = tombstone }
+        for request in chunk.requests { requests[request.id] = request }
+        purgeDue = now + .seconds(60)
+        for state in chunk.agents {
+            let gateway = state.record.address.gateway
+            let around = AgentSurroundings(
+                now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost)
+            let index = add(AgentMachine(restored: state, around))
+            let wanted = policy(gateway: gateway, state.record.policyOverrides)
+            drive(index) { machine, around, results in
+                guard machine.record.policy != wanted else { return }
+                machine.change { $0.record.policy = wanted }
+                machine.noteChange("policy", around, into: &results)
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+internal import Contract
+internal import Lifecycle
+
+extension PartitionOwner {
+    /// Heartbeats in the order received, each judged by its agent.
+    mutating func take(_ batch: HeartbeatBatch, _ held: TimeSpan) {
+        for segment in batch.segments {
+            let receivedAt = now - TimeSpan(milliseconds: max(0, segment.age)) - held
+            let receivedStamp = Timestamp(millisecondsSince1970: segment.at)
+            if let gateway = segment.gateway {
+                for name in segment.names {
+                    guard let index = gateways[gateway]?.agents[name] else {
+                        if let address = AgentAddress(gateway: gateway, agent: name) { rejectUnknown(address) }
+                        continue
+                    }
+                    takePlain(index, receivedAt, receivedStamp)
+                }
+            } else {
+                for name in segment.names {
+                    guard let address = AgentAddress(name) else { continue }
+                    guard let index = index(of: address) else {
+                        rejectUnknown(address)
+                        continue
+                    }
+                    takePlain(index, receivedAt, receivedStamp)
+                }
+            }
+            if let detail = segment.detail { take(detail, receivedAt, receivedStamp) }
+        }
+        settleWaitingAnswers()
+    }
+
+    /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
+    private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedStamp: Timestamp) {
+        if slots[index]?.machine.noteHeartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp, now: now) == true {
+            countAccepted(1)
+            noteSighting(index)
+        } else {
+            handle(Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp), index)
+        }
+    }
+
+    private mutating func take(_ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp) {
+        guard let index = index(of: detail.agent) else { return rejectUnknown(detail.agent) }
+        if let reason = detail.rejected {
+            countRejected()
+            return drive(index) { $0.reject($0.record.status == .deleting ? .deleting : reason, $1, into: &$2) }
+        }
+        // The broker's Last Will of a time in which connections broke because of us says nothing.
+        if detail.status == .lost, isBlind { return }
+        var heartbeat = Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp)
+        heartbeat.status = detail.status ?? .ok
+        heartbeat.extend = detail.extend
+        heartbeat.generation = detail.generation
+        heartbeat.attempt = detail.attempt
+        heartbeat.bootID = detail.bootID
+        heartbeat.seq = detail.seq
+        heartbeat.templatesDigest = detail.templatesDigest
+        heartbeat.tokenDigest = detail.tokenDigest
+        handle(heartbeat, index)
+    }
+
+    private mutating func handle(_ heartbeat: Heartbeat, _ index: Int) {
+        let before = slots[index]?.machine.record.lastRejection?.count ?? 0
+        drive(index) { $0.heartbeatReceived(heartbeat, $1, into: &$2) }
+        if let after = slots[index]?.machine.record.lastRejection?.count, after > before {
+            countRejected()
+        } else {
+            countAccepted(1)
+        }
+    }
+
+    /// A heartbeat of nobody we know: published at most once a second for each name.
+    private mutating func rejectUnknown(_ agent: AgentAddress) {
+        countRejected()
+        if let last = unknownRejections[agent], now < last + AgentMachine.rejectionEventInterval { return }
+        if unknownRejections.count >= PartitionOwner.unknownAgentsMax { unknownRejections = [:] }
+        unknownRejections[agent] = now
+        unknownCount += 1
+        var entry = StoreEntry()
+        entry.event = AgentEventEntry(
+            id: "\(agent)!\(epoch).\(unknownCount)", event: .heartbeatRejected, agent: agent,
+            reason: RejectionReason.unknownAgent.rawValue, time: stamp, source: source, traceparent: nil)
+        directives.append(.commit(entry))
+        directives.append(.log(.rejected(.unknownAgent), agent: agent, generation: 0))
+    }
+
+    /// What became of a wake order.
+    mutating func take(_ report: WakeReport, _ held: TimeSpan) {
+        guard let index = index(of: report.agent) else { return directives.append(.logMissing(agent: report.agent)) }
+        let age = TimeSpan(milliseconds: max(0, report.age)) + held
+        let outcome: AgentMachine.WakeOutcome =
+            switch report.outcome {
+            case .woken(let sentAt, let deadlineAt, let delivery):
+                .woken(sentAt: sentAt, deadlineAt: deadlineAt, delivery: delivery, age: age)
+            case .failed(let at, let error): .failed(at: at, error: error, age: age)
+            case .expired: .expired
+            }
+        drive(index) {
+            $0.wakeReported(
+                generation: report.generation, attempt: report.attempt, issue: report.issue, outcome, $1, into: &$2)
+        }
+        settleWaitingAnswers()
+    }
+}

@@ -1,0 +1,171 @@
+internal import Contract
+internal import Lifecycle
+
+/// An answer that waits until no wake of some agents can follow any more.
+struct WaitingAnswer: Sendable {
+    let request: PartitionRequest
+    var agents: [AgentAddress]
+    let kind: Kind
+
+    enum Kind: Sendable {
+        case paused(Int)
+        case deleted(AgentAddress)
+        case gatewayRemoved(String, deletedAgents: Int)
+    }
+}
+
+extension PartitionOwner {
+    /// Executes a command once: a repeat of its id gets the answer of the first.
+    mutating func execute(_ request: PartitionRequest) {
+        if let known = requests[request.id], known.until > stamp { return repeatAnswer(request, known) }
+        // It is being executed: whoever asks now gets the answer.
+        if let index = waitingAnswers.firstIndex(where: { $0.request.id == request.id }) {
+            waitingAnswers[index] = WaitingAnswer(
+                request: request, agents: waitingAnswers[index].agents, kind: waitingAnswers[index].kind)
+            return
+        }
+        do {
+            try perform(request)
+        } catch {
+            answer(request, .refused(error))
+        }
+        settleWaitingAnswers()
+    }
+
+    private mutating func perform(_ request: PartitionRequest) throws(Problem) {
+        switch request.command {
+        case .provision(let change): try provision(change, request)
+        case .update(let change): try update(change, request)
+        case .wake(let agent): try wake(agent, request)
+        case .delete(let agent): try delete(agent, request)
+        case .rotateAgentToken(let agent, let now): try rotate(agent, now: now, request)
+        case .rotateGatewayToken(let gateway, let now): try rotate(gateway: gateway, now: now, request)
+        case .pause(let target, let until): try pause(target, until, request)
+        case .resume(let target): try resume(target, request)
+        case .addGateway(let gateway, let policy): try addGateway(gateway, policy, request)
+        case .removeGateway(let gateway, let force): try removeGateway(gateway, force: force, request)
+        }
+    }
+
+    // MARK: Answers
+
+    mutating func answer(_ request: PartitionRequest, _ outcome: CommandOutcome) {
+        var isFinal = true
+        var mintedFor: String?
+        switch outcome {
+        case .render, .refused: isFinal = false
+        case .record(let record, true): mintedFor = record.address.description
+        case .gateway(let gateway, true): mintedFor = gateway
+        case .record, .gateway, .paused, .gatewayRemoved: break
+        }
+        if isFinal {
+            let hours = request.isKeyed ? Int64(Limits.idempotencyHours) : 0
+            let until = stamp + .seconds(max(600, hours * 3_600))
+            requests[request.id] = RememberedRequest(
+                id: request.id, digest: request.digest, until: until, mintedFor: mintedFor)
+        }
+        var entry = StoreEntry()
+        entry.answer = AnswerEntry(
+            requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
+            provisioner: request.provisioner,
+            outcome: outcome, isFinal: isFinal, minted: mintedFor != nil)
+        directives.append(.commit(entry))
+    }
+
+    private mutating func repeatAnswer(_ request: PartitionRequest, _ known: RememberedRequest) {
+        guard known.digest == request.digest else {
+            return answer(request, .refused(Problem(.conflict, "the idempotency key was used for another request")))
+        }
+        var minted = false
+        if let username = known.mintedFor, let token = request.minted { minted = mintAgain(username, token) }
+        var entry = StoreEntry()
+        entry.answer = AnswerEntry(
+            requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
+            provisioner: request.provisioner,
+            outcome: nil, isFinal: true, minted: minted)
+        directives.append(.commit(entry))
+    }
+
+    /// A secret whose answer was lost is minted again as long as the first was never used.
+    private mutating func mintAgain(_ username: String, _ token: MintedToken) -> Bool {
+        if let agent = AgentAddress(username) {
+            guard let index = index(of: agent), slots[index]?.machine.record.lastSeenAt == nil else { return false }
+            drive(index) { $0.rotateToken(digest: token.digest, id: token.id, $1, into: &$2) }
+        } else {
+            guard gateways[username]?.state.connection == .never else { return false }
+            gateways[username]?.state.tokenDigest = token.digest
+            gateways[username]?.state.tokenID = token.id
+            commitGateway(username)
+        }
+        commitCredential(username, .set(digest: token.digest))
+        return true
+    }
+
+    mutating func commitCredential(_ username: String, _ change: CredentialChange.Change) {
+        var entry = StoreEntry()
+        entry.credential = CredentialChange(username: username, change: change)
+        directives.append(.commit(entry))
+    }
+
+    mutating func commitGateway(_ gateway: String) {
+        var entry = StoreEntry()
+        entry.gateway = gateways[gateway]?.state
+        directives.append(.commit(entry))
+    }
+
+    /// Answers what waited for agents to be quiet or gone.
+    mutating func settleWaitingAnswers() {
+        guard !waitingAnswers.isEmpty else { return }
+        var open: [WaitingAnswer] = []
+        let waiting = waitingAnswers
+        waitingAnswers = []
+        for var item in waiting {
+            item.agents.removeAll { agent in
+                guard let index = index(of: agent), let slot = slots[index] else { return true }
+                if case .paused = item.kind { return slot.machine.isQuiet }
+                return false
+            }
+            if item.agents.isEmpty { finish(item) } else { open.append(item) }
+        }
+        waitingAnswers += open
+        lastRecords = [:]
+    }
+
+    private mutating func finish(_ item: WaitingAnswer) {
+        switch item.kind {
+        case .paused(let count): answer(item.request, .paused(count))
+        case .deleted(let agent):
+            guard let record = lastRecords[agent] else { return }
+            answer(item.request, .record(record, minted: false))
+        case .gatewayRemoved(let gateway, let count):
+            gateways[gateway] = nil
+            pacing.remove(gateway)
+            var entry = StoreEntry()
+            entry.removedGateway = gateway
+            entry.credential = CredentialChange(username: gateway, change: .remove)
+            directives.append(.commit(entry))
+            answer(item.request, .gatewayRemoved(gateway, deletedAgents: count))
+        }
+    }
+
+    // MARK: Looking up
+
+    /// The slot of an agent that may be changed.
+    func changeable(_ agent: AgentAddress) throws(Problem) -> Int {
+        guard let slot = gateways[agent.gateway] else { throw Problem.unknownAgent(agent) }
+        guard let index = slot.agents[agent.agent], let record = slots[index]?.machine.record else {
+            throw Problem.unknownAgent(agent)
+        }
+        guard record.status != .deleting else {
+            throw Problem(member: "agent", "\(agent) is being deleted", kind: .conflict)
+        }
+        return index
+    }
+
+    func record(_ index: Int) -> AgentRecord {
+        guard let record = slots[index]?.machine.record else {
+            preconditionFailure("slot \(index) of partition \(partition) was looked up and is empty")
+        }
+        return record
+    }
+}

@@ -1,0 +1,311 @@
+public import Contract
+public import Lifecycle
+
+/// What the owner of a partition is told.
+public enum PartitionEvent: Sendable {
+    /// A chunk of the snapshot that came with the grant.
+    case granted(GrantChunk)
+    case requestReceived(PartitionRequest)
+    /// `held`: how long the report was on its way.
+    case reportReceived(WakeReport, held: TimeSpan)
+    case batchReceived(HeartbeatBatch, held: TimeSpan)
+    case gatewayStatusReceived(gateway: String, GatewayStatusMessage.State)
+    /// Check-ins can no longer be received or counted.
+    case sightLost
+    /// They can again.
+    case sightRegained
+    case timePassed
+}
+
+/// What the owner of a partition wants done, in this order.
+public enum PartitionDirective: Sendable {
+    /// Sent to the store; what caused it is receipted once it is committed.
+    case commit(StoreEntry)
+    case log(LifecycleLog, agent: AgentAddress, generation: Int)
+    /// An input that names an agent that is not there.
+    case logMissing(agent: AgentAddress)
+}
+
+/// The owner of one partition: the only writer of its gateways and of their agents.
+///
+/// A pure value: it assigns generations and attempts, keeps the deadlines, paces wakes and decides. What it decides counts
+/// once the store has committed it under this owner's epoch; a fenced owner is thrown away whole.
+public struct PartitionOwner: Sendable {
+    /// Changes without an event are handed to the store this often, at most.
+    public static let sightingInterval = TimeSpan.seconds(2)
+    /// Unknown agents whose rejections are held back to one a second; beyond it the memory of them is cleared.
+    static let unknownAgentsMax = 10_000
+    /// Sightings in one entry.
+    static let sightingsMax = 500
+
+    public let partition: Int
+    public let epoch: Int
+    let source: String
+    let systemPolicy: Policy
+
+    var slots: [AgentSlot?] = []
+    var freeSlots: [Int] = []
+    var gateways: [String: GatewaySlot] = [:]
+    var boardPauses: [String: BoardPause] = [:]
+    var tombstones: [AgentAddress: Tombstone] = [:]
+    var requests: [String: RememberedRequest] = [:]
+    var waitingAnswers: [WaitingAnswer] = []
+    var queue = DeadlineQueue()
+    var pacing: Set<String> = []
+    var sightings: [Int] = []
+    var sightingsDue: Instant?
+    var purgeDue: Instant?
+    var unknownRejections: [AgentAddress: Instant] = [:]
+    var unknownCount = 0
+    var nextOccupant = 0
+    public private(set) var isBlind = true
+    /// Counted since this owner began.
+    public private(set) var counters = PartitionCounters()
+
+    // The surroundings of the input that is handled.
+    var now = Instant(nanoseconds: 0)
+    var stamp = Timestamp(millisecondsSince1970: 0)
+    var directives: [PartitionDirective] = []
+
+    /// - Parameter instance: names the source of its events, `rollcall/reconciler/INSTANCE`.
+    public init(partition: Int, epoch: Int, instance: String, systemPolicy: Policy) {
+        self.partition = partition
+        self.epoch = epoch
+        source = "rollcall/reconciler/\(instance)"
+        self.systemPolicy = systemPolicy
+    }
+
+    public var agentCount: Int { slots.count - freeSlots.count }
+
+    /// Handles one input; the directives are appended in the order in which they are to be carried out.
+    public mutating func handle(
+        _ event: PartitionEvent, now: Instant, stamp: Timestamp, into output: inout [PartitionDirective]
+    ) {
+        self.now = now
+        self.stamp = stamp
+        switch event {
+        case .granted(let chunk): restore(chunk)
+        case .requestReceived(let request): execute(request)
+        case .reportReceived(let report, let held): take(report, held)
+        case .batchReceived(let batch, let held): take(batch, held)
+        case .gatewayStatusReceived(let gateway, let state): hear(gateway, state)
+        case .sightLost: isBlind = true
+        case .sightRegained: regainSight()
+        case .timePassed: passTime()
+        }
+        output.append(contentsOf: directives)
+        directives.removeAll(keepingCapacity: true)
+    }
+
+    /// When `timePassed` is to be handled next.
+    public var nextDue: Instant? {
+        var due: Instant? = isBlind ? nil : queue.next
+        for other in [sightingsDue, purgeDue] {
+            if let other { due = due.map { min($0, other) } ?? other }
+        }
+        for gateway in pacing {
+            if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
+        }
+        return due
+    }
+
+    // MARK: Time
+
+    private mutating func passTime() {
+        if !isBlind {
+            while let entry = queue.pop(dueAt: now) { come(due: entry) }
+        }
+        for gateway in pacing { giveTurns(gateway) }
+        if let due = sightingsDue, due <= now { flushSightings() }
+        if let due = purgeDue, due <= now { purge() }
+        settleWaitingAnswers()
+    }
+
+    private mutating func come(due entry: DeadlineQueue.Entry) {
+        guard slots[entry.slot]?.occupant == entry.occupant else { return }
+        slots[entry.slot]?.queuedDue = nil
+        guard let due = slots[entry.slot]?.machine.due else { return }
+        if due <= now {
+            drive(entry.slot) { $0.deadlinePassed($1, into: &$2) }
+        } else {
+            arm(entry.slot)
+        }
+    }
+
+    private mutating func regainSight() {
+        guard isBlind else { return }
+        isBlind = false
+        for index in slots.indices where slots[index] != nil {
+            drive(index) { $0.sightRegained($1, into: &$2) }
+        }
+        for gateway in gateways.keys { applyHeardStatus(gateway) }
+    }
+
+    private mutating func purge() {
+        purgeDue = now + .seconds(60)
+        requests = requests.filter { $0.value.until > stamp }
+        unknownRejections = [:]
+    }
+
+    // MARK: Agents
+
+    /// Lets an agent's machine handle an input and carries out what it says.
+    mutating func drive(
+        _ index: Int, traceparent: String? = nil,
+        _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
+    ) {
+        guard let address = slots[index]?.machine.state.record.address else { return }
+        let around = AgentSurroundings(
+            now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost)
+        var results: [AgentDirective] = []
+        body(&slots[index]!.machine, around, &results)
+        for result in results { carryOut(result, index, address, traceparent) }
+        if slots[index] != nil { arm(index) }
+    }
+
+    private mutating func carryOut(
+        _ directive: AgentDirective, _ index: Int, _ address: AgentAddress, _ traceparent: String?
+    ) {
+        switch directive {
+        case .emit(let event, let reason, let state):
+            if let trace = state.cycle?.traceparent ?? traceparent { slots[index]?.traceparent = trace }
+            commit(event, reason: reason, state, traceparent: slots[index]?.traceparent)
+            // A cycle that no command began carries none.
+            if event == .lapsed || (state.cycle == nil && event != .online) { slots[index]?.traceparent = nil }
+        case .order(let order, let state):
+            counters.orders += 1
+            var entry = StoreEntry()
+            entry.state = state
+            entry.order = order
+            directives.append(.commit(entry))
+        case .settleOrder:
+            var entry = StoreEntry()
+            entry.settledOrder = address
+            directives.append(.commit(entry))
+        case .requestTurn: queueTurn(index, address.gateway)
+        case .noteSighting: noteSighting(index)
+        case .erase(let tombstone): erase(index, tombstone)
+        case .log(let log):
+            directives.append(.log(log, agent: address, generation: slots[index]?.machine.record.generation ?? 0))
+        case .countSequence(let lost, let isRepeated):
+            gateways[address.gateway]?.lostHeartbeats += lost
+            if isRepeated { gateways[address.gateway]?.repeatedHeartbeats += 1 }
+        }
+    }
+
+    private mutating func commit(_ event: LifecycleEvent, reason: String?, _ state: AgentState, traceparent: String?) {
+        counters.events += 1
+        var entry = StoreEntry()
+        entry.state = state
+        entry.event = AgentEventEntry(
+            id: "\(state.record.address)#\(state.record.revision)", event: event, agent: state.record.address,
+            reason: reason,
+            time: state.record.updatedAt, source: source, traceparent: traceparent)
+        directives.append(.commit(entry))
+    }
+
+    /// Puts the agent's deadline into the queue unless an entry comes up early enough.
+    private mutating func arm(_ index: Int) {
+        guard let due = slots[index]?.machine.due, let occupant = slots[index]?.occupant else { return }
+        if let queued = slots[index]?.queuedDue, queued <= due { return }
+        slots[index]?.queuedDue = due
+        queue.push(.init(due: due, slot: index, occupant: occupant))
+    }
+
+    mutating func add(_ machine: AgentMachine) -> Int {
+        nextOccupant += 1
+        let slot = AgentSlot(machine: machine, occupant: nextOccupant)
+        let index: Int
+        if let free = freeSlots.popLast() {
+            index = free
+            slots[index] = slot
+        } else {
+            index = slots.count
+            slots.append(slot)
+        }
+        gateways[slot.address.gateway]?.agents[slot.address.agent] = index
+        return index
+    }
+
+    private mutating func erase(_ index: Int, _ tombstone: Tombstone) {
+        tombstones[tombstone.agent] = tombstone
+        gateways[tombstone.agent.gateway]?.agents[tombstone.agent.agent] = nil
+        if let record = slots[index]?.machine.record { lastRecords[tombstone.agent] = record }
+        slots[index] = nil
+        freeSlots.append(index)
+        var entry = StoreEntry()
+        entry.tombstone = tombstone
+        entry.credential = CredentialChange(username: tombstone.agent.description, change: .remove)
+        directives.append(.commit(entry))
+    }
+
+    /// The last records of agents that were just erased, for the answers that wait for it.
+    var lastRecords: [AgentAddress: AgentRecord] = [:]
+
+    func index(of agent: AgentAddress) -> Int? {
+        gateways[agent.gateway]?.agents[agent.agent]
+    }
+
+    // MARK: Sightings
+
+    mutating func noteSighting(_ index: Int) {
+        guard slots[index]?.hasUnsavedSighting == false else { return }
+        slots[index]?.hasUnsavedSighting = true
+        sightings.append(index)
+        if sightingsDue == nil { sightingsDue = now + PartitionOwner.sightingInterval }
+    }
+
+    /// Hands what changed without an event to the store.
+    mutating func flushSightings() {
+        sightingsDue = nil
+        var entry = StoreEntry()
+        var batch: [Sighting] = []
+        for index in sightings {
+            guard let record = slots[index]?.machine.record else { continue }
+            slots[index]?.hasUnsavedSighting = false
+            batch.append(
+                Sighting(agent: record.address, lastSeenAt: record.lastSeenAt, lastRejection: record.lastRejection))
+            if batch.count == PartitionOwner.sightingsMax {
+                entry.sightings = batch
+                directives.append(.commit(entry))
+                batch = []
+            }
+        }
+        sightings.removeAll(keepingCapacity: true)
+        guard !batch.isEmpty else { return }
+        entry.sightings = batch
+        directives.append(.commit(entry))
+    }
+
+    mutating func countAccepted(_ count: Int) { counters.heartbeats += Int64(count) }
+    mutating func countRejected() { counters.rejections += 1 }
+}
+
+/// One agent of the partition.
+struct AgentSlot: Sendable {
+    var machine: AgentMachine
+    /// Tells this occupant of the slot from earlier ones.
+    let occupant: Int
+    /// The earliest entry of the deadline queue that is this agent's.
+    var queuedDue: Instant?
+    var isInTurnQueue = false
+    var hasUnsavedSighting = false
+    var traceparent: String?
+
+    var address: AgentAddress { machine.record.address }
+
+    init(machine: AgentMachine, occupant: Int) {
+        self.machine = machine
+        self.occupant = occupant
+    }
+}
+
+/// What an owner counted.
+public struct PartitionCounters: Sendable {
+    public var heartbeats: Int64 = 0
+    public var rejections: Int64 = 0
+    public var events: Int64 = 0
+    public var orders: Int64 = 0
+
+    public init() {}
+}

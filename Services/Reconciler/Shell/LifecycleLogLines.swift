@@ -1,0 +1,47 @@
+internal import Lifecycle
+internal import ServiceKit
+
+extension LifecycleLog {
+    private static let taskType: (key: String, value: LogValue) = ("task_type", "agent_lifecycle_reconcile")
+
+    /// The name that operators know, its level and its own members.
+    var line: (name: String, level: LogLevel, members: [(key: String, value: LogValue)]) {
+        switch self {
+        case .deadlineArmed(let attempt, let delay):
+            (
+                "lifecycle.queue.enqueued", .info,
+                [("attempt", LogValue(attempt)), ("delay_seconds", LogValue(delay.seconds))]
+            )
+        case .deadlineHandled(let attempt):
+            ("queue.worker.success", .info, [("attempt", LogValue(attempt)), LifecycleLog.taskType])
+        case .wakeFailed(let attempt, let error):
+            (
+                "queue.worker.failed", .error,
+                [("attempt", LogValue(attempt)), LifecycleLog.taskType, ("error", LogValue(error))]
+            )
+        case .checkedInBeforeDeadline(let attempt):
+            ("lifecycle.reconcile.skip_not_stuck", .info, [("attempt", LogValue(attempt))])
+        case .deadlineDeferred(let attempt, let delay, let reason):
+            (
+                "lifecycle.reconcile.deferred", .info,
+                [
+                    ("attempt", LogValue(attempt)), ("delay_seconds", LogValue(delay.seconds)),
+                    ("reason", LogValue(reason.rawValue)),
+                ]
+            )
+        case .retriggered(let attempt): ("lifecycle.reconcile.retriggered", .info, [("attempt", LogValue(attempt))])
+        case .attemptsExhausted(let wakeAttempts, let maxAttempts):
+            (
+                "lifecycle.reconcile.max_attempts_reached", .warning,
+                [
+                    ("attempt", LogValue(wakeAttempts)), ("wake_attempts", LogValue(wakeAttempts)),
+                    ("max_attempts", LogValue(maxAttempts)),
+                ]
+            )
+        case .skippedStaleGeneration(let attempt):
+            ("lifecycle.reconcile.skip_stale_generation", .info, [("attempt", LogValue(attempt))])
+        case .skippedDeleting: ("lifecycle.reconcile.skip_deleting", .info, [])
+        case .rejected(let reason): ("heartbeat.rejected", .warning, [("reason", LogValue(reason.rawValue))])
+        }
+    }
+}

@@ -1,0 +1,274 @@
+public import Bus
+public import Contract
+public import Lifecycle
+internal import ReconcilerCore
+public import ServiceKit
+
+/// The reconciler: owns partitions, keeps their deadlines, decides.
+///
+/// One thread reads, decides and sends. What it reads is receipted once all that it caused is committed by the store.
+public final class ReconcilerService: Service {
+    private let systemPolicy: Policy
+    private var runtime: ServiceRuntime!
+    private var connection: Connection?
+    private var partitions: [Int: OwnedPartition] = [:]
+    private var outlet: StreamOutlet<StoreFrame>!
+    private var grants: StreamInlet<ReconcilerMessage>!
+    private var sight = Sight()
+    private var blind: String? = "starting"
+    private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
+    private var isStopping = false
+    private var finishedCounters = PartitionCounters()
+
+    public init(systemPolicy: Policy) {
+        self.systemPolicy = systemPolicy
+    }
+
+    // MARK: Service
+
+    public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
+        self.runtime = runtime
+        outlet = StreamOutlet(
+            topics: runtime.topics, service: .reconciler, instance: runtime.instance, incarnation: runtime.incarnation)
+        grants = StreamInlet(topics: runtime.topics)
+        runtime.loop.every(TimeSpan(milliseconds: 100)) { [unowned self] in tick() }
+    }
+
+    public func connected(_ connection: Connection) {
+        self.connection = connection
+        outlet.connection = connection
+        grants.connection = connection
+        for partition in partitions.values { partition.inlet.connection = connection }
+        let topics = runtime.topics
+        connection.subscribe([
+            topics.receipts(service: ServiceName.reconciler.rawValue, instance: runtime.instance),
+            topics.stream(to: .reconciler(runtime.instance)), topics.allPresence, topics.allGatewayStatus,
+        ])
+        connection.subscribe(
+            partitions.values.filter(\.isComplete).map { topics.stream(to: .partition($0.owner.partition)) })
+        outlet.reconnected(now: Clock.now())
+    }
+
+    public func subscribed(refused: [String]) {
+        sight.connected()
+    }
+
+    public func disconnected() {
+        sight.disconnected()
+        evaluateSight(Clock.now())
+    }
+
+    public func received(_ delivery: Delivery) {
+        guard let levels = runtime.topics.levels(of: delivery.topic) else { return }
+        do {
+            switch levels.first {
+            case "internal" where levels.count >= 3 && levels[1] == "receipts":
+                receipted(try JSON.decode(StreamReceipt.self, from: delivery.payload))
+            case "internal" where levels.count == 4 && levels[2] == "partition":
+                if let number = Int(levels[3]) { try receivePartition(number, delivery.payload) }
+            case "internal" where levels.count == 4 && levels[2] == "reconciler": try receiveGrant(delivery.payload)
+            case "services": try receivePresence(delivery)
+            case "gateways": try receiveGatewayStatus(delivery)
+            default: break
+            }
+        } catch {
+            let (member, detail) = JSON.describe(error)
+            runtime.log.event(
+                "service.message_dropped", .error,
+                ["topic": LogValue(delivery.topic), "error": LogValue("\(member) \(detail)")])
+        }
+    }
+
+    public func turnEnded(now: Instant) {
+        let now = Clock.now()
+        let stamp = Clock.stamp()
+        var next: Instant?
+        for partition in partitions.values where partition.isComplete {
+            if let due = partition.owner.nextDue, due <= now { handle(.timePassed, partition, now, stamp) }
+            partition.flush(into: outlet, now: now)
+            if let due = partition.owner.nextDue { next = next.map { min($0, due) } ?? due }
+        }
+        grants.publishReceipts()
+        runtime.loop.wakeAt = next
+    }
+
+    public func describe(_ presence: inout Presence) {
+        let owned = partitions.values.filter(\.isComplete)
+        presence.partitions = Dictionary(uniqueKeysWithValues: owned.map { (String($0.owner.partition), $0.epoch) })
+        presence.blind = blind
+    }
+
+    public func isDrained() -> Bool {
+        if !isStopping {
+            isStopping = true
+            for partition in partitions.values {
+                connection?.unsubscribe(runtime.topics.stream(to: .partition(partition.owner.partition)))
+            }
+        }
+        return outlet.keptCount() == 0
+    }
+
+    public var counters: [String: Int64] {
+        var sum = finishedCounters
+        for partition in partitions.values { sum.add(partition.owner.counters) }
+        return [
+            "heartbeats": sum.heartbeats, "rejections": sum.rejections, "events": sum.events, "orders": sum.orders,
+            "agents": partitions.values.reduce(0) { $0 + Int64($1.owner.agentCount) },
+        ]
+    }
+
+    // MARK: Inputs
+
+    private func receipted(_ receipt: StreamReceipt) {
+        guard let (_, stream, upTo) = outlet.receive(receipt, now: Clock.now()) else { return }
+        partitions.values.first { $0.stream == stream }?.committed(upTo: upTo)
+    }
+
+    private func receivePartition(_ number: Int, _ payload: [UInt8]) throws {
+        guard !isStopping, let partition = partitions[number], partition.isComplete else { return }
+        let now = Clock.now()
+        guard let arrival = try partition.inlet.receive(payload, now: now) else { return }
+        let event: PartitionEvent =
+            switch arrival.body {
+            case .request(let request): .requestReceived(request)
+            case .report(let report): .reportReceived(report, held: arrival.held)
+            case .batch(let batch): .batchReceived(batch, held: arrival.held)
+            }
+        handle(event, partition, now, Clock.stamp())
+        partition.handled(arrival.id, arrival.seq)
+    }
+
+    private func receiveGrant(_ payload: [UInt8]) throws {
+        let now = Clock.now()
+        guard let arrival = try grants.receive(payload, now: now) else { return }
+        grants.committed(arrival.id, upTo: arrival.seq)
+        switch arrival.body {
+        case .grant(let chunk): take(chunk, now)
+        case .revoke(let number, let epoch):
+            if let partition = partitions[number], partition.epoch <= epoch { drop(partition) }
+        }
+    }
+
+    private func take(_ chunk: GrantChunk, _ now: Instant) {
+        guard chunk.incarnation == runtime.incarnation, !isStopping else { return }
+        if let present = partitions[chunk.partition] {
+            guard present.epoch <= chunk.epoch else { return }
+            if present.epoch < chunk.epoch { drop(present) }
+        }
+        if chunk.index == 0 {
+            let owner = PartitionOwner(
+                partition: chunk.partition, epoch: chunk.epoch, instance: runtime.instance, systemPolicy: systemPolicy)
+            partitions[chunk.partition] = OwnedPartition(
+                owner: owner, epoch: chunk.epoch, topics: runtime.topics, connection: connection)
+        }
+        guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }
+        handle(.granted(chunk), partition, now, Clock.stamp())
+        partition.nextChunk = chunk.index + 1
+        guard chunk.index + 1 == chunk.count else { return }
+        partition.nextChunk = nil
+        runtime.log.event(
+            "partition.taken_over", .info,
+            [
+                "partition": LogValue(chunk.partition), "epoch": LogValue(chunk.epoch),
+                "agents": LogValue(partition.owner.agentCount),
+            ])
+        for (gateway, state) in gatewayStatus {
+            handle(.gatewayStatusReceived(gateway: gateway, state), partition, now, Clock.stamp())
+        }
+        connection?.subscribe([runtime.topics.stream(to: .partition(chunk.partition))])
+        if blind == nil { handle(.sightRegained, partition, now, Clock.stamp()) }
+        runtime.announce()
+    }
+
+    /// Forgets a partition that is somebody else's: nothing that was not committed counts.
+    private func drop(_ partition: OwnedPartition) {
+        runtime.log.event(
+            "partition.dropped", .warning,
+            ["partition": LogValue(partition.owner.partition), "epoch": LogValue(partition.epoch)])
+        finishedCounters.add(partition.owner.counters)
+        outlet.end(stream: partition.stream)
+        partitions[partition.owner.partition] = nil
+        connection?.unsubscribe(runtime.topics.stream(to: .partition(partition.owner.partition)))
+        runtime.announce()
+    }
+
+    private func receivePresence(_ delivery: Delivery) throws {
+        guard !delivery.payload.isEmpty else { return }
+        let presence = try JSON.decode(Presence.self, from: delivery.payload)
+        runtime.check(presence)
+        guard presence.service == ServiceName.heartbeatIngest.rawValue else { return }
+        let now = Clock.now()
+        sight.heard(presence, isRetained: delivery.isRetained, now: now)
+        evaluateSight(now)
+    }
+
+    private func receiveGatewayStatus(_ delivery: Delivery) throws {
+        guard let gateway = runtime.topics.gateway(of: delivery.topic) else { return }
+        guard !delivery.payload.isEmpty else {
+            gatewayStatus[gateway] = nil
+            return
+        }
+        let message = try JSON.decode(GatewayStatusMessage.self, from: delivery.payload)
+        gatewayStatus[gateway] = message.state
+        for partition in partitions.values where partition.isComplete {
+            handle(.gatewayStatusReceived(gateway: gateway, message.state), partition, Clock.now(), Clock.stamp())
+        }
+    }
+
+    // MARK: Deciding
+
+    private func handle(_ event: PartitionEvent, _ partition: OwnedPartition, _ now: Instant, _ stamp: Timestamp) {
+        var directives: [PartitionDirective] = []
+        partition.owner.handle(event, now: now, stamp: stamp, into: &directives)
+        for directive in directives {
+            switch directive {
+            case .commit(let entry): partition.add(entry)
+            case .log(let log, let agent, let generation): write(log, agent, generation)
+            case .logMissing(let agent):
+                runtime.log.event("lifecycle.reconcile.skip_missing_agent", .info, ["agent": LogValue(agent)])
+            }
+        }
+    }
+
+    private func tick() {
+        let now = Clock.now()
+        evaluateSight(now)
+        outlet.tick(now: now)
+    }
+
+    private func evaluateSight(_ now: Instant) {
+        let (reason, interrupted) = sight.evaluate(now: now, oldestUncommitted: outlet.oldestKept)
+        if interrupted || (reason != nil && blind == nil) { tellAll(.sightLost, now) }
+        if reason == nil, interrupted || blind != nil { tellAll(.sightRegained, now) }
+        guard reason != blind else { return }
+        if let reason {
+            runtime.log.event("reconciler.blind", .warning, ["reason": LogValue(reason)])
+        } else {
+            runtime.log.event("reconciler.sighted")
+        }
+        blind = reason
+        runtime.announce()
+    }
+
+    private func tellAll(_ event: PartitionEvent, _ now: Instant) {
+        let stamp = Clock.stamp()
+        for partition in partitions.values where partition.isComplete { handle(event, partition, now, stamp) }
+    }
+
+    private func write(_ log: LifecycleLog, _ agent: AgentAddress, _ generation: Int) {
+        let (name, level, members) = log.line
+        let subject: [(key: String, value: LogValue)] = [
+            ("agent", LogValue(agent)), ("generation", LogValue(generation)),
+        ]
+        runtime.log.event(name, level, subject + members)
+    }
+}
+
+extension PartitionCounters {
+    mutating func add(_ other: PartitionCounters) {
+        heartbeats += other.heartbeats
+        rejections += other.rejections
+        events += other.events
+        orders += other.orders
+    }
+}

@@ -1,0 +1,68 @@
+internal import Contract
+internal import Lifecycle
+
+/// What a reconciler knows of the way by which check-ins reach it, and whether it may judge.
+///
+/// Blind means: a missing check-in proves nothing. The reasons are evaluated a few times a second; any change of an
+/// ingest that may have lost heartbeats is a moment of blindness of its own.
+struct Sight {
+    /// An ingest whose presence is older than this is not there: presence is refreshed every 2 s.
+    static let presenceLimit = TimeSpan.seconds(5)
+    /// A store that has not receipted for so long is not there.
+    static let storeLimit = TimeSpan.seconds(1)
+
+    private struct Ingest {
+        var incarnation: String
+        var heardAt: Instant
+    }
+
+    private var ingests: [String: Ingest] = [:]
+    private var isConnected = false
+    private var hadInterruption = false
+
+    mutating func connected() {
+        isConnected = true
+    }
+
+    mutating func disconnected() {
+        isConnected = false
+        // What was retained says nothing of who lives now: each must be heard again.
+        ingests = [:]
+    }
+
+    /// Takes an ingest's presence; a retained copy is no proof of life, but a Last Will is one of death.
+    mutating func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
+        switch presence.state {
+        case .running:
+            if let known = ingests[presence.instance], known.incarnation != presence.incarnation {
+                hadInterruption = true
+            }
+            if isRetained, ingests[presence.instance] == nil { return }
+            ingests[presence.instance] = Ingest(incarnation: presence.incarnation, heardAt: now)
+        case .lost:
+            guard let known = ingests[presence.instance], known.incarnation == presence.incarnation else { return }
+            ingests[presence.instance] = nil
+            hadInterruption = true
+        case .stopped:
+            // A clean end handed everything over before it said so.
+            guard ingests[presence.instance]?.incarnation == presence.incarnation else { return }
+            ingests[presence.instance] = nil
+        }
+    }
+
+    /// Why nothing may be judged now; `nil` when all is well. `interrupted`: heartbeats may have been lost since the last
+    /// call although all is well again.
+    mutating func evaluate(now: Instant, oldestUncommitted: Instant?) -> (blind: String?, interrupted: Bool) {
+        defer { hadInterruption = false }
+        for (instance, ingest) in ingests where now > ingest.heardAt + Sight.presenceLimit {
+            ingests[instance] = nil
+            hadInterruption = true
+        }
+        if !isConnected { return ("not connected to the broker", hadInterruption) }
+        if ingests.isEmpty { return ("no heartbeat-ingest is running", hadInterruption) }
+        if let oldestUncommitted, now > oldestUncommitted + Sight.storeLimit {
+            return ("the status store does not commit", hadInterruption)
+        }
+        return (nil, hadInterruption)
+    }
+}

@@ -1,0 +1,195 @@
+internal import Bus
+internal import Contract
+internal import Lifecycle
+internal import ServiceKit
+internal import StatusStoreCore
+internal import Storage
+
+/// Takes the frames of all reconcilers, commits those of a turn together, and receipts what is committed.
+final class FrameIntake {
+    /// How long a turn decodes: what is left waits for the next one.
+    private static let decodeLimit = TimeSpan(milliseconds: 200)
+    /// After a commit that failed as a whole.
+    private static let retryAfter = TimeSpan.seconds(1)
+    /// After a frame that failed by itself.
+    private static let attemptAfter = TimeSpan(milliseconds: 50)
+
+    private let runtime: ServiceRuntime
+    private let database: any StatusDatabase
+    private var receiver = StreamReceiver()
+    private var attempts = FrameAttempts()
+    private var payloads: [[UInt8]] = []
+    /// Judged and not yet committed, in order.
+    private var waiting: [ReceivedFrame] = []
+    private var asks: [StreamReceipt] = []
+    private var retryAt: Instant?
+    private(set) var committedFrames: Int64 = 0
+    /// Called for each frame that came under an old epoch.
+    var refused: (_ frame: ReceivedFrame) -> Void = { _ in }
+
+    init(_ runtime: ServiceRuntime, _ database: any StatusDatabase, owners: [PartitionOwner]) {
+        self.runtime = runtime
+        self.database = database
+        for owner in owners where !owner.stream.isEmpty {
+            let stream = StreamID(
+                service: ServiceName.reconciler.rawValue, instance: owner.instance, incarnation: owner.incarnation,
+                stream: owner.stream)
+            receiver.restore(stream, committed: owner.appliedSeq, now: Clock.now())
+        }
+    }
+
+    var isEmpty: Bool { waiting.isEmpty && payloads.isEmpty }
+
+    func received(_ payload: [UInt8]) {
+        payloads.append(payload)
+    }
+
+    /// What was read and not yet judged is read again by whoever sent it.
+    func disconnected() {
+        payloads.removeAll()
+        asks.removeAll()
+    }
+
+    /// Commits what has arrived; `nil` when there was nothing or it did not work.
+    ///
+    /// - Throws: when the database is damaged.
+    func commit(published: Int64, now: Instant) throws(StorageError) -> CommitReport? {
+        judgePayloads(now)
+        guard !waiting.isEmpty, retryAt.map({ $0 <= now }) ?? true else { return nil }
+        retryAt = nil
+        let report: CommitReport
+        do {
+            report = try database.commit(waiting, published: published, now: Clock.stamp())
+        } catch {
+            if error.kind == .corrupt { throw error }
+            runtime.log.event(
+                "store.commit_failed", .error, ["error": LogValue(error), "frames": LogValue(waiting.count)])
+            retryAt = now + FrameIntake.retryAfter
+            runtime.loop.after(FrameIntake.retryAfter) {}
+            return nil
+        }
+        var again: [ReceivedFrame] = []
+        for (frame, result) in zip(waiting, report.results) {
+            if settle(frame, result, now) { again.append(frame) }
+        }
+        waiting = again
+        if !again.isEmpty {
+            retryAt = now + FrameIntake.attemptAfter
+            runtime.loop.after(FrameIntake.attemptAfter) {}
+        }
+        return report
+    }
+
+    /// Publishes the receipts that are owed, and asks for what is missing.
+    func publishReceipts(on connection: Connection) {
+        guard connection.isConnected else { return }
+        for receipt in receiver.takeReceipts() + asks { publish(receipt, on: connection) }
+        asks.removeAll()
+    }
+
+    // MARK: Inside
+
+    /// Notes what became of a frame. Whether it is to be tried again.
+    private func settle(_ frame: ReceivedFrame, _ result: FrameResult, _ now: Instant) -> Bool {
+        switch result {
+        case .applied, .duplicate:
+            committedFrames += result == .applied ? 1 : 0
+            attempts.forget(frame.stream)
+            receiver.committed(frame.stream, upTo: frame.seq)
+            return false
+        case .refused:
+            // Sent again, it is refused again, and its sender told again.
+            receiver.forget(frame.stream)
+            attempts.forget(frame.stream)
+            refused(frame)
+            return false
+        case .heldBack: return true
+        case .failed(let error):
+            guard attempts.failed(frame.stream, seq: frame.seq) else { return true }
+            let payload = JSON.bytes(frame.frame)
+            return !bury(
+                frame.stream, frame.seq, (frame.frame.partition, frame.frame.epoch), payload, error.description)
+        }
+    }
+
+    private func judgePayloads(_ now: Instant) {
+        guard !payloads.isEmpty else { return }
+        let end = Clock.now() + FrameIntake.decodeLimit
+        var count = 0
+        for payload in payloads {
+            judge(payload, now)
+            count += 1
+            if Clock.now() >= end { break }
+        }
+        payloads.removeFirst(count)
+        if !payloads.isEmpty { runtime.loop.after(.zero) {} }
+    }
+
+    private func judge(_ payload: [UInt8], _ now: Instant) {
+        do {
+            let frame = try JSON.decode(StreamFrame<StoreFrame>.self, from: payload)
+            guard accepts(frame, now), let body = frame.body else { return }
+            waiting.append(ReceivedFrame(stream: frame.id, seq: frame.seq, frame: body))
+        } catch {
+            let (member, detail) = JSON.describe(error)
+            judgeUnreadable(payload, "\(member): \(detail)", now)
+        }
+    }
+
+    /// A frame whose body is no `StoreFrame`: trying again changes nothing, so it is put aside at once.
+    private func judgeUnreadable(_ payload: [UInt8], _ error: String, _ now: Instant) {
+        // Without even the frame around it nothing can be receipted.
+        guard let frame = try? JSON.decode(StreamFrame<JSONValue>.self, from: payload) else {
+            runtime.log.event("store.frame_unreadable", .error, ["error": LogValue(error)])
+            return
+        }
+        guard accepts(frame, now) else { return }
+        let number = frame.body?["partition"]?.integer.map { Int($0) }
+        let epoch = frame.body?["epoch"]?.integer.map { Int($0) }
+        let place = number.flatMap { number in epoch.map { (number, $0) } }
+        if bury(frame.id, frame.seq, place, frame.body.map { JSON.bytes($0) } ?? [], error) { return }
+        // It could not be put aside either: its sender sends it again.
+        receiver.forget(frame.id)
+    }
+
+    private func accepts<Body>(_ frame: StreamFrame<Body>, _ now: Instant) -> Bool {
+        let hasBody = frame.body != nil
+        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: hasBody, now: now) {
+        case .apply: return true
+        case .duplicate: return false
+        case .gap(let from):
+            if let from { asks.append(receiver.ask(frame.id, from: from)) }
+            return false
+        }
+    }
+
+    /// Puts a frame aside for good. Whether that worked.
+    private func bury(
+        _ stream: StreamID, _ seq: Int, _ place: (partition: Int, epoch: Int)?, _ payload: [UInt8], _ error: String
+    ) -> Bool {
+        let letter = DeadLetter(
+            stream: stream, seq: seq, partition: place?.partition, epoch: place?.epoch, payload: payload, error: error,
+            at: Clock.stamp())
+        do {
+            try database.bury(letter)
+        } catch {
+            runtime.log.event("store.commit_failed", .error, ["error": LogValue(error)])
+            return false
+        }
+        attempts.forget(stream)
+        receiver.committed(stream, upTo: seq)
+        runtime.log.event(
+            "store.dead_letter", .error,
+            [
+                "stream": LogValue("\(stream.instance)/\(stream.incarnation)/\(stream.stream)"), "seq": LogValue(seq),
+                "partition": LogValue(place?.partition ?? -1), "error": LogValue(error),
+            ])
+        return true
+    }
+
+    private func publish(_ receipt: StreamReceipt, on connection: Connection) {
+        let topic = runtime.topics.receipts(service: receipt.id.service, instance: receipt.id.instance)
+        // Lost with the connection: the sender repeats its frame and is receipted again.
+        _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(receipt)))
+    }
+}

@@ -1,0 +1,88 @@
+internal import Bus
+internal import Contract
+internal import Lifecycle
+internal import ServiceKit
+internal import StatusStoreCore
+internal import Storage
+
+/// Tells the broker, after each connection and before anything else, everybody who may connect.
+final class IdentitySync {
+    private static let pageSize = 5_000
+    /// Messages under way at once.
+    private static let windowMax = 3
+    private static let retryAfter = TimeSpan.seconds(1)
+    private static let logAgainAfter = TimeSpan.seconds(60)
+
+    private let runtime: ServiceRuntime
+    private let database: any StatusDatabase
+    private var table = AccessControl.Table()
+    private var lastUsername: String?
+    private var isRead = true
+    private var ready: [[UInt8]] = []
+    private var tickets: Set<Int> = []
+    private var retryAt: Instant?
+    private var refusalLoggedAt: Instant?
+    /// Whether the broker has acknowledged the whole table.
+    private(set) var isDone = false
+
+    init(_ runtime: ServiceRuntime, _ database: any StatusDatabase) {
+        self.runtime = runtime
+        self.database = database
+    }
+
+    /// Begins anew, for a new connection.
+    func begin() {
+        table = AccessControl.Table()
+        lastUsername = nil
+        isRead = false
+        ready = []
+        tickets = []
+        retryAt = nil
+        isDone = false
+    }
+
+    func pump(on connection: Connection, now: Instant) throws(StorageError) {
+        guard !isDone, connection.isConnected, retryAt.map({ $0 <= now }) ?? true else { return }
+        if retryAt != nil { begin() }
+        while tickets.count < IdentitySync.windowMax {
+            if ready.isEmpty {
+                guard !isRead else { break }
+                try read()
+                continue
+            }
+            do {
+                let message = ready.removeFirst()
+                tickets.insert(try connection.publish(Publication(topic: Topics.accessControl, payload: message)))
+            } catch {
+                return  // the connection is lost, the next one begins anew
+            }
+        }
+        isDone = isRead && ready.isEmpty && tickets.isEmpty
+    }
+
+    /// An acknowledgement of the broker; whether it was for one of ours.
+    func acknowledged(_ ticket: Int, reason: UInt8, now: Instant) -> Bool {
+        guard tickets.remove(ticket) != nil else { return false }
+        guard reason != ReasonCode.success else { return true }
+        retryAt = now + IdentitySync.retryAfter
+        tickets = []
+        runtime.loop.after(IdentitySync.retryAfter) {}
+        guard refusalLoggedAt.map({ now.milliseconds(since: $0) >= IdentitySync.logAgainAfter.milliseconds }) ?? true
+        else { return true }
+        refusalLoggedAt = now
+        runtime.log.event("store.access_refused", .error, ["reason": LogValue(Int(reason))])
+        return true
+    }
+
+    private func read() throws(StorageError) {
+        let page = try database.identities(after: lastUsername, limit: IdentitySync.pageSize)
+        for identity in page {
+            if let message = table.add(username: identity.username, digest: identity.digest) { ready.append(message) }
+        }
+        lastUsername = page.last?.username ?? lastUsername
+        if page.count < IdentitySync.pageSize {
+            ready.append(table.finish())
+            isRead = true
+        }
+    }
+}

@@ -1,0 +1,38 @@
+internal import Lifecycle
+public import ServiceKit
+
+/// What the store is told beside what every service is told.
+public struct StatusStoreOptions: Sendable {
+    public let databasePath: String
+    /// How many partitions a new database gets, and an existing one must have; `nil` takes what is there.
+    public let partitions: Int?
+    /// How long history is kept.
+    public let historyDays: Int
+
+    public static let specifications = [
+        OptionSpecification(
+            "database", value: "URL", environment: "ROLLCALL_DATABASE",
+            help: "where all state is kept: sqlite:PATH"),
+        OptionSpecification(
+            "partitions", value: "N", environment: "ROLLCALL_PARTITIONS",
+            help: "partitions of a new database, fixed for good (default 16)"),
+        OptionSpecification(
+            "history-days", value: "N", environment: "ROLLCALL_HISTORY_DAYS",
+            help: "how long events are kept (default 30)"),
+    ]
+
+    public init(_ arguments: ParsedArguments) throws(UsageError) {
+        guard let database = arguments.value("database") else {
+            throw UsageError("no database: give --database or ROLLCALL_DATABASE, as sqlite:PATH")
+        }
+        if database.hasPrefix("postgres://") || database.hasPrefix("postgresql://") {
+            throw UsageError("--database: PostgreSQL is not built yet, use sqlite:PATH")
+        }
+        guard database.hasPrefix("sqlite:"), database.utf8.count > "sqlite:".utf8.count else {
+            throw UsageError("--database: '\(database.prefix(80))' is not sqlite:PATH")
+        }
+        databasePath = String(database.dropFirst("sqlite:".count))
+        partitions = try arguments.integer("partitions", in: 1...Partition.countMax)
+        historyDays = try arguments.integer("history-days", in: 1...36_500) ?? 30
+    }
+}

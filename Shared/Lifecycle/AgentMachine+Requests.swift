@@ -1,0 +1,151 @@
+// What operators ask for.
+extension AgentMachine {
+    /// Begins a cycle: a new generation, no attempts, errors and rejections cleared. A paused agent's first wake waits for
+    /// its resume.
+    public mutating func requestCycle(
+        _ action: ProvisionAction, reason: WakeReason, resetSession: Bool = false, traceparent: String?,
+        _ around: AgentSurroundings, into directives: inout [AgentDirective]
+    ) {
+        let outstanding = outstandingIssue
+        state.record.generation += 1
+        state.record.wakeAttempts = 0
+        state.record.lastProvisionError = nil
+        state.record.lastRejection = nil
+        state.record.checkinDeadlineAt = nil
+        state.record.wakeDelivery = nil
+        state.record.provisionAction = action
+        state.record.provisionRequestedAt = around.stamp
+        state.record.status = action == .provision ? .provisioning : .updating
+        state.wentOfflineWithGateway = false
+        state.cycle = Cycle(
+            policy: state.record.policy, requestedAt: around.stamp, reason: reason, resetSession: resetSession,
+            traceparent: traceparent)
+        requestedAt = around.now
+        firstOrderedAt = nil
+        goodbyeAt = nil
+        lostAt = nil
+        emit(action == .provision ? .provisioning : .updating, reason: reason.rawValue, around, &directives)
+        if outstanding != nil { directives.append(.settleOrder) }
+        if state.record.isPaused {
+            phase = .held(outstanding: outstanding, due: around.now + AgentMachine.orderQuietAfter)
+        } else {
+            queueWake(isRepeat: false, reason: reason, &directives)
+        }
+    }
+
+    /// Provisioned without a wake: offline, the generation stays, a cycle in progress ends.
+    public mutating func provisionWithoutWake(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
+        state.record.status = .offline
+        state.record.checkinDeadlineAt = nil
+        state.record.wakeAttempts = 0
+        endCycle(around, &directives)
+        emit(.changed, reason: "provisioned", around, &directives)
+    }
+
+    /// Changes what an operator may change; `emit` or a cycle must follow. An online agent's lapse follows the new policy.
+    public mutating func change(_ body: (inout AgentState) -> Void) {
+        body(&state)
+        bucket.rate = state.record.policy.heartbeatRate
+    }
+
+    /// Something changed that has no event of its own.
+    public mutating func noteChange(
+        _ reason: String?, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+    ) {
+        emit(.changed, reason: reason, around, &directives)
+    }
+
+    /// Its token is another one; the old one may still count until the new one is used, at most `tokenOverlap`.
+    public mutating func rotateToken(
+        digest: String, id: String, keepsOld: Bool = false, _ around: AgentSurroundings,
+        into directives: inout [AgentDirective]
+    ) {
+        state.previousToken =
+            keepsOld
+            ? state.tokenDigest.map { PreviousToken(digest: $0, until: around.stamp + AgentMachine.tokenOverlap) } : nil
+        state.tokenDigest = digest
+        state.record.tokenID = id
+        emit(.tokenRotated, around, &directives)
+    }
+
+    /// No wake, no lapse, no verdict from here on; heartbeats count.
+    public mutating func pause(
+        _ cause: PauseCause, until: Timestamp?, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+    ) {
+        guard state.record.status != .deleting else { return }
+        let outstanding = outstandingIssue
+        let wasPaused = state.record.isPaused
+        if !state.record.pausedBy.contains(cause) { state.record.pausedBy.append(cause) }
+        state.pauseEnds[cause.rawValue] = until
+        refreshPauseEnd(around)
+        state.record.checkinDeadlineAt = nil
+        emit(.paused, reason: cause.rawValue, around, &directives)
+        guard !wasPaused else { return }
+        if outstanding != nil { directives.append(.settleOrder) }
+        phase = .held(outstanding: outstanding, due: around.now + AgentMachine.orderQuietAfter)
+    }
+
+    /// Removes one cause; with the last one the agent goes on: the current attempt's wake is repeated, or the first one sent.
+    public mutating func resume(
+        _ cause: PauseCause, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+    ) {
+        guard let index = state.record.pausedBy.firstIndex(of: cause) else { return }
+        state.record.pausedBy.remove(at: index)
+        state.pauseEnds[cause.rawValue] = nil
+        refreshPauseEnd(around)
+        emit(.resumed, reason: cause.rawValue, around, &directives)
+        guard !state.record.isPaused else { return }
+        if let cycle = state.cycle {
+            queueWake(isRepeat: cycle.order != nil, reason: cycle.order?.reason ?? cycle.reason, &directives)
+        } else if state.record.status == .online {
+            phase = .online
+            extendLapse(around)
+        } else {
+            phase = .resting
+        }
+    }
+
+    /// Its removal: `deleting` now, `deleted` once no wake of it can be published any more.
+    public mutating func delete(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
+        guard state.record.status != .deleting else { return }
+        let outstanding = outstandingIssue
+        state.record.status = .deleting
+        state.record.checkinDeadlineAt = nil
+        state.record.pausedBy = []
+        state.record.pausedUntil = nil
+        state.pauseEnds = [:]
+        pauseEnd = nil
+        state.cycle = nil
+        emit(.deleting, around, &directives)
+        guard let outstanding else { return erase(around, &directives) }
+        directives.append(.settleOrder)
+        phase = .leaving(outstanding: outstanding, due: around.now + AgentMachine.orderQuietAfter)
+    }
+
+    /// The gateway is back: an agent that went offline because of it is tried again.
+    public mutating func gatewayReturned(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
+        guard state.wentOfflineWithGateway, state.record.status == .offline, !state.record.isPaused else { return }
+        requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
+    }
+
+    /// Ends the cycle in progress without a verdict.
+    mutating func endCycle(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
+        let outstanding = outstandingIssue
+        if outstanding != nil { directives.append(.settleOrder) }
+        state.cycle = nil
+        if state.record.isPaused {
+            phase = .held(outstanding: outstanding, due: around.now + AgentMachine.orderQuietAfter)
+        } else {
+            phase = .resting
+        }
+    }
+
+    mutating func erase(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
+        emit(.deleted, around, &directives)
+        phase = .resting
+        directives.append(
+            .erase(
+                Tombstone(
+                    agent: state.record.address, generation: state.record.generation, revision: state.record.revision)))
+    }
+}

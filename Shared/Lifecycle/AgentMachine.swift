@@ -1,0 +1,164 @@
+/// The life of one agent as a pure value: facts come in, directives go out.
+///
+/// The owner of the agent's partition is its only user. Nothing here reads a clock, does input or output, or waits.
+/// `LifecycleTable` shows all of it on a page; the invariants that hold at every step:
+/// - `lifecycleGeneration` and `revision` never fall; every `emit` raises `revision` by one;
+/// - in one generation at most `max_wake_attempts` distinct attempts are ordered, and at most one `offline` follows them;
+/// - status `online` only ever follows a heartbeat;
+/// - a deadline runs from a wake's own publication (its failure), never from a wish to publish.
+public struct AgentMachine: Sendable {
+    /// Between a deadline and its verdict: time for heartbeats that were received before it to arrive.
+    public static let verdictDelay = TimeSpan(milliseconds: 100)
+    /// How long after a pause or a deletion an outstanding order can still be published: its lifetime and a second.
+    public static let orderQuietAfter = WakeOrder.lifetime + .seconds(1)
+    /// Rejections of one agent are published at most so often.
+    public static let rejectionEventInterval = TimeSpan.seconds(1)
+    /// How long an old token may count beside a new one that was not used yet.
+    public static let tokenOverlap = TimeSpan.seconds(600)
+    public static let attemptsReachedError = "Agent did not check in after wake; max wake attempts reached"
+
+    public internal(set) var state: AgentState
+    public internal(set) var phase: AgentPhase
+
+    // In memory only.
+    var lastSeen: Instant?
+    /// An online agent does not lapse before this: after blindness, a resume, a restart.
+    var lapseFloor: Instant?
+    var requestedAt: Instant?
+    var firstOrderedAt: Instant?
+    var goodbyeAt: Instant?
+    var lostAt: Instant?
+    var pauseEnd: Instant?
+    var lastSeq: Int64?
+    var bucket: TokenBucket
+    var rejectionPublishedAt: Instant?
+
+    /// A new agent: offline, never asked for.
+    public init(new record: AgentRecord, tokenDigest: String?) {
+        state = AgentState(record: record)
+        state.tokenDigest = tokenDigest
+        phase = .resting
+        bucket = TokenBucket(rate: record.policy.heartbeatRate, burst: Policy.heartbeatBurst)
+    }
+
+    /// An agent taken over with its state. `sightRegained` must follow: until then nothing may be judged.
+    public init(restored state: AgentState, _ around: AgentSurroundings) {
+        self.state = state
+        bucket = TokenBucket(rate: state.record.policy.heartbeatRate, burst: Policy.heartbeatBurst)
+        phase = .resting
+        lastSeen = state.record.lastSeenAt.map { min(around.now, around.instant(of: $0)) }
+        requestedAt = state.cycle.map { around.instant(of: $0.requestedAt) }
+        firstOrderedAt = state.cycle?.firstOrderedAt.map { around.instant(of: $0) }
+        if state.record.status == .deleting {
+            phase = .leaving(outstanding: state.issue, due: around.now + AgentMachine.orderQuietAfter)
+        } else if state.record.isPaused {
+            // An order that is still under way may be published for so long.
+            phase = .held(outstanding: state.issue, due: around.now + AgentMachine.orderQuietAfter)
+            refreshPauseEnd(around)
+        } else if let cycle = state.cycle {
+            phase =
+                cycle.order.map { .wakeOrdered(issue: $0.issue) } ?? .wakeQueued(isRepeat: false, reason: cycle.reason)
+        } else if state.record.status == .online {
+            phase = .online
+            extendLapse(around)
+        }
+    }
+
+    public var record: AgentRecord { state.record }
+
+    /// When `deadlinePassed` is due; `nil` when nothing is awaited. A heartbeat only ever moves it later.
+    public var due: Instant? {
+        let own: Instant? =
+            switch phase {
+            case .resting, .wakeQueued, .wakeOrdered: nil
+            case .awaitingCheckin(let due): due + AgentMachine.verdictDelay
+            case .online: lapseDue
+            case .lost(let due), .leaving(_, let due): due
+            case .held(let outstanding, let due): outstanding == nil ? nil : due
+            }
+        guard let pauseEnd else { return own }
+        return own.map { min($0, pauseEnd) } ?? pauseEnd
+    }
+
+    /// Whether no wake of this agent can be published any more without a new order.
+    public var isQuiet: Bool {
+        switch phase {
+        case .wakeOrdered, .leaving: false
+        case .held(let outstanding, _): outstanding == nil
+        case .resting, .wakeQueued, .awaitingCheckin, .online, .lost: true
+        }
+    }
+
+    /// The time until the present deadline, for logs.
+    var lapseDue: Instant {
+        let base = lastSeen.map { $0 + state.record.policy.offlineAfter.span }
+        return max(base ?? Instant(nanoseconds: 0), lapseFloor ?? Instant(nanoseconds: 0))
+    }
+
+    // MARK: Small steps
+
+    /// Raises the revision and hands the state out with its event.
+    mutating func emit(
+        _ event: LifecycleEvent, reason: String? = nil, _ around: AgentSurroundings,
+        _ directives: inout [AgentDirective]
+    ) {
+        state.record.revision += 1
+        state.record.updatedAt = around.stamp
+        directives.append(.emit(event, reason: reason, state))
+    }
+
+    mutating func queueWake(isRepeat: Bool, reason: WakeReason, _ directives: inout [AgentDirective]) {
+        phase = .wakeQueued(isRepeat: isRepeat, reason: reason)
+        directives.append(.requestTurn)
+    }
+
+    /// After a time in which heartbeats could not be counted: an online agent gets one interval and one deadline.
+    mutating func extendLapse(_ around: AgentSurroundings) {
+        let policy = state.record.policy
+        let grace = around.now + policy.heartbeatInterval.span + policy.checkinDeadline.span
+        lapseFloor = max(lapseFloor ?? grace, grace)
+    }
+
+    /// The order that is under way, if one is: it may be published although its cycle has ended.
+    var outstandingIssue: Int? {
+        switch phase {
+        case .wakeOrdered(let issue): issue
+        case .held(let outstanding, _): outstanding
+        case .leaving(let outstanding, _): outstanding
+        case .resting, .wakeQueued, .awaitingCheckin, .online, .lost: nil
+        }
+    }
+
+    mutating func refreshPauseEnd(_ around: AgentSurroundings) {
+        pauseEnd = state.pauseEnds.values.min().map { around.instant(of: $0) }
+        let ends = state.record.pausedBy.map { state.pauseEnds[$0.rawValue] }
+        state.record.pausedUntil = ends.contains(nil) ? nil : ends.compactMap { $0 }.max()
+    }
+}
+
+/// A token bucket: `rate` tokens a second, at most `burst` at once (RFC 2697 §3 with one colour).
+struct TokenBucket: Sendable {
+    private var tokens: Double
+    private var filledAt: Instant?
+    var rate: Rate
+    let burst: Int
+
+    init(rate: Rate, burst: Int) {
+        self.rate = rate
+        self.burst = burst
+        tokens = Double(burst)
+    }
+
+    /// Takes one token; `false` when there is none.
+    mutating func take(_ now: Instant) -> Bool {
+        guard !rate.isUnlimited else { return true }
+        if let filledAt, now > filledAt {
+            tokens = min(
+                Double(burst), tokens + Double(now.nanoseconds - filledAt.nanoseconds) / 1e9 * Double(rate.perSecond))
+        }
+        filledAt = now
+        guard tokens >= 1 else { return false }
+        tokens -= 1
+        return true
+    }
+}

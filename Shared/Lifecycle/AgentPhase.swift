@@ -1,0 +1,86 @@
+/// What the owner of an agent waits for. It lives in memory: after a restart it follows from the agent's state.
+public enum AgentPhase: Hashable, Sendable {
+    /// Nothing: the agent is offline and nobody asked for it. Can become `wakeQueued` (a request), `online` (a heartbeat),
+    /// `held` (a pause), `leaving`.
+    case resting
+    /// A turn at its gateway's pace, to order a wake. A repeat publishes the newest wake again. Can become `wakeOrdered`
+    /// (the turn came), `online` (a check-in of an earlier attempt), `resting` (a goodbye), `held`, `leaving`.
+    case wakeQueued(isRepeat: Bool, reason: WakeReason)
+    /// The report of the order's publication. Can become `awaitingCheckin` (woken, failed), `wakeQueued` (expired, or a
+    /// repeat after blindness), `online` (a check-in), `resting` (a goodbye), `held`, `leaving`.
+    case wakeOrdered(issue: Int)
+    /// A check-in, until `due`. Can become `online` (it came), `wakeQueued` (the deadline passed, or blindness ended),
+    /// `resting` (the last deadline passed, or a goodbye), `held`, `leaving`.
+    case awaitingCheckin(due: Instant)
+    /// The next heartbeat, until the agent lapses. Can become `lost` (its Last Will), `wakeQueued` (a request, a lapse),
+    /// `resting` (a lapse, a goodbye), `held`, `leaving`.
+    case online
+    /// Its return, until `due`: its Last Will arrived. Can become what `online` can, and `online` again by a heartbeat.
+    case lost(due: Instant)
+    /// A resume. `outstanding` is an order whose report has not come: until `due` its wake may still be published. Can
+    /// become `wakeQueued`, `online`, `resting` (resumed), `leaving`.
+    case held(outstanding: Int?, due: Instant)
+    /// The report of an outstanding order, until `due`; then the agent is gone for good.
+    case leaving(outstanding: Int, due: Instant)
+}
+
+/// What the owner must do after an input.
+public enum AgentDirective: Hashable, Sendable {
+    /// Commit the state with this event; its revision is the record's.
+    case emit(LifecycleEvent, reason: String?, AgentState)
+    /// Commit the state and the order, then have it published: it replaces the agent's order before it.
+    case order(WakeOrder, AgentState)
+    /// Commit that the agent has no outstanding order.
+    case settleOrder
+    /// Ask for a turn at the gateway's pace; `turnCame` answers.
+    case requestTurn
+    /// Commit what has no event, later and together with others.
+    case noteSighting
+    /// Remove the agent, keep its numbers.
+    case erase(Tombstone)
+    case log(LifecycleLog)
+    /// What the sequence number says of the way here: heartbeats lost, or one repeated or late.
+    case countSequence(lost: Int64, isRepeated: Bool)
+}
+
+/// What is logged of an agent's life, under the names that operators know.
+public enum LifecycleLog: Hashable, Sendable {
+    public enum Deferral: String, Sendable {
+        case extended
+        case ownOutage = "own_outage"
+        case early
+    }
+
+    /// A deadline was armed.
+    case deadlineArmed(attempt: Int, delay: TimeSpan)
+    /// A deadline was settled by a check-in, or handled.
+    case deadlineHandled(attempt: Int)
+    /// A wake could not be published.
+    case wakeFailed(attempt: Int, error: String)
+    case checkedInBeforeDeadline(attempt: Int)
+    case deadlineDeferred(attempt: Int, delay: TimeSpan, Deferral)
+    case retriggered(attempt: Int)
+    case attemptsExhausted(wakeAttempts: Int, maxAttempts: Int)
+    case skippedStaleGeneration(attempt: Int)
+    case skippedDeleting
+    case rejected(RejectionReason)
+}
+
+/// What is true around an agent when an input is handled.
+public struct AgentSurroundings: Sendable {
+    /// The monotonic clock and the wall clock, read once for the batch.
+    public let now: Instant
+    public let stamp: Timestamp
+    public let isGatewayLost: Bool
+
+    public init(now: Instant, stamp: Timestamp, isGatewayLost: Bool) {
+        self.now = now
+        self.stamp = stamp
+        self.isGatewayLost = isGatewayLost
+    }
+
+    /// An instant of the monotonic clock for a point of wall-clock time: only for spans that a restart interrupted.
+    func instant(of point: Timestamp) -> Instant {
+        now + TimeSpan(milliseconds: point.millisecondsSince1970 - stamp.millisecondsSince1970)
+    }
+}

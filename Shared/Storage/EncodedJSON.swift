@@ -1,0 +1,95 @@
+internal import Contract
+
+/// The JSON of a value of the contract, as it was stored: what only passes through is not decoded.
+public struct EncodedJSON<Value: Codable & Sendable>: Hashable, Sendable {
+    public let bytes: [UInt8]
+
+    public init(bytes: [UInt8]) {
+        self.bytes = bytes
+    }
+
+    public init(_ value: Value) {
+        bytes = JSON.bytes(value)
+    }
+
+    /// The value. What was stored once is of our own making: a failure says that the database was changed by others.
+    public func decoded() throws(StorageError) -> Value {
+        do {
+            return try JSON.decode(Value.self, from: bytes)
+        } catch {
+            let (member, detail) = JSON.describe(error)
+            throw StorageError(.content, message: "\(Value.self) \(member): \(detail)", operation: "decode")
+        }
+    }
+}
+
+/// Finds and replaces members of encoded objects (RFC 8259) without decoding them.
+///
+/// It works on what `JSON.bytes` wrote: no space between tokens.
+enum JSONSplice {
+    /// Where the value of `member` lies in the object `bytes`; `nil` when there is none.
+    static func valueRange(of member: StaticString, in bytes: [UInt8]) -> Range<Int>? {
+        bytes.withUnsafeBufferPointer { buffer in
+            member.withUTF8Buffer { name in
+                valueRange(of: name, in: buffer)
+            }
+        }
+    }
+
+    /// The object with another value for a member that it has.
+    static func replacing(_ member: StaticString, in bytes: [UInt8], with value: [UInt8]) -> [UInt8] {
+        guard let range = valueRange(of: member, in: bytes) else { return bytes }
+        var result = bytes
+        result.replaceSubrange(range, with: value)
+        return result
+    }
+
+    private static func valueRange(
+        of name: UnsafeBufferPointer<UInt8>, in bytes: UnsafeBufferPointer<UInt8>
+    ) -> Range<Int>? {
+        var position = 1
+        while position < bytes.count, bytes[position] == UInt8(ascii: "\"") {
+            let keyStart = position + 1
+            position = end(ofStringAt: position, in: bytes)
+            let keyEnd = position - 1
+            let valueStart = position + 1
+            position = end(ofValueAt: valueStart, in: bytes)
+            if keyEnd - keyStart == name.count, (0..<name.count).allSatisfy({ bytes[keyStart + $0] == name[$0] }) {
+                return valueStart..<position
+            }
+            position += 1
+        }
+        return nil
+    }
+
+    /// The position behind the string that begins at `start`.
+    private static func end(ofStringAt start: Int, in bytes: UnsafeBufferPointer<UInt8>) -> Int {
+        var position = start + 1
+        while position < bytes.count, bytes[position] != UInt8(ascii: "\"") {
+            position += bytes[position] == UInt8(ascii: "\\") ? 2 : 1
+        }
+        return position + 1
+    }
+
+    /// The position behind the value that begins at `start`.
+    private static func end(ofValueAt start: Int, in bytes: UnsafeBufferPointer<UInt8>) -> Int {
+        var position = start
+        var depth = 0
+        while position < bytes.count {
+            switch bytes[position] {
+            case UInt8(ascii: "\""):
+                position = end(ofStringAt: position, in: bytes)
+                continue
+            case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
+            case UInt8(ascii: "}"), UInt8(ascii: "]"):
+                if depth == 0 { return position }
+                depth -= 1
+            case UInt8(ascii: ","):
+                if depth == 0 { return position }
+            default: break
+            }
+            position += 1
+        }
+        return position
+    }
+}

@@ -1,0 +1,370 @@
+internal import Contract
+internal import Lifecycle
+
+/// Applies frames inside one open transaction.
+///
+/// What changes in `agents` and `tombstones` is gathered and written in the order of the keys: that is several times
+/// faster than in the order of arrival. Everything else is written as it comes.
+final class SQLiteFrameWriter {
+    private let database: SQLiteDatabase
+    private let partitionCount: Int
+    private let now: Timestamp
+    private var owners: [Int: Owner] = [:]
+    private var pending: [AgentAddress: PendingAgent] = [:]
+    private(set) var orders: [OrderChange] = []
+
+    private struct Owner {
+        let epoch: Int
+        let instance: String
+        let incarnation: String
+        var stream: String
+        var appliedSeq: Int
+        var isChanged = false
+    }
+
+    /// What the frames so far make of one agent; what is `nil` stays as it is.
+    private struct PendingAgent {
+        var partition: Int
+        var state: EncodedState?
+        var tombstone: Tombstone?
+        var seenAt: Timestamp?
+        var rejection: Rejection?
+        var changedAt: Int64 = 0
+    }
+
+    /// A state with the place of the record inside its bytes.
+    private struct EncodedState {
+        let record: AgentRecord
+        let bytes: [UInt8]
+        let recordRange: Range<Int>
+    }
+
+    init(_ database: SQLiteDatabase, partitionCount: Int, now: Timestamp) {
+        self.database = database
+        self.partitionCount = partitionCount
+        self.now = now
+    }
+
+    // MARK: Frames
+
+    /// Applies all; one that fails fails them all.
+    func applyTogether(_ frames: [ReceivedFrame]) throws(StorageError) -> [FrameResult] {
+        var results: [FrameResult] = []
+        results.reserveCapacity(frames.count)
+        for frame in frames {
+            let result = try judge(frame)
+            if result == .applied { try apply(frame) }
+            results.append(result)
+        }
+        try writeAgents()
+        return results
+    }
+
+    /// Applies each on its own; one that fails holds back those of its stream behind it.
+    func applyOneByOne(_ frames: [ReceivedFrame]) throws(StorageError) -> [FrameResult] {
+        var results: [FrameResult] = []
+        var blocked: Set<StreamID> = []
+        for frame in frames {
+            guard !blocked.contains(frame.stream) else {
+                results.append(.heldBack)
+                continue
+            }
+            var result = try judge(frame)
+            if result == .applied {
+                let before = (owners, orders)
+                do throws(StorageError) {
+                    try database.savepoint { () throws(StorageError) in
+                        try apply(frame)
+                        try writeAgents()
+                    }
+                } catch {
+                    (owners, orders) = before
+                    pending.removeAll(keepingCapacity: true)
+                    guard database.isInTransaction, !error.kind.isTemporary, error.kind != .corrupt else { throw error }
+                    blocked.insert(frame.stream)
+                    result = .failed(error)
+                }
+            }
+            results.append(result)
+        }
+        return results
+    }
+
+    /// Notes how far each stream was applied.
+    func finish() throws(StorageError) {
+        for (number, owner) in owners.sorted(by: { $0.key < $1.key }) where owner.isChanged {
+            try database.run(
+                "UPDATE partitions SET stream = ?, applied_seq = ? WHERE number = ?",
+                .text(owner.stream), .integer(owner.appliedSeq), .integer(number))
+        }
+    }
+
+    /// Whether the frame is new and its sender the owner: `applied`, `duplicate` or `refused`.
+    private func judge(_ received: ReceivedFrame) throws(StorageError) -> FrameResult {
+        let frame = received.frame
+        guard let owner = try owner(of: frame.partition), owner.epoch == frame.epoch,
+            owner.instance == received.stream.instance, owner.incarnation == received.stream.incarnation
+        else { return .refused }
+        return owner.stream == received.stream.stream && received.seq <= owner.appliedSeq ? .duplicate : .applied
+    }
+
+    private func owner(of partition: Int) throws(StorageError) -> Owner? {
+        if let owner = owners[partition] { return owner }
+        let owner = try database.first(
+            "SELECT epoch, instance, incarnation, stream, applied_seq FROM partitions WHERE number = ?",
+            .integer(partition)
+        ) { row in
+            Owner(
+                epoch: Int(row.integer(0)), instance: row.text(1), incarnation: row.text(2), stream: row.text(3),
+                appliedSeq: Int(row.integer(4)))
+        }
+        owners[partition] = owner
+        return owner
+    }
+
+    private func apply(_ received: ReceivedFrame) throws(StorageError) {
+        let partition = received.frame.partition
+        for entry in received.frame.entries { try apply(entry, partition) }
+        owners[partition]?.stream = received.stream.stream
+        owners[partition]?.appliedSeq = received.seq
+        owners[partition]?.isChanged = true
+    }
+
+    // MARK: Entries
+
+    /// What the entry changes, in the order in which it is to be seen.
+    private func apply(_ entry: StoreEntry, _ partition: Int) throws(StorageError) {
+        if let state = entry.state {
+            try checkPartition(state.record.address.gateway, partition)
+            pending[state.record.address] = PendingAgent(
+                partition: partition, state: try encode(state),
+                changedAt: pending[state.record.address]?.changedAt ?? 0)
+        }
+        if let event = entry.event { try add(event, of: entry, partition) }
+        if let tombstone = entry.tombstone { try bury(tombstone, hasEvent: entry.event != nil, partition) }
+        for sighting in entry.sightings ?? [] { try note(sighting, partition) }
+        if let order = entry.order {
+            try checkPartition(order.agent.gateway, partition)
+            try database.run(
+                "INSERT OR REPLACE INTO orders(agent, wake) VALUES(?, ?)", .text(order.agent.description),
+                .blob(JSON.bytes(order)))
+            orders.append(.issued(order.agent, position: database.lastInsertedKey))
+        }
+        if let agent = entry.settledOrder { try settle(agent) }
+        try applyGateway(entry, partition)
+        if let change = entry.credential { try apply(change) }
+        if let answer = entry.answer { try add(answer, partition) }
+    }
+
+    private func checkPartition(_ gateway: String, _ partition: Int) throws(StorageError) {
+        guard Partition.of(gateway: gateway, count: partitionCount) == partition else {
+            throw StorageError(
+                .content, message: "gateway \(gateway) does not lie in partition \(partition)",
+                operation: "apply a frame")
+        }
+    }
+
+    private func encode(_ state: AgentState) throws(StorageError) -> EncodedState {
+        let bytes = JSON.bytes(state)
+        guard let range = JSONSplice.valueRange(of: "record", in: bytes) else {
+            throw StorageError(.content, message: "a state without a record", operation: "apply a frame")
+        }
+        return EncodedState(record: state.record, bytes: bytes, recordRange: range)
+    }
+
+    private func add(_ event: AgentEventEntry, of entry: StoreEntry, _ partition: Int) throws(StorageError) {
+        try checkPartition(event.agent.gateway, partition)
+        let status: PublishedEvent.StatusChange =
+            entry.tombstone != nil ? .clear : entry.state != nil ? .set : .none
+        let sequence = try publish(.event(status), target: event.agent.description, payload: nil)
+        var (record, revision) = try currentRecord(of: event.agent)
+        if entry.state == nil, let tombstone = entry.tombstone, let bytes = record {
+            revision = tombstone.revision
+            let numbered = JSONSplice.replacing("revision", in: bytes, with: JSON.bytes(revision))
+            record = JSONSplice.replacing("updated_at", in: numbered, with: JSON.bytes(event.time))
+        }
+        try database.run(
+            "INSERT INTO history VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", .integer(sequence), .text(event.id),
+            .text(event.agent.description), .integer(revision), .text(event.event.rawValue), .text(event.reason),
+            .integer(event.time.millisecondsSince1970), .text(event.source), .text(event.traceparent), .blob(record))
+        if status == .set { pending[event.agent]?.changedAt = sequence }
+        if status == .clear { pending[event.agent, default: PendingAgent(partition: partition)].changedAt = sequence }
+    }
+
+    /// The record of an agent as the frames so far leave it, with its revision; 0 for an unknown agent.
+    private func currentRecord(of agent: AgentAddress) throws(StorageError) -> (bytes: [UInt8]?, revision: Int) {
+        let change = pending[agent]
+        if change?.tombstone != nil { return (nil, change?.tombstone?.revision ?? 0) }
+        if let state = change?.state {
+            let bytes = Array(state.bytes[state.recordRange])
+            return (
+                StoredAgent.overlay(bytes, seenAt: change?.seenAt, rejection: change?.rejection), state.record.revision
+            )
+        }
+        guard let stored = try StoredAgent.record(of: agent, in: database) else { return (nil, 0) }
+        let bytes = StoredAgent.overlay(stored, seenAt: change?.seenAt, rejection: change?.rejection)
+        return (bytes, try StoredAgent.revision(of: bytes))
+    }
+
+    private func bury(_ tombstone: Tombstone, hasEvent: Bool, _ partition: Int) throws(StorageError) {
+        try checkPartition(tombstone.agent.gateway, partition)
+        let changedAt =
+            hasEvent
+            ? pending[tombstone.agent]?.changedAt ?? 0
+            : try publish(.cleared, target: tombstone.agent.description, payload: nil)
+        pending[tombstone.agent] = PendingAgent(partition: partition, tombstone: tombstone, changedAt: changedAt)
+        try settle(tombstone.agent)
+    }
+
+    private func note(_ sighting: Sighting, _ partition: Int) throws(StorageError) {
+        try checkPartition(sighting.agent.gateway, partition)
+        if let seenAt = sighting.lastSeenAt {
+            pending[sighting.agent, default: PendingAgent(partition: partition)].seenAt = seenAt
+        }
+        if let rejection = sighting.lastRejection {
+            pending[sighting.agent, default: PendingAgent(partition: partition)].rejection = rejection
+        }
+    }
+
+    private func settle(_ agent: AgentAddress) throws(StorageError) {
+        if try database.run("DELETE FROM orders WHERE agent = ?", .text(agent.description)) > 0 {
+            orders.append(.settled(agent))
+        }
+    }
+
+    private func applyGateway(_ entry: StoreEntry, _ partition: Int) throws(StorageError) {
+        if let gateway = entry.gateway {
+            try checkPartition(gateway.gateway, partition)
+            try database.run(
+                "INSERT OR REPLACE INTO gateways VALUES(?, ?, ?)", .text(gateway.gateway), .integer(partition),
+                .blob(JSON.bytes(gateway)))
+        }
+        if let gateway = entry.removedGateway {
+            try checkPartition(gateway, partition)
+            try database.run("DELETE FROM gateways WHERE gateway = ?", .text(gateway))
+        }
+        if let event = entry.gatewayEvent {
+            try checkPartition(event.message.gateway, partition)
+            try publish(.gatewayEvent, target: event.message.gateway, payload: JSON.bytes(event))
+        }
+        if let pause = entry.boardPause {
+            try database.run(
+                "INSERT OR REPLACE INTO board_pauses VALUES(?, ?, ?)", .integer(partition), .text(pause.board),
+                .integer(pause.until?.millisecondsSince1970))
+        }
+        if let board = entry.resumedBoard {
+            try database.run(
+                "DELETE FROM board_pauses WHERE partition = ? AND board = ?", .integer(partition), .text(board))
+        }
+    }
+
+    private func apply(_ credential: CredentialChange) throws(StorageError) {
+        switch credential.change {
+        case .set(let digest), .overlap(let digest, _):
+            try database.run(
+                "INSERT OR REPLACE INTO identities VALUES(?, ?)", .text(credential.username), .text(digest))
+        case .remove:
+            try database.run("DELETE FROM identities WHERE username = ?", .text(credential.username))
+        }
+        try publish(.credential, target: credential.username, payload: JSON.bytes(credential))
+    }
+
+    private func add(_ answer: AnswerEntry, _ partition: Int) throws(StorageError) {
+        let outcome: CommandOutcome
+        let minted: Bool
+        if let given = answer.outcome {
+            outcome = given
+            minted = given.mintedFor != nil
+            if answer.isFinal { try remember(answer, given, partition) }
+        } else {
+            outcome = try storedOutcome(answer, partition)
+            minted = answer.minted
+        }
+        let message = ProvisionerMessage.answer(requestID: answer.requestID, outcome: outcome, minted: minted)
+        try publish(.answer, target: answer.provisioner, payload: JSON.bytes(message))
+    }
+
+    private func remember(_ answer: AnswerEntry, _ outcome: CommandOutcome, _ partition: Int) throws(StorageError) {
+        let kept = answer.isKeyed ? Int64(Limits.idempotencyHours) * 3_600 : 600
+        try database.run(
+            "INSERT OR REPLACE INTO requests VALUES(?, ?, ?, ?, ?, ?)", .integer(partition), .text(answer.requestID),
+            .text(answer.requestDigest), .integer((now + .seconds(kept)).millisecondsSince1970),
+            .text(outcome.mintedFor), .blob(JSON.bytes(outcome)))
+    }
+
+    private func storedOutcome(_ answer: AnswerEntry, _ partition: Int) throws(StorageError) -> CommandOutcome {
+        let bytes = try database.first(
+            "SELECT outcome FROM requests WHERE partition = ? AND id = ?", .integer(partition), .text(answer.requestID)
+        ) { $0.blob(0) }
+        guard let bytes else {
+            return .refused(Problem(.unavailable, "the answer to this request is no longer kept"))
+        }
+        return try EncodedJSON<CommandOutcome>(bytes: bytes).decoded().with(minted: answer.minted)
+    }
+
+    @discardableResult
+    private func publish(
+        _ kind: SQLiteOutboxKind, target: String, payload: [UInt8]?
+    ) throws(StorageError) -> Int64 {
+        try database.run(
+            "INSERT INTO outbox(kind, target, payload) VALUES(?, ?, ?)", .integer(kind.rawValue), .text(target),
+            .blob(payload))
+        return database.lastInsertedKey
+    }
+
+    // MARK: Agents in the order of their keys
+
+    private func writeAgents() throws(StorageError) {
+        let changes = pending.map { ($0.key.description, $0.value) }.sorted { $0.0 < $1.0 }
+        pending.removeAll(keepingCapacity: true)
+        for (address, change) in changes { try write(change, address) }
+    }
+
+    private func write(_ change: PendingAgent, _ address: String) throws(StorageError) {
+        let seenAt = change.seenAt?.millisecondsSince1970
+        let rejection = change.rejection.map { JSON.bytes($0) }
+        if let tombstone = change.tombstone {
+            try database.run("DELETE FROM agents WHERE address = ?", .text(address))
+            try database.run(
+                "INSERT OR REPLACE INTO tombstones VALUES(?, ?, ?, ?, ?)", .text(address), .integer(change.partition),
+                .integer(tombstone.generation), .integer(tombstone.revision), .integer(change.changedAt))
+        } else if let state = change.state {
+            let record = state.record
+            try database.run(
+                """
+                INSERT INTO agents VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                ON CONFLICT(address) DO UPDATE SET
+                    board = ?4, role = ?5, status = ?6, stale = ?7, changed_at_sequence = max(changed_at_sequence, ?8),
+                    seen_at = ?9, rejection = ?10, record_start = ?11, record_length = ?12, state = ?13
+                """,
+                .text(address), .integer(change.partition), .text(record.address.gateway), .text(record.board),
+                .text(record.role.rawValue), .text(record.status.rawValue), .integer(record.hasStaleTemplates ? 1 : 0),
+                .integer(change.changedAt), .integer(seenAt), .blob(rejection), .integer(state.recordRange.lowerBound),
+                .integer(state.recordRange.count), .blob(state.bytes))
+            try database.run("DELETE FROM tombstones WHERE address = ?", .text(address))
+        } else {
+            try database.run(
+                "UPDATE agents SET seen_at = coalesce(?, seen_at), rejection = coalesce(?, rejection) WHERE address = ?",
+                .integer(seenAt), .blob(rejection), .text(address))
+        }
+    }
+}
+
+extension CommandOutcome {
+    /// Whose secret is the one minted for the request; `nil` when none is.
+    fileprivate var mintedFor: String? {
+        switch self {
+        case .record(let record, minted: true): record.address.description
+        case .gateway(let gateway, minted: true): gateway
+        case .record, .gateway, .paused, .gatewayRemoved, .refused, .render: nil
+        }
+    }
+
+    fileprivate func with(minted: Bool) -> CommandOutcome {
+        switch self {
+        case .record(let record, _): .record(record, minted: minted)
+        case .gateway(let gateway, _): .gateway(gateway, minted: minted)
+        case .paused, .gatewayRemoved, .refused, .render: self
+        }
+    }
+}

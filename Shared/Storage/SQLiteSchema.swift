@@ -1,0 +1,105 @@
+/// The schema of the embedded store, as a list of migrations: `PRAGMA user_version` says how many have been applied.
+///
+/// A migration that was released is never changed; a new one is appended.
+enum SQLiteSchema {
+    /// "RLCL": marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
+    static let applicationID: Int64 = 0x524c_434c
+
+    static let migrations = [first]
+
+    /// `sequence` numbers everything that is published, across the whole database, and is never reused.
+    private static let first = """
+        CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+        CREATE TABLE partitions(
+            number INTEGER PRIMARY KEY,
+            epoch INTEGER NOT NULL,
+            instance TEXT NOT NULL,
+            incarnation TEXT NOT NULL,
+            stream TEXT NOT NULL,
+            applied_seq INTEGER NOT NULL);
+
+        -- The record lies inside state, at record_start. seen_at (milliseconds) and rejection (JSON) are newer than it.
+        CREATE TABLE agents(
+            address TEXT PRIMARY KEY,
+            partition INTEGER NOT NULL,
+            gateway TEXT NOT NULL,
+            board TEXT,
+            role TEXT NOT NULL,
+            status TEXT NOT NULL,
+            stale INTEGER NOT NULL,
+            changed_at_sequence INTEGER NOT NULL,
+            seen_at INTEGER,
+            rejection BLOB,
+            record_start INTEGER NOT NULL,
+            record_length INTEGER NOT NULL,
+            state BLOB NOT NULL);
+        CREATE INDEX agents_by_gateway ON agents(partition, gateway, status);
+        CREATE INDEX agents_by_status ON agents(status, address);
+        CREATE INDEX agents_by_change ON agents(changed_at_sequence);
+
+        CREATE TABLE tombstones(
+            address TEXT PRIMARY KEY,
+            partition INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            revision INTEGER NOT NULL,
+            changed_at_sequence INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE INDEX tombstones_by_change ON tombstones(changed_at_sequence);
+
+        CREATE TABLE history(
+            sequence INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            agent TEXT NOT NULL,
+            revision INTEGER NOT NULL,
+            event TEXT NOT NULL,
+            reason TEXT,
+            time INTEGER NOT NULL,
+            source TEXT NOT NULL,
+            traceparent TEXT,
+            record BLOB);
+        CREATE INDEX history_by_agent ON history(agent, sequence);
+
+        -- What was committed and is still to be published. An event's content lies in history, under the same sequence.
+        CREATE TABLE outbox(
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind INTEGER NOT NULL,
+            target TEXT NOT NULL,
+            payload BLOB);
+
+        CREATE TABLE orders(
+            position INTEGER PRIMARY KEY AUTOINCREMENT,
+            agent TEXT NOT NULL UNIQUE,
+            wake BLOB NOT NULL);
+
+        CREATE TABLE gateways(
+            gateway TEXT PRIMARY KEY,
+            partition INTEGER NOT NULL,
+            state BLOB NOT NULL) WITHOUT ROWID;
+
+        CREATE TABLE board_pauses(
+            partition INTEGER NOT NULL,
+            board TEXT NOT NULL,
+            until INTEGER,
+            PRIMARY KEY(partition, board)) WITHOUT ROWID;
+
+        CREATE TABLE requests(
+            partition INTEGER NOT NULL,
+            id TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            until INTEGER NOT NULL,
+            minted_for TEXT,
+            outcome BLOB NOT NULL,
+            PRIMARY KEY(partition, id));
+        CREATE INDEX requests_by_end ON requests(until);
+
+        CREATE TABLE identities(username TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+
+        CREATE TABLE dead_letters(
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            at INTEGER NOT NULL,
+            stream TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            frame BLOB NOT NULL,
+            error TEXT NOT NULL);
+        """
+}

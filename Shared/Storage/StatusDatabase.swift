@@ -1,0 +1,230 @@
+public import Contract
+public import Lifecycle
+
+/// The one place where the system's state survives: what the status store needs of a database.
+///
+/// One thread owns it. Every method is one transaction of its own and returns once it is durable; reads see what is
+/// committed. Every implementation passes the conformance suite in `Tests/StorageTests`.
+public protocol StatusDatabase: AnyObject {
+    /// How many partitions there are, fixed when the database was made.
+    var partitionCount: Int { get }
+    /// Names this database: another one, or a copy made anew, has another.
+    var identity: String { get }
+
+    // MARK: Frames
+
+    /// Applies frames in order, all in one transaction, each whole or not at all, each once.
+    ///
+    /// A frame that fails changes nothing and holds back those of its stream behind it; the others are committed.
+    /// - Parameter published: everything in the outbox up to here was acknowledged and is deleted.
+    /// - Throws: when nothing at all was committed.
+    func commit(_ frames: [ReceivedFrame], published: Int64, now: Timestamp) throws(StorageError) -> CommitReport
+    /// Puts a frame that never succeeds aside, so that those behind it go on.
+    func bury(_ letter: DeadLetter) throws(StorageError)
+    func deadLetterCount() throws(StorageError) -> Int
+
+    // MARK: Ownership
+
+    /// Every partition that was ever granted.
+    func owners() throws(StorageError) -> [PartitionOwner]
+    /// Gives a partition to a reconciler under the next epoch, with all that lies in it.
+    func grant(_ partition: Int, instance: String, incarnation: String) throws(StorageError) -> PartitionSnapshot
+
+    // MARK: Publishing
+
+    /// What is to be published behind `sequence`, in order.
+    func outbox(after sequence: Int64, limit: Int) throws(StorageError) -> [OutboxEntry]
+    /// The highest sequence that was ever given out, 0 for none.
+    func lastSequence() throws(StorageError) -> Int64
+    /// The retained status of every agent, present or deleted, whose last change has a sequence above `sequence` and at
+    /// most `last`, ordered by it.
+    func statuses(changedAfter sequence: Int64, upTo last: Int64, limit: Int) throws(StorageError) -> [StatusEntry]
+    /// Who may connect, ordered by username.
+    func identities(after username: String?, limit: Int) throws(StorageError) -> [Identity]
+    /// The outstanding wake orders behind `position`, oldest first.
+    func orders(after position: Int64, limit: Int) throws(StorageError) -> [OutstandingOrder]
+    /// The outstanding order of an agent, if it has one.
+    func order(of agent: AgentAddress) throws(StorageError) -> EncodedJSON<WakeOrder>?
+
+    // MARK: Lookups
+
+    func record(of agent: AgentAddress) throws(StorageError) -> EncodedJSON<AgentRecord>?
+    /// Records by address bytewise, behind `after`.
+    func records(_ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int) throws(StorageError) -> [StoredRecord]
+    /// An agent's events, newest first, below sequence `before`; those of a deleted agent too.
+    func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent]
+    /// Whether there is, or was, such an agent.
+    func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool
+    func hasGateway(_ gateway: String) throws(StorageError) -> Bool
+    /// How many agents of each gateway are in each status, ordered by gateway; gateways without agents are absent.
+    func counts(gateway: String?) throws(StorageError) -> [StatusCount]
+    /// All gateways by name.
+    func gateways() throws(StorageError) -> [StoredGateway]
+
+    // MARK: Upkeep
+
+    /// Deletes acknowledged outbox entries, expired requests and history older than `historyBefore`, at most `limit`
+    /// rows of each. Returns whether more is left.
+    func tidy(published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int) throws(StorageError) -> Bool
+}
+
+/// A frame as it came from its stream.
+public struct ReceivedFrame: Sendable {
+    public let stream: StreamID
+    public let seq: Int
+    public let frame: StoreFrame
+
+    public init(stream: StreamID, seq: Int, frame: StoreFrame) {
+        self.stream = stream
+        self.seq = seq
+        self.frame = frame
+    }
+}
+
+/// What became of one frame.
+public enum FrameResult: Hashable, Sendable {
+    case applied
+    /// It was applied before, nothing changed.
+    case duplicate
+    /// Its sender does not own the partition under this epoch, nothing changed.
+    case refused
+    /// It cannot be applied, nothing changed.
+    case failed(StorageError)
+    /// One of its stream before it failed, nothing changed.
+    case heldBack
+}
+
+/// What one transaction came to.
+public struct CommitReport: Sendable {
+    /// One for each frame, in their order.
+    public let results: [FrameResult]
+    public let orders: [OrderChange]
+
+    public init(results: [FrameResult], orders: [OrderChange]) {
+        self.results = results
+        self.orders = orders
+    }
+}
+
+public enum OrderChange: Hashable, Sendable {
+    /// The agent's only outstanding order is now this one.
+    case issued(AgentAddress, position: Int64)
+    case settled(AgentAddress)
+}
+
+/// A frame that never succeeded.
+public struct DeadLetter: Sendable {
+    public let stream: StreamID
+    public let seq: Int
+    /// Its partition and epoch, as far as it could be read.
+    public let partition: Int?
+    public let epoch: Int?
+    public let payload: [UInt8]
+    public let error: String
+    public let at: Timestamp
+
+    public init(
+        stream: StreamID, seq: Int, partition: Int?, epoch: Int?, payload: [UInt8], error: String, at: Timestamp
+    ) {
+        self.stream = stream
+        self.seq = seq
+        self.partition = partition
+        self.epoch = epoch
+        self.payload = payload
+        self.error = error
+        self.at = at
+    }
+}
+
+public struct PartitionOwner: Hashable, Sendable {
+    public let partition: Int
+    public let epoch: Int
+    public let instance: String
+    public let incarnation: String
+    /// The stream that its frames come on, empty before the first.
+    public let stream: String
+    public let appliedSeq: Int
+}
+
+/// All that lies in a partition at the moment of its grant.
+public struct PartitionSnapshot: Sendable {
+    public let partition: Int
+    public let epoch: Int
+    public var agents: [EncodedJSON<AgentState>] = []
+    public var tombstones: [Tombstone] = []
+    public var gateways: [EncodedJSON<GatewayState>] = []
+    public var boardPauses: [BoardPause] = []
+    public var requests: [RememberedRequest] = []
+}
+
+/// One thing to publish; `sequence` orders it among all others.
+public struct OutboxEntry: Sendable {
+    public enum Content: Sendable {
+        case event(PublishedEvent)
+        case gatewayEvent(GatewayEventEntry)
+        case answer(provisioner: String, EncodedJSON<ProvisionerMessage>)
+        case credential(CredentialChange)
+        /// An agent went without an event: its retained status is cleared.
+        case cleared(AgentAddress)
+    }
+
+    public let sequence: Int64
+    public let content: Content
+}
+
+/// An event of an agent with what it does to its retained status.
+public struct PublishedEvent: Sendable {
+    public enum StatusChange: Int, Sendable {
+        case none, set, clear
+    }
+
+    public let id: String
+    public let event: LifecycleEvent
+    public let agent: AgentAddress
+    public let revision: Int
+    public let reason: String?
+    public let time: Timestamp
+    public let source: String
+    public let traceparent: String?
+    public let record: EncodedJSON<AgentRecord>?
+    public let status: StatusChange
+}
+
+/// What an agent's retained status is; `nil`: there is none.
+public struct StatusEntry: Sendable {
+    public let agent: AgentAddress
+    public let sequence: Int64
+    public let record: EncodedJSON<AgentRecord>?
+}
+
+public struct Identity: Hashable, Sendable {
+    public let username: String
+    public let digest: String
+}
+
+public struct OutstandingOrder: Sendable {
+    public let agent: AgentAddress
+    public let position: Int64
+    public let order: EncodedJSON<WakeOrder>
+}
+
+public struct StoredRecord: Sendable {
+    public let agent: AgentAddress
+    public let record: EncodedJSON<AgentRecord>
+}
+
+public struct StoredEvent: Sendable {
+    public let sequence: Int64
+    public let event: EncodedJSON<HistoryEvent>
+}
+
+public struct StatusCount: Hashable, Sendable {
+    public let gateway: String
+    public let status: AgentStatus
+    public let count: Int
+}
+
+public struct StoredGateway: Sendable {
+    public let state: GatewayState
+    public let agents: Int
+}

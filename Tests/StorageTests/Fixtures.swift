@@ -1,0 +1,132 @@
+import Contract
+import Foundation
+import Lifecycle
+import Storage
+import Testing
+
+/// Every implementation of `StatusDatabase`: each passes the same suite.
+enum Implementation: String, CaseIterable, CustomTestStringConvertible {
+    case sqlite
+
+    var testDescription: String { rawValue }
+
+    func open(_ place: Place, partitions: Int? = nil) throws(StorageError) -> any StatusDatabase {
+        switch self {
+        case .sqlite:
+            try SQLiteStatusDatabase(
+                path: place.path, partitions: partitions, newIdentity: UUID().uuidString, waitingAtMost: 100)
+        }
+    }
+}
+
+/// A directory of one test, gone with it.
+final class Place {
+    let directory: URL
+    var path: String { directory.appendingPathComponent("status.db").path }
+
+    init() throws {
+        directory = FileManager.default.temporaryDirectory.appendingPathComponent("storage-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    }
+
+    deinit {
+        // A directory that stays behind harms nobody.
+        try? FileManager.default.removeItem(at: directory)
+    }
+}
+
+let noon = Timestamp("2026-01-31T12:00:00Z")!
+let partition = Partition.of(gateway: "gw", count: Partition.defaultCount)
+
+func address(_ text: String) -> AgentAddress { AgentAddress(text)! }
+
+func state(
+    _ agent: String, revision: Int, status: AgentStatus = .provisioning, board: String? = nil, role: Role = .main
+) -> AgentState {
+    var record = AgentRecord(
+        address: address(agent), board: board, role: role, status: status, policy: Policy(), createdAt: noon)
+    record.revision = revision
+    record.generation = 1
+    return AgentState(record: record)
+}
+
+func event(_ agent: String, _ revision: Int, _ event: LifecycleEvent = .changed) -> AgentEventEntry {
+    AgentEventEntry(
+        id: "\(agent)@\(revision)", event: event, agent: address(agent), reason: nil, time: noon,
+        source: "rollcall/reconciler/r1", traceparent: nil)
+}
+
+/// A change of an agent with its event.
+func change(
+    _ agent: String, _ revision: Int, status: AgentStatus = .provisioning, board: String? = nil, role: Role = .main
+) -> StoreEntry {
+    var entry = StoreEntry()
+    entry.state = state(agent, revision: revision, status: status, board: board, role: role)
+    entry.event = event(agent, revision)
+    return entry
+}
+
+func removal(_ agent: String, _ revision: Int) -> StoreEntry {
+    var entry = StoreEntry()
+    entry.event = event(agent, revision, .deleted)
+    entry.tombstone = Tombstone(agent: address(agent), generation: 1, revision: revision)
+    return entry
+}
+
+func gatewayEntry(_ gateway: String) -> StoreEntry {
+    var entry = StoreEntry()
+    entry.gateway = GatewayState(gateway: gateway)
+    return entry
+}
+
+func stream(_ name: String = "events", incarnation: String = "i1") -> StreamID {
+    StreamID(service: "reconciler", instance: "r1", incarnation: incarnation, stream: name)
+}
+
+func frame(
+    _ seq: Int, epoch: Int = 1, in number: Int = partition, stream name: StreamID = stream(), _ entries: StoreEntry...
+) -> ReceivedFrame {
+    ReceivedFrame(
+        stream: name, seq: seq, frame: StoreFrame(partition: number, epoch: epoch, entries: entries))
+}
+
+func order(_ agent: String, issue: Int) -> WakeOrder {
+    WakeOrder(
+        agent: address(agent), generation: 1, attempt: 1, issue: issue, maxAttempts: 3, reason: .provision,
+        checkinDeadline: DurationText(30, .seconds), heartbeatInterval: DurationText(60, .seconds), resetSession: false,
+        templatesDigest: nil, role: .main, board: nil, variables: [:], traceparent: nil)
+}
+
+func answer(_ id: String, _ outcome: CommandOutcome?, minted: Bool = false, isKeyed: Bool = true) -> StoreEntry {
+    var entry = StoreEntry()
+    entry.answer = AnswerEntry(
+        requestID: id, requestDigest: "d", isKeyed: isKeyed, provisioner: "p1", outcome: outcome, isFinal: true,
+        minted: minted)
+    return entry
+}
+
+extension StatusDatabase {
+    @discardableResult
+    func commit(_ frames: ReceivedFrame..., published: Int64 = 0) throws(StorageError) -> CommitReport {
+        try commit(frames, published: published, now: noon)
+    }
+
+    /// The partition of gateway `gw`, granted to `r1`.
+    @discardableResult
+    func grantToFirst() throws(StorageError) -> PartitionSnapshot {
+        try grant(partition, instance: "r1", incarnation: "i1")
+    }
+
+    /// The outbox as words.
+    func outboxWords() throws(StorageError) -> [String] {
+        try outbox(after: 0, limit: 1_000).map { entry in
+            switch entry.content {
+            case .event(let event): "\(event.event.rawValue) \(event.agent) \(event.revision) \(event.status)"
+            case .gatewayEvent(let event): "\(event.message.event.rawValue) \(event.message.gateway)"
+            case .answer(let provisioner, _): "answer \(provisioner)"
+            case .credential(let change): "credential \(change.username)"
+            case .cleared(let agent): "cleared \(agent)"
+            }
+        }
+    }
+}

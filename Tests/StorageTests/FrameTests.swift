@@ -1,0 +1,209 @@
+import Contract
+import Lifecycle
+import Storage
+import Testing
+
+@Suite struct FrameTests {
+    @Test(arguments: Implementation.allCases)
+    func appliesEachFrameOnce(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        #expect(
+            try database.commit(frame(1, change("gw/a", 1)), frame(2, change("gw/a", 2))).results == [
+                .applied, .applied,
+            ])
+        #expect(
+            try database.commit(frame(2, change("gw/a", 2)), frame(3, change("gw/a", 3))).results == [
+                .duplicate, .applied,
+            ])
+        #expect(try database.history(of: address("gw/a"), before: nil, limit: 10).count == 3)
+        #expect(try database.owners().map(\.appliedSeq) == [3])
+        #expect(try database.owners().map(\.stream) == ["events"])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func refusesWhoeverIsNotTheOwner(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        #expect(try database.commit(frame(1, change("gw/a", 1))).results == [.refused])
+        try database.grantToFirst()
+        #expect(try database.commit(frame(1, epoch: 2, change("gw/a", 1))).results == [.refused])
+        #expect(
+            try database.commit(frame(1, stream: stream(incarnation: "i0"), change("gw/a", 1))).results == [.refused])
+        try database.grantToFirst()
+        #expect(try database.commit(frame(1, epoch: 1, change("gw/a", 1))).results == [.refused])
+        #expect(try database.record(of: address("gw/a")) == nil)
+        #expect(try database.outbox(after: 0, limit: 10).isEmpty)
+        #expect(try database.commit(frame(1, epoch: 2, change("gw/a", 1))).results == [.applied])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func aNewGrantBeginsANewCount(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        try database.commit(frame(7, change("gw/a", 1)))
+        #expect(try database.grantToFirst().epoch == 2)
+        #expect(try database.commit(frame(1, epoch: 2, change("gw/a", 2))).results == [.applied])
+        #expect(
+            try database.commit(frame(1, epoch: 2, stream: stream("other"), change("gw/a", 3))).results == [.applied])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func aFailingEntryUndoesItsWholeFrame(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        let other = (0..<100).map { "g\($0)" }.first { Partition.of(gateway: $0, count: 16) != partition }!
+        let elsewhere = Partition.of(gateway: other, count: 16)
+        _ = try database.grant(elsewhere, instance: "r1", incarnation: "i1")
+        // The second entry repeats an event's id, which is unique.
+        let report = try database.commit(
+            frame(1, change("gw/a", 1)),
+            frame(2, change("gw/b", 1), change("gw/a", 1), credential("gw/b", .set(digest: "00"))),
+            frame(3, change("gw/c", 1)),
+            frame(1, in: elsewhere, stream: stream("second"), change("\(other)/a", 1)))
+        guard report.results.count == 4, case .failed(let error) = report.results[1] else {
+            Issue.record("no failure: \(report.results)")
+            return
+        }
+        #expect(error.kind == .constraint)
+        #expect([report.results[0], report.results[2], report.results[3]] == [.applied, .heldBack, .applied])
+        #expect(try database.record(of: address("gw/b")) == nil)
+        #expect(try database.record(of: address("gw/c")) == nil)
+        #expect(try database.identities(after: nil, limit: 10).isEmpty)
+        #expect(try database.record(of: address("\(other)/a")) != nil)
+        #expect(try database.outboxWords() == ["changed gw/a 1 set", "changed \(other)/a 1 set"])
+        #expect(try database.owners().first { $0.partition == partition }?.appliedSeq == 1)
+
+        try database.bury(
+            DeadLetter(
+                stream: stream(), seq: 2, partition: partition, epoch: 1, payload: [1, 2], error: "\(error)", at: noon))
+        #expect(try database.deadLetterCount() == 1)
+        #expect(
+            try database.commit(frame(2, change("gw/b", 1)), frame(3, change("gw/c", 1))).results == [
+                .duplicate, .applied,
+            ])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func aFrameStaysInsideItsPartition(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        let elsewhere = (partition + 1) % 16
+        _ = try database.grant(elsewhere, instance: "r1", incarnation: "i1")
+        guard case .failed(let error) = try database.commit(frame(1, in: elsewhere, change("gw/a", 1))).results[0]
+        else {
+            Issue.record("applied")
+            return
+        }
+        #expect(error.kind == .content)
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func outboxKeepsTheOrderOfEntries(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        var lost = StoreEntry()
+        lost.gatewayEvent = GatewayEventEntry(
+            id: "g1", time: noon, source: "s",
+            message: GatewayLifecycleMessage(event: .gatewayLost, gateway: "gw", agents: 1))
+        var rejected = StoreEntry()
+        rejected.event = event("gw/a", 2, .heartbeatRejected)
+        try database.commit(
+            frame(1, change("gw/a", 1), credential("gw/a", .set(digest: "aa")), answer("q", .paused(1))),
+            frame(2, lost, rejected),
+            frame(3, removal("gw/a", 3), credential("gw/a", .remove)))
+        #expect(
+            try database.outboxWords() == [
+                "changed gw/a 1 set", "credential gw/a", "answer p1", "gateway_lost gw",
+                "heartbeat_rejected gw/a 1 none",
+                "deleted gw/a 3 clear", "credential gw/a",
+            ])
+        let sequences = try database.outbox(after: 0, limit: 100).map(\.sequence)
+        #expect(sequences == sequences.sorted())
+        try database.commit(published: sequences[2])
+        #expect(try database.outboxWords().count == 4)
+        #expect(try database.outbox(after: sequences[4], limit: 1).map(\.sequence) == [sequences[5]])
+        try database.commit(published: sequences[6])
+        #expect(try database.lastSequence() == sequences[6])
+        try database.commit(frame(4, change("gw/b", 1)))
+        #expect(try database.lastSequence() > sequences[6])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func anEventCarriesTheRecordThatItLeaves(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        var goodbye = removal("gw/a", 2)
+        goodbye.settledOrder = address("gw/a")
+        try database.commit(frame(1, change("gw/a", 1), goodbye))
+        let entries = try database.outbox(after: 0, limit: 10)
+        guard entries.count == 2, case .event(let deleted) = entries[1].content else {
+            Issue.record("no event")
+            return
+        }
+        let record = try #require(try deleted.record?.decoded())
+        #expect(record.revision == 2)
+        #expect(record.address == address("gw/a"))
+        #expect(try database.record(of: address("gw/a")) == nil)
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func orderReplacesOrderAndIsSettled(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        var first = change("gw/a", 1)
+        first.order = order("gw/a", issue: 1)
+        var second = change("gw/b", 1)
+        second.order = order("gw/b", issue: 1)
+        var again = StoreEntry()
+        again.order = order("gw/a", issue: 2)
+        try database.commit(frame(1, first), frame(2, second), frame(3, again))
+        let orders = try database.orders(after: 0, limit: 10)
+        #expect(orders.map(\.agent) == [address("gw/b"), address("gw/a")])
+        #expect(try database.order(of: address("gw/a"))?.decoded() == order("gw/a", issue: 2))
+        var settled = StoreEntry()
+        settled.settledOrder = address("gw/a")
+        #expect(try database.commit(frame(4, settled)).orders == [.settled(address("gw/a"))])
+        #expect(try database.order(of: address("gw/a")) == nil)
+        // A deletion leaves no order behind.
+        #expect(try database.commit(frame(5, removal("gw/b", 2))).orders == [.settled(address("gw/b"))])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func sightingsChangeTheRecordAndNothingElse(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        try database.commit(frame(1, change("gw/a", 1)))
+        var seen = StoreEntry()
+        let rejection = Rejection(reason: .badToken, at: noon, count: 3)
+        seen.sightings = [
+            Sighting(agent: address("gw/a"), lastSeenAt: noon + .seconds(5), lastRejection: nil),
+            Sighting(agent: address("gw/a"), lastSeenAt: nil, lastRejection: rejection),
+            Sighting(agent: address("gw/nobody"), lastSeenAt: noon, lastRejection: nil),
+        ]
+        try database.commit(frame(2, seen))
+        let record = try #require(try database.record(of: address("gw/a"))).decoded()
+        #expect(record.lastSeenAt == noon + .seconds(5))
+        #expect(record.lastRejection == rejection)
+        #expect(record.revision == 1)
+        #expect(try database.outboxWords() == ["changed gw/a 1 set"])
+        #expect(try database.grantToFirst().agents.map { try $0.decoded().record } == [record])
+        // The next state says everything itself.
+        try database.commit(frame(1, epoch: 2, change("gw/a", 2)))
+        #expect(try database.record(of: address("gw/a"))?.decoded().lastSeenAt == nil)
+        #expect(try database.record(of: address("gw/nobody")) == nil)
+    }
+}
+
+func credential(_ username: String, _ change: CredentialChange.Change) -> StoreEntry {
+    var entry = StoreEntry()
+    entry.credential = CredentialChange(username: username, change: change)
+    return entry
+}

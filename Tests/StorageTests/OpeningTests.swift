@@ -1,0 +1,120 @@
+import Contract
+import Foundation
+import Lifecycle
+import Testing
+
+@testable import Storage
+
+@Suite struct OpeningTests {
+    @Test(arguments: Implementation.allCases)
+    func reopensWithAllThatWasCommitted(_ implementation: Implementation) throws {
+        let place = try Place()
+        var identity = ""
+        do {
+            let database = try implementation.open(place, partitions: 16)
+            identity = database.identity
+            try database.grantToFirst()
+            try database.commit(frame(1, change("gw/a", 1)))
+        }
+        let database = try implementation.open(place)
+        #expect(database.identity == identity)
+        #expect(database.partitionCount == 16)
+        #expect(try database.commit(frame(1, change("gw/a", 1))).results == [.duplicate])
+        #expect(try database.outboxWords() == ["changed gw/a 1 set"])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func partitionCountIsFixedForGood(_ implementation: Implementation) throws {
+        let place = try Place()
+        #expect(try implementation.open(place, partitions: 4).partitionCount == 4)
+        #expect(try implementation.open(place).partitionCount == 4)
+        let error = #expect(throws: StorageError.self) { _ = try implementation.open(place, partitions: 8) }
+        #expect(error?.kind == .configuration)
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func aSecondProcessIsKeptOut(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        let error = #expect(throws: StorageError.self) { _ = try implementation.open(place) }
+        #expect(error?.kind == .busy)
+        #expect(try database.owners().isEmpty)
+    }
+
+    @Test func aLockedFileIsBusy() throws {
+        let place = try Place()
+        _ = try Implementation.sqlite.open(place)
+        let holder = try SQLiteDatabase(path: place.path)
+        try holder.execute("BEGIN EXCLUSIVE", "hold")
+        let error = #expect(throws: StorageError.self) { _ = try Implementation.sqlite.open(place) }
+        #expect(error?.kind == .busy)
+    }
+
+    @Test func aLockDuringWorkIsTemporaryAndChangesNothing() throws {
+        let place = try Place()
+        let database = try Implementation.sqlite.open(place)
+        try database.grantToFirst()
+        let holder = try SQLiteDatabase(path: place.path)
+        try holder.execute("BEGIN IMMEDIATE", "hold")
+        let error = #expect(throws: StorageError.self) { try database.commit(frame(1, change("gw/a", 1))) }
+        #expect(error?.kind.isTemporary == true)
+        try holder.execute("ROLLBACK", "let go")
+        #expect(try database.commit(frame(1, change("gw/a", 1))).results == [.applied])
+    }
+
+    @Test func aFullDiskIsTemporaryAndChangesNothing() throws {
+        let place = try Place()
+        let database = try SQLiteStatusDatabase(path: place.path, partitions: nil, newIdentity: "x")
+        try database.grantToFirst()
+        try database.commit(frame(1, change("gw/a", 1)))
+        var pages: Int64 = 0
+        try database.database.query("PRAGMA page_count") { pages = $0.integer(0) }
+        try database.database.execute("PRAGMA max_page_count = \(pages)", "limit")
+        let many = (0..<50).map { change("gw/n\($0)", 1) }
+        let next = ReceivedFrame(
+            stream: stream(), seq: 2, frame: .init(partition: partition, epoch: 1, entries: many))
+        let error = #expect(throws: StorageError.self) { try database.commit(next) }
+        #expect(error?.kind == .full)
+        #expect(try database.record(of: address("gw/n0")) == nil)
+        try database.database.execute("PRAGMA max_page_count = 1000000", "free")
+        #expect(try database.commit(next).results == [.applied])
+    }
+
+    @Test func aNewerSchemaIsRefused() throws {
+        let place = try Place()
+        _ = try Implementation.sqlite.open(place)
+        try SQLiteDatabase(path: place.path).execute("PRAGMA user_version = 99", "age")
+        let error = #expect(throws: StorageError.self) { _ = try Implementation.sqlite.open(place) }
+        #expect(error?.kind == .schema)
+        #expect(error?.message.contains("99") == true)
+    }
+
+    @Test func theFileOfAnotherProgramIsRefused() throws {
+        let place = try Place()
+        try SQLiteDatabase(path: place.path).execute("CREATE TABLE notes(text)", "make")
+        let error = #expect(throws: StorageError.self) { _ = try Implementation.sqlite.open(place) }
+        #expect(error?.kind == .schema)
+    }
+
+    @Test(arguments: [0, 2_000])
+    func aDamagedFileIsReported(from position: Int) throws {
+        let place = try Place()
+        do {
+            let database = try Implementation.sqlite.open(place)
+            try database.grantToFirst()
+            try database.commit(frame(1, change("gw/a", 1)))
+        }
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: place.path))
+        for index in position..<bytes.count { bytes[index] = UInt8(truncatingIfNeeded: index &* 31 &+ 7) }
+        try bytes.write(to: URL(fileURLWithPath: place.path))
+        let error = #expect(throws: StorageError.self) { _ = try Implementation.sqlite.open(place) }
+        #expect(error?.kind == .corrupt)
+    }
+
+    @Test func aMissingDirectoryIsReported() throws {
+        let error = #expect(throws: StorageError.self) {
+            _ = try SQLiteStatusDatabase(path: "/nonexistent/status.db", partitions: nil, newIdentity: "x")
+        }
+        #expect(error?.kind == .cannotOpen)
+    }
+}

@@ -1,0 +1,119 @@
+import Contract
+import Lifecycle
+import Storage
+import Testing
+
+@Suite struct SnapshotTests {
+    @Test(arguments: Implementation.allCases)
+    func aGrantReturnsAllThatLiesInThePartition(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        #expect(try database.grantToFirst().agents.isEmpty)
+        var paused = StoreEntry()
+        paused.boardPause = BoardPause(board: "b", until: noon)
+        try database.commit(
+            frame(
+                1, gatewayEntry("gw"), change("gw/a", 1), change("gw/b", 1), paused,
+                answer("q", .gateway("gw", minted: true))),
+            frame(2, removal("gw/b", 2)))
+        let snapshot = try database.grant(partition, instance: "r2", incarnation: "i9")
+        #expect(snapshot.epoch == 2)
+        #expect(try snapshot.agents.map { try $0.decoded() } == [state("gw/a", revision: 1)])
+        #expect(snapshot.tombstones == [Tombstone(agent: address("gw/b"), generation: 1, revision: 2)])
+        #expect(try snapshot.gateways.map { try $0.decoded() } == [GatewayState(gateway: "gw")])
+        #expect(snapshot.boardPauses == [BoardPause(board: "b", until: noon)])
+        #expect(
+            snapshot.requests == [
+                RememberedRequest(id: "q", digest: "d", until: noon + .seconds(86_400), mintedFor: "gw")
+            ])
+        #expect(try database.grant((partition + 1) % 16, instance: "r2", incarnation: "i9").tombstones.isEmpty)
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func tombstonesKeepNumbersUntilTheAgentReturns(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        try database.commit(frame(1, change("gw/a", 1)), frame(2, removal("gw/a", 2)))
+        #expect(try database.hasKnown(address("gw/a")))
+        #expect(try database.history(of: address("gw/a"), before: nil, limit: 10).count == 2)
+        try database.commit(frame(3, change("gw/a", 3)))
+        let snapshot = try database.grantToFirst()
+        #expect(snapshot.tombstones.isEmpty)
+        #expect(snapshot.agents.count == 1)
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func aStoredOutcomeAnswersARepeat(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        let record = state("gw/a", revision: 1).record
+        try database.commit(
+            frame(1, answer("q", .record(record, minted: true))), frame(2, answer("q", nil, minted: false)))
+        let answers = try database.outbox(after: 0, limit: 10).map { entry in
+            guard case .answer(_, let message) = entry.content else { return "" }
+            return String(decoding: message.bytes, as: UTF8.self)
+        }
+        let first = ProvisionerMessage.answer(requestID: "q", outcome: .record(record, minted: true), minted: true)
+        let second = ProvisionerMessage.answer(requestID: "q", outcome: .record(record, minted: false), minted: false)
+        #expect(answers == [JSON.text(first), JSON.text(second)])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func requestsEndAndHistoryIsKeptForItsTime(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        try database.commit(
+            frame(1, change("gw/a", 1), answer("short", .paused(1), isKeyed: false), answer("long", .paused(1))))
+        let last = try database.lastSequence()
+        func tidy(_ seconds: Int64, published: Int64) throws -> Bool {
+            let now = noon + .seconds(seconds)
+            return try database.tidy(published: published, now: now, historyBefore: now - .seconds(3_600), limit: 100)
+        }
+        #expect(try !tidy(601, published: 0))
+        #expect(try database.grantToFirst().requests.map(\.id) == ["long"])
+        // What is not yet published stays, however old.
+        #expect(try !tidy(90_000, published: 0))
+        #expect(try database.history(of: address("gw/a"), before: nil, limit: 10).count == 1)
+        #expect(try !tidy(90_000, published: last))
+        #expect(try database.history(of: address("gw/a"), before: nil, limit: 10).isEmpty)
+        #expect(try database.grantToFirst().requests.isEmpty)
+        #expect(try database.outbox(after: 0, limit: 10).isEmpty)
+        #expect(try database.record(of: address("gw/a")) != nil)
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func identitiesFollowCredentialChanges(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        try database.commit(
+            frame(
+                1, credential("gw", .set(digest: "aa")), credential("gw/b", .set(digest: "bb")),
+                credential("gw/a", .set(digest: "cc")), credential("gw/b", .remove),
+                credential("gw/a", .overlap(digest: "dd", seconds: 600))))
+        let all = try database.identities(after: nil, limit: 10)
+        #expect(all.map(\.username) == ["gw", "gw/a"])
+        #expect(all.map(\.digest) == ["aa", "dd"])
+        #expect(try database.identities(after: "gw", limit: 10).map(\.username) == ["gw/a"])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func statusesAreListedByTheirLastChange(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        try database.commit(frame(1, change("gw/a", 1), change("gw/b", 1), change("gw/c", 1)))
+        let before = try database.lastSequence()
+        try database.commit(frame(2, change("gw/a", 2), removal("gw/b", 2)))
+        let last = try database.lastSequence()
+        let changed = try database.statuses(changedAfter: before, upTo: last, limit: 10)
+        #expect(changed.map(\.agent) == [address("gw/a"), address("gw/b")])
+        #expect(changed.map { $0.record == nil } == [false, true])
+        let all = try database.statuses(changedAfter: 0, upTo: last, limit: 2)
+        #expect(all.map(\.agent) == [address("gw/c"), address("gw/a")])
+        #expect(try database.statuses(changedAfter: 0, upTo: before, limit: 9).map(\.agent) == [address("gw/c")])
+    }
+}
