@@ -248,20 +248,24 @@ class RollcallSystem:
     # Inside
 
     def _read_log(self, stream):
-        for line in stream:
-            text = line.decode(errors="replace").rstrip("\n")
-            try:
-                event = json.loads(text)
-            except ValueError:
-                event = None
-            if isinstance(event, dict):
-                self.log_events.append(event)
-            else:
-                self.other_lines.append(text)
+        with stream:
+            for line in stream:
+                self._take(line.decode(errors="replace").rstrip("\n"))
+
+    def _take(self, text):
+        try:
+            event = json.loads(text)
+        except ValueError:
+            event = None
+        if isinstance(event, dict):
+            self.log_events.append(event)
+        else:
+            self.other_lines.append(text)
 
     def _read_errors(self, stream):
-        for line in stream:
-            self.errors += line.decode(errors="replace")
+        with stream:
+            for line in stream:
+                self.errors += line.decode(errors="replace")
 
     def _join(self):
         for reader in self._readers:

@@ -119,6 +119,7 @@ private final class UpRun {
     }
 
     func run() throws(ServiceFailure) -> Int32 {
+        umask(0o077)  // the database and the broker's files are for their owner too
         signal(SIGPIPE, SIG_IGN)  // nobody reads the log any more: the system goes on
         let signals = SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         loop.watch(signals.descriptor) { [unowned self] in
