@@ -123,7 +123,8 @@ private final class UpRun {
         signal(SIGPIPE, SIG_IGN)  // nobody reads the log any more: the system goes on
         let signals = SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         loop.watch(signals.descriptor) { [unowned self] in
-            signals.drain()
+            guard let number = signals.drain().first else { return }
+            log.event("up.signalled", .info, ["signal": LogValue(Int(number))])
             end()
         }
         supervisor.becameReady = { [unowned self] in ready() }
