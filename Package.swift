@@ -106,6 +106,9 @@ let package = Package(
         // Tests, a target by cost and by subject.
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
         tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
+        tests(
+            "SupervisorTests", "Tests/SupervisorTests",
+            ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",

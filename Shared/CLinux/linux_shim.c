@@ -33,6 +33,8 @@ pid_t rollcall_spawn(const char *path, char *const arguments[], char *const envi
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    // Libraries open sockets that are not marked close-on-exec; a kernel older than 5.9 leaves them to the child.
+    close_range(3, ~0U, 0);
     execve(path, arguments, environment);
     _exit(127);
 }

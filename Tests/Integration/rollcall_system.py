@@ -1,0 +1,401 @@
+"""A private Rollcall system for a test: `rollcall up` on a directory and a port of its own.
+
+    with RollcallSystem("--checkin-deadline", "1s") as system:
+        system.cli("add-gateway", "gw", check=True)
+        operator = system.operator()
+        status, answer = operator.request("summary", {})
+
+`ROLLCALL_BUILD` names the directory of the built programs (default: .build/debug of this repository).
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("ROLLCALL_BUILD") or REPOSITORY / ".build" / "debug").resolve()
+ROLLCALL = BUILD / "rollcall"
+TOPIC_ROOT = "rollcall/v1"
+# A system is up within a second or two; a loaded machine gets more.
+READY_SECONDS = 60
+
+
+class SystemFailed(AssertionError):
+    """`rollcall up` ended, or did not get ready in time; the text holds the end of its log."""
+
+
+def clean_environment():
+    """This process's environment without what would configure Rollcall."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
+
+
+def wait_until(condition, seconds=10, what="the condition"):
+    """Calls `condition` until it gives something true, and returns that."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not hold within {seconds} s")
+        time.sleep(0.02)
+
+
+class RollcallSystem:
+    """`rollcall up` with its services, from start to stop.
+
+    `arguments` are more options of `rollcall up`; `data` a directory that outlives the system (default: a temporary
+    one, removed by `close`); `user` a user to run as (needs root); `environment` more variables.
+    """
+
+    def __init__(self, *arguments, data=None, mqtt_port=0, user=None, environment=None):
+        self._temporary = None
+        if data is None:
+            self._temporary = tempfile.mkdtemp(prefix="rollcall-")
+            data = pathlib.Path(self._temporary) / "data"
+        self.data = pathlib.Path(data)
+        self.arguments = [str(argument) for argument in arguments]
+        self.mqtt_port = mqtt_port
+        self.user = user
+        self.environment = {**clean_environment(), **(environment or {})}
+        self.process = None
+        self.port = None
+        self.env = {}
+        self.log_events = []
+        self.other_lines = []
+        self.errors = ""
+        self._readers = []
+        self._clients = []
+
+    # Life
+
+    def start(self, wait=True, seconds=READY_SECONDS):
+        """Starts the system and, with `wait`, returns once it is up."""
+        command = [
+            str(ROLLCALL), "up", "--data", str(self.data), "--mqtt-port", str(self.mqtt_port), "--log-format", "json",
+            *self.arguments,
+        ]
+        if self.user:
+            command = ["runuser", "-u", self.user, "--", *command]
+        self.log_events = []
+        self.other_lines = []
+        self.errors = ""
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment,
+            cwd=self._temporary or "/", start_new_session=True)
+        self._readers = [
+            threading.Thread(target=self._read_log, args=(self.process.stdout,), daemon=True),
+            threading.Thread(target=self._read_errors, args=(self.process.stderr,), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+        if wait:
+            self.wait_ready(seconds)
+        return self
+
+    def wait_ready(self, seconds=READY_SECONDS):
+        """Returns once `rollcall.up` was logged; sets `port` and `env`."""
+        ready = self.wait_for_event("rollcall.up", seconds)
+        self.port = int(ready["mqtt_port"])
+        self.env = read_operator_environment(self.data / "operator.env")
+        return ready
+
+    @property
+    def pid(self):
+        """The process of `rollcall up` itself, also when it was started through runuser."""
+        if not self.user:
+            return self.process.pid
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0]) if children else self.process.pid
+
+    def stop(self, seconds=15):
+        """Ends the system cleanly (SIGTERM); its exit status."""
+        self.disconnect()
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise SystemFailed(f"rollcall up did not stop within {seconds} s\n{self.tail()}") from None
+        self._join()
+        return status
+
+    def kill(self):
+        """Ends `rollcall up` as a crash would (SIGKILL); its children are to follow by themselves."""
+        if self.process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        self.process.wait(10)
+        self._join()
+
+    def restart(self):
+        """Stops, and starts again on the same data and port."""
+        self.stop()
+        self.mqtt_port = self.port or self.mqtt_port
+        return self.start()
+
+    def close(self):
+        """Ends everything and removes a temporary directory."""
+        try:
+            self.stop()
+        finally:
+            if self._temporary:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_):
+        self.close()
+
+    # Log
+
+    def events(self, name, **members):
+        """The log events of that name whose members have these values."""
+        return [
+            event for event in list(self.log_events)
+            if event.get("event") == name and all(event.get(key) == value for key, value in members.items())
+        ]
+
+    def wait_for_event(self, name, seconds=10, count=1, **members):
+        """The newest of at least `count` log events of that name and members."""
+        end = time.monotonic() + seconds
+        while True:
+            found = self.events(name, **members)
+            if len(found) >= count:
+                return found[-1]
+            if self.process.poll() is not None:
+                self._join()
+                if len(self.events(name, **members)) >= count:
+                    continue
+                raise SystemFailed(f"rollcall up ended with {self.process.returncode} before {name}\n{self.tail()}")
+            if time.monotonic() > end:
+                raise SystemFailed(f"no {name} {members or ''} within {seconds} s\n{self.tail()}")
+            time.sleep(0.02)
+
+    def tail(self, lines=40):
+        """The end of the log and of what went to standard error."""
+        log = [json.dumps(event) for event in self.log_events[-lines:]]
+        return "\n".join(log + self.other_lines[-lines:] + [self.errors])
+
+    def child(self, name):
+        """The process id of the newest child of that name: `broker`, `provisioner`, `reconciler`, …"""
+        return int(self.events("up.child_started", child=name)[-1]["pid"])
+
+    def children(self):
+        """The newest process id of each child, by name."""
+        return {event["child"]: int(event["pid"]) for event in self.events("up.child_started")}
+
+    # Use
+
+    def cli(self, *arguments, check=False, input=None, seconds=60, environment=None):
+        """Runs `rollcall ARGUMENTS` as the operator; the completed process with text output."""
+        completed = subprocess.run(
+            [str(ROLLCALL), *map(str, arguments)], input=input, capture_output=True, text=True, timeout=seconds,
+            env={**self.environment, **self.env, **(environment or {})}, cwd=self._temporary or "/", check=False)
+        if check and completed.returncode != 0:
+            raise AssertionError(
+                f"rollcall {' '.join(map(str, arguments))} ended with {completed.returncode}\n"
+                f"{completed.stdout}{completed.stderr}")
+        return completed
+
+    def json(self, *arguments, **options):
+        """The answer of `rollcall ARGUMENTS --json`, which must succeed."""
+        return json.loads(self.cli(*arguments, "--json", check=True, **options).stdout)
+
+    def client(self, username=None, password=None, client_id="", will=None, connect=True):
+        """A connected MQTT 5 client (`Client`), as the operator unless told otherwise."""
+        if username is None:
+            username, password = self.env["ROLLCALL_USERNAME"], self.env["ROLLCALL_PASSWORD"]
+        client = Client(self.port, username, password, client_id, will)
+        self._clients.append(client)
+        if connect:
+            client.connect()
+        return client
+
+    def operator(self):
+        """A connected client as the operator."""
+        return self.client()
+
+    def secret(self, username):
+        """The secret of an operator or a service of this system."""
+        return (self.data / "secrets" / username.replace(":", "-").replace("/", "-")).read_text().strip()
+
+    def disconnect(self):
+        """Closes every client that this system gave."""
+        for client in self._clients:
+            client.close()
+        self._clients = []
+
+    # Inside
+
+    def _read_log(self, stream):
+        for line in stream:
+            text = line.decode(errors="replace").rstrip("\n")
+            try:
+                event = json.loads(text)
+            except ValueError:
+                event = None
+            if isinstance(event, dict):
+                self.log_events.append(event)
+            else:
+                self.other_lines.append(text)
+
+    def _read_errors(self, stream):
+        for line in stream:
+            self.errors += line.decode(errors="replace")
+
+    def _join(self):
+        for reader in self._readers:
+            reader.join(10)
+
+
+class Client:
+    """An MQTT 5 client of one identity: keeps what it receives, makes requests."""
+
+    def __init__(self, port, username, password, client_id="", will=None):
+        self.username = username
+        self.messages = []
+        self.reason = None
+        self._port = port
+        self._arrived = threading.Condition()
+        self._answers = {}
+        self._granted = {}
+        self._has_replies = False
+        self.paho = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
+        self.paho.username_pw_set(username, password)
+        if will:
+            self.paho.will_set(will["topic"], will["payload"], will.get("qos", 1), will.get("retain", False))
+        self.paho.on_connect = self._on_connect
+        self.paho.on_message = self._on_message
+        self.paho.on_subscribe = self._on_subscribe
+
+    def connect(self, seconds=10):
+        """Connects; raises `PermissionError` when the broker refuses."""
+        self.reason = None
+        self.paho.connect("127.0.0.1", self._port, keepalive=15)
+        self.paho.loop_start()
+        with self._arrived:
+            self._arrived.wait_for(lambda: self.reason is not None, seconds)
+        if self.reason is None:
+            raise AssertionError("the broker did not answer CONNECT")
+        if self.reason.is_failure:
+            self.paho.loop_stop()
+            raise PermissionError(f"{self.username}: {self.reason}")
+        return self
+
+    def subscribe(self, *topics, qos=1, seconds=10):
+        """Subscribes and waits for the answer; the reason codes."""
+        _, mid = self.paho.subscribe([(topic, SubscribeOptions(qos=qos)) for topic in topics])
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: mid in self._granted, seconds), "no SUBACK"
+            return self._granted[mid]
+
+    def publish(self, topic, payload=b"", qos=1, retain=False, properties=None, seconds=10):
+        """Publishes a text, bytes or a value as JSON, and waits for its acknowledgement; the packet's info."""
+        if not isinstance(payload, (bytes, str)):
+            payload = json.dumps(payload)
+        info = self.paho.publish(topic, payload, qos, retain, properties)
+        info.wait_for_publish(seconds)
+        return info
+
+    def request(self, verb, members=None, idempotency_key=None, seconds=10):
+        """Sends a command; `(status, answer)`: 200 or the problem's status, and the JSON document."""
+        if not self._has_replies:
+            self.subscribe(f"{TOPIC_ROOT}/replies/{self.username}/#")
+            self._has_replies = True
+        correlation = uuid.uuid4().bytes
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic = f"{TOPIC_ROOT}/replies/{self.username}/test"
+        properties.CorrelationData = correlation
+        properties.ContentType = "application/json"
+        if idempotency_key:
+            properties.UserProperty = ("idempotency-key", idempotency_key)
+        self.publish(f"{TOPIC_ROOT}/commands/{verb}", members or {}, properties=properties)
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: correlation in self._answers, seconds):
+                raise AssertionError(f"no answer to {verb} {members} within {seconds} s")
+            message = self._answers.pop(correlation)
+        answer = json.loads(message.payload)
+        is_problem = getattr(message.properties, "ContentType", "") == "application/problem+json"
+        return (answer["status"] if is_problem else 200), answer
+
+    def expect(self, verb, members=None, **options):
+        """The answer to a command that must succeed."""
+        status, answer = self.request(verb, members, **options)
+        assert status == 200, f"{verb} {members}: {answer}"
+        return answer
+
+    def wait_message(self, condition=lambda message: True, seconds=10, what="a message"):
+        """The first received message for which `condition` holds; it is taken out."""
+        def take():
+            for index, message in enumerate(self.messages):
+                if condition(message):
+                    return self.messages.pop(index)
+            return None
+
+        end = time.monotonic() + seconds
+        with self._arrived:
+            while True:
+                message = take()
+                if message is not None:
+                    return message
+                rest = end - time.monotonic()
+                if rest <= 0:
+                    raise AssertionError(f"{what} did not arrive within {seconds} s; got {[m.topic for m in self.messages]}")
+                self._arrived.wait(rest)
+
+    def close(self):
+        """Says DISCONNECT and ends."""
+        self.paho.disconnect()
+        self.paho.loop_stop()
+
+    def cut(self):
+        """Ends without DISCONNECT, as a crash would: the Last Will is published."""
+        self.paho.loop_stop()
+        self.paho.socket().close()
+
+    def _on_connect(self, client, userdata, flags, reason, properties):
+        with self._arrived:
+            self.reason = reason
+            self._arrived.notify_all()
+
+    def _on_message(self, client, userdata, message):
+        correlation = getattr(message.properties, "CorrelationData", None)
+        with self._arrived:
+            if correlation is not None and "/replies/" in message.topic:
+                self._answers[correlation] = message
+            else:
+                self.messages.append(message)
+            self._arrived.notify_all()
+
+    def _on_subscribe(self, client, userdata, mid, reasons, properties):
+        with self._arrived:
+            self._granted[mid] = [reason.value for reason in reasons]
+            self._arrived.notify_all()
+
+
+def read_operator_environment(path):
+    """The variables that a shell has after sourcing `path`."""
+    completed = subprocess.run(
+        ["sh", "-c", '. "$0"; env -0', str(path)], capture_output=True, check=True, env={"PATH": os.environ["PATH"]})
+    pairs = (entry.split("=", 1) for entry in completed.stdout.decode().split("\0") if "=" in entry)
+    return {name: value for name, value in pairs if name.startswith("ROLLCALL_")}
