@@ -24,7 +24,7 @@ struct FailureTests {
         #expect(
             Refusal(problem).text
                 == "invalid-request: 2 members are wrong\n  role: 'boss' is not one\n  request: has no sense")
-        #expect(Refusal(.unknownAgent("gw/a")).text == "unknown-agent: agent: there is no agent gw/a")
+        #expect(Refusal(.unknownAgent("gw/a")).text == "unknown-agent: there is no agent gw/a")
     }
 
     @Test func aProblemOfAnUnknownTypeIsShown() {
