@@ -103,11 +103,15 @@ let package = Package(
             ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
         program(
             "rollcall", "Services/Rollcall/Executable",
-            ["RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
+            ["Contract", "RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
 
         // Tests, a target by cost and by subject.
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
         tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
+        .testTarget(
+            name: "RollcallTests",
+            dependencies: ["Bus", "Contract", "Lifecycle", "RollcallOperator", "RollcallRuntime", "ServiceKit"],
+            path: "Tests/RollcallTests", exclude: ["Golden"], swiftSettings: strict),
         tests(
             "SupervisorTests", "Tests/SupervisorTests",
             ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
