@@ -105,7 +105,17 @@ let package = Package(
             "rollcall", "Services/Rollcall/Executable",
             ["Contract", "RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
 
+        // The simulator of the protocol: a library for its tests, a program for many seeds.
+        module(
+            "Simulation", "Tests/Simulation",
+            [
+                "Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "ProvisionerCore", "ReconcilerCore",
+                "StatusStoreCore",
+            ]),
+        program("rollcall-simulate", "Tests/SimulateProgram", ["Simulation"]),
+
         // Tests, a target by cost and by subject.
+        tests("SimulationTests", "Tests/SimulationTests", ["Simulation"]),
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
         tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
         .testTarget(

@@ -1,0 +1,3 @@
+import Simulation
+
+SimulateCommand.run(Array(CommandLine.arguments.dropFirst()))

@@ -1,0 +1,278 @@
+import Contract
+import Lifecycle
+
+/// One client's connection to the broker, from CONNACK to its loss.
+final class Session {
+    let number: Int
+    unowned let client: Client
+    var isOpen = true
+    /// Arrivals at the broker, and at the client, come in order.
+    var lastUp: Int64 = 0
+    var lastDown: Int64 = 0
+    /// What arrives at the broker after this was still in the client's buffer when its process ended.
+    var cutAt = Int64.max
+    let will: SimMessage?
+
+    init(number: Int, client: Client, will: SimMessage?) {
+        self.number = number
+        self.client = client
+        self.will = will
+    }
+}
+
+/// Whoever connects to the broker: a service or a gateway.
+class Client {
+    unowned let world: World
+    unowned let broker: Broker
+    let name: String
+    var session: Session?
+    /// Counts starts of the process.
+    private(set) var life = 0
+    private(set) var isUp = false
+    var pausedUntil: Int64 = 0
+
+    init(_ name: String, _ broker: Broker) {
+        self.name = name
+        self.broker = broker
+        world = broker.world
+    }
+
+    var isPaused: Bool { pausedUntil > world.time }
+
+    func start() {
+        precondition(!isUp)
+        life += 1
+        isUp = true
+        started()
+        connectSoon()
+    }
+
+    func crash() {
+        guard isUp else { return }
+        world.note("\(name) crashes")
+        isUp = false
+        pausedUntil = 0
+        if let session { broker.end(session, isCrash: true) }
+        session = nil
+        crashed()
+    }
+
+    func pause(until: Int64) {
+        guard isUp else { return }
+        world.note("\(name) pauses until \(until / 1_000)")
+        pausedUntil = max(pausedUntil, until)
+    }
+
+    func connectSoon() {
+        let life = life
+        world.after(world.random.int(2_000...120_000)) { [unowned self] in
+            guard isUp, self.life == life, session == nil else { return }
+            guard broker.isUp, !isPaused else { return connectSoon() }
+            session = broker.open(self, will: will())
+            opened()
+        }
+    }
+
+    /// The connection broke: the client may notice a little later.
+    func lostConnection() {
+        guard isUp, session != nil else { return }
+        session = nil
+        closed()
+        connectSoon()
+    }
+
+    func started() {}
+    func crashed() {}
+    func opened() {}
+    func closed() {}
+    func will() -> SimMessage? { nil }
+    func deliver(_ message: SimMessage) {}
+    func subscribed() {}
+}
+
+/// A model of an MQTT broker: sessions that end with their connection, retained messages, shared subscriptions, wills.
+final class Broker {
+    unowned let world: World
+    private(set) var isUp = true
+    private var sessions: [Session] = []
+    private var subscriptions: [SimTopic: [Session]] = [:]
+    private(set) var retained: [String: SimMessage] = [:]
+    private var nextSession = 0
+    private var turns = 0
+    /// Told of every message as it reaches the broker.
+    var arrived: (SimMessage) -> Void = { _ in }
+
+    init(_ world: World) {
+        self.world = world
+    }
+
+    func open(_ client: Client, will: SimMessage?) -> Session {
+        nextSession += 1
+        let session = Session(number: nextSession, client: client, will: will)
+        sessions.append(session)
+        return session
+    }
+
+    /// The connection is gone: its will follows.
+    func end(_ session: Session, isCrash: Bool, withWill: Bool = true) {
+        guard session.isOpen else { return }
+        session.isOpen = false
+        session.cutAt = isCrash ? world.time + world.random.int(0...3_000) : world.time
+        forget(session)
+        guard withWill, let will = session.will else { return }
+        world.after(world.random.int(500...15_000)) { [unowned self] in
+            guard isUp else { return }
+            route(will)
+        }
+    }
+
+    func crash(forgets: Bool) {
+        guard isUp else { return }
+        world.note("broker crashes\(forgets ? " and forgets" : "")")
+        isUp = false
+        let ended = sessions
+        sessions = []
+        subscriptions = [:]
+        if forgets { retained = [:] }
+        for session in ended {
+            session.isOpen = false
+            session.cutAt = world.time
+            let client = session.client
+            world.after(world.random.int(200...8_000)) {
+                guard client.session === session else { return }
+                client.lostConnection()
+            }
+        }
+    }
+
+    func restart() {
+        world.note("broker is back")
+        isUp = true
+    }
+
+    /// One connection breaks; the broker knows at once, the client a little later.
+    func drop(_ client: Client) {
+        guard let session = client.session, session.isOpen else { return }
+        world.note("\(client.name) loses its connection")
+        end(session, isCrash: false)
+        world.after(world.random.int(200...8_000)) {
+            guard client.session === session else { return }
+            client.lostConnection()
+        }
+    }
+
+    func subscribe(_ session: Session, _ topics: [SimTopic]) {
+        up(session) { [unowned self] in
+            for topic in topics where !(subscriptions[topic] ?? []).contains(where: { $0 === session }) {
+                subscriptions[topic, default: []].append(session)
+            }
+            for key in retained.keys.sorted() {
+                guard var message = retained[key], topics.contains(message.topic) else { continue }
+                message.isRetained = true
+                down(message, to: session)
+            }
+            later(session) { $0.client.subscribed() }
+        }
+    }
+
+    func unsubscribe(_ session: Session, _ topic: SimTopic) {
+        up(session) { [unowned self] in
+            subscriptions[topic]?.removeAll { $0 === session }
+        }
+    }
+
+    func publish(_ session: Session, _ message: SimMessage) {
+        var message = message
+        message.sentAt = world.time
+        let isInternal = isBetweenServices(message)
+        if isInternal, world.isChaotic, world.random.chance(world.plan.lossPercent) { return }
+        up(session, isOrdered: world.plan.isHonest || !isInternal) { [unowned self] in
+            route(message)
+            if let ticket = message.ticket {
+                let isHeard = !(subscriptions[message.topic] ?? []).isEmpty
+                let answer = SimMessage(
+                    topic: message.topic, body: .acknowledged(ticket: ticket, isHeard: isHeard))
+                down(answer, to: session)
+            }
+        }
+    }
+
+    func isRetaining(_ key: String) -> SimMessage? { retained[key] }
+
+    // MARK: Inside
+
+    private func forget(_ session: Session) {
+        sessions.removeAll { $0 === session }
+        for topic in subscriptions.keys { subscriptions[topic]?.removeAll { $0 === session } }
+    }
+
+    private func isBetweenServices(_ message: SimMessage) -> Bool {
+        switch message.topic {
+        case .partition, .store, .reconciler, .receipts, .presence, .answers, .orders: true
+        case .gatewayStatus, .cursor, .replies, .wake, .lifecycle, .status, .commands, .heartbeats: false
+        }
+    }
+
+    private func route(_ message: SimMessage) {
+        arrived(message)
+        if let key = message.retainedKey {
+            if case .fact(let fact) = message.body, fact.isCleared {
+                retained[key] = nil
+            } else {
+                retained[key] = message
+            }
+        }
+        let targets = subscriptions[message.topic] ?? []
+        guard !targets.isEmpty else { return }
+        if message.topic.isShared {
+            turns += 1
+            down(message, to: targets[turns % targets.count])
+        } else {
+            for session in targets { down(message, to: session) }
+        }
+    }
+
+    private func up(_ session: Session, isOrdered: Bool = true, _ action: @escaping () -> Void) {
+        var arrival = world.time + hop()
+        if isOrdered {
+            arrival = max(arrival, session.lastUp)
+            session.lastUp = arrival
+        }
+        world.at(arrival) { [unowned self] in
+            guard isUp, session.isOpen || world.time <= session.cutAt else { return }
+            action()
+        }
+    }
+
+    private func down(_ message: SimMessage, to session: Session) {
+        let isInternal = isBetweenServices(message)
+        let isFaulty = isInternal && world.isChaotic && !world.plan.isHonest
+        if isFaulty, world.random.chance(world.plan.lossPercent) { return }
+        let copies = isFaulty && world.random.chance(world.plan.repeatPercent) ? 2 : 1
+        for _ in 0..<copies {
+            var wait: Int64 = 0
+            if isFaulty, world.random.chance(world.plan.latePercent) {
+                wait = world.random.int(0...world.plan.lateMax)
+            }
+            // What is too old is not handed on (MQTT 5 §3.3.2.3.3).
+            if let expiry = message.expiry, wait > expiry { continue }
+            later(session, wait: wait, isOrdered: !isFaulty) { $0.client.deliver(message) }
+        }
+    }
+
+    private func later(
+        _ session: Session, wait: Int64 = 0, isOrdered: Bool = true, _ action: @escaping (Session) -> Void
+    ) {
+        var arrival = world.time + hop() + wait
+        if isOrdered {
+            arrival = max(arrival, session.lastDown)
+            session.lastDown = arrival
+        }
+        world.at(arrival) {
+            guard session.isOpen, session.client.isUp, session.client.session === session else { return }
+            action(session)
+        }
+    }
+
+    private func hop() -> Int64 { world.random.int(100...12_000) }
+}

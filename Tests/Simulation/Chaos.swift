@@ -1,0 +1,151 @@
+import Contract
+import Lifecycle
+
+// What goes wrong, and what operators ask for meanwhile.
+extension Simulation {
+    func provisionEverything() {
+        for gateway in gateways {
+            operatorClient.ask(.addGateway, #"{"gateway":"\#(gateway.gateway)"}"#)
+            for agent in gateway.agents { world.after(600_000) { [unowned self] in provision(agent.address) } }
+        }
+    }
+
+    func provision(_ agent: AgentAddress, wake: Bool = true) {
+        let attempts = world.random.int(1...3)
+        let lapse = world.random.pick(["wake", "offline"])
+        operatorClient.ask(
+            .provision,
+            """
+            {"agent":"\(agent)","role":"worker","board":"b","wake":\(wake),"policy":{"max_wake_attempts":\(attempts),\
+            "on_lapse":"\(lapse)"}}
+            """, agent: agent)
+    }
+
+    // MARK: Commands
+
+    func commandLater() {
+        world.after(world.random.int(0...2 * world.plan.commandEvery)) { [unowned self] in
+            guard world.isChaotic else { return }
+            command()
+            commandLater()
+        }
+    }
+
+    private func command() {
+        let gateway = world.random.pick(gateways)
+        let agent = world.random.pick(gateway.agents).address
+        switch world.random.int(0...99) {
+        case 0..<20: operatorClient.ask(.wake, #"{"agent":"\#(agent)"}"#, agent: agent)
+        case 20..<35:
+            operatorClient.ask(
+                .update, #"{"agent":"\#(agent)","variables":{"n":"\#(world.random.int(0...9))"}}"#, agent: agent)
+        case 35..<42:
+            operatorClient.ask(
+                .update, #"{"agent":"\#(agent)","wake":false,"variables":{"n":"\#(world.random.int(0...9))"}}"#,
+                agent: agent)
+        case 42..<55: provision(agent, wake: !world.random.chance(15))
+        case 55..<67: operatorClient.ask(.delete, #"{"agent":"\#(agent)"}"#, agent: agent)
+        case 67..<77: operatorClient.ask(.pause, #"{"agent":"\#(agent)"\#(until)}"#)
+        case 77..<87: operatorClient.ask(.resume, #"{"agent":"\#(agent)"}"#)
+        case 87..<92: operatorClient.ask(.pause, #"{"gateway":"\#(gateway.gateway)"\#(until)}"#)
+        case 92..<97: operatorClient.ask(.resume, #"{"gateway":"\#(gateway.gateway)"}"#)
+        default: operatorClient.ask(.rotateToken, #"{"agent":"\#(agent)"}"#)
+        }
+    }
+
+    private var until: String {
+        guard world.random.chance(30) else { return "" }
+        let end = Timestamp(
+            millisecondsSince1970: 1_700_000_000_000 + world.time / 1_000 + world.random.int(3_000...12_000))
+        return #","until":"\#(end)""#
+    }
+
+    // MARK: Faults
+
+    func faultLater() {
+        world.after(world.random.int(0...2 * world.plan.faultEvery)) { [unowned self] in
+            guard world.isChaotic else { return }
+            // Near the end nothing new begins: the rest of the run is for what is under way.
+            fail(world.random.pick(world.plan.faults))
+            faultLater()
+        }
+    }
+
+    private func fail(_ fault: Plan.Fault) {
+        oracle.lastFault = world.time
+        switch fault {
+        case .crashStore: crash(store)
+        case .crashReconciler: crash(world.random.pick(reconcilers))
+        case .crashIngest: crash(world.random.pick(ingests))
+        case .crashProvisioner: crash(world.random.pick(provisioners))
+        case .crashBroker: crashBroker()
+        case .dropConnection: broker.drop(world.random.pick(processes))
+        case .pauseStore: pause(store)
+        case .pauseReconciler: pause(world.random.pick(reconcilers))
+        case .pauseIngest: pauseIngest()
+        case .pauseProvisioner: pause(world.random.pick(provisioners))
+        case .stepWallClock: stepWallClock()
+        case .failCommits: store.commitsFailUntil = world.time + world.random.int(200_000...3_000_000)
+        case .crashGateway: hurt(world.random.pick(gateways))
+        case .changeAgent: changeAgent()
+        }
+    }
+
+    private func crash(_ process: Process) {
+        guard process.isUp else { return }
+        process.crash()
+        world.after(world.random.pick([world.random.int(20_000...400_000), world.random.int(500_000...6_000_000)])) {
+            [unowned self] in
+            oracle.lastFault = world.time
+            if !process.isUp { process.start() }
+        }
+    }
+
+    private func crashBroker() {
+        guard broker.isUp else { return }
+        broker.crash(forgets: world.random.chance(60))
+        world.after(world.random.int(50_000...3_000_000)) { [unowned self] in
+            oracle.lastFault = world.time
+            if !broker.isUp { broker.restart() }
+        }
+    }
+
+    private func pause(_ process: Process) {
+        let length = world.random.pick([world.random.int(20_000...900_000), world.random.int(1_000_000...8_000_000)])
+        process.pause(until: world.time + length)
+        world.after(length) { [unowned self] in
+            guard world.isChaotic else { return }
+            oracle.lastFault = world.time
+        }
+    }
+
+    /// An ingest that stalls for longer is seen by nobody until its presence is missed: without a barrier its agents may be
+    /// judged meanwhile. On an honest network that would drown everything else.
+    private func pauseIngest() {
+        let ingest = world.random.pick(ingests)
+        guard world.plan.isHonest else { return pause(ingest) }
+        ingest.pause(until: world.time + world.random.int(10_000...300_000))
+    }
+
+    private func stepWallClock() {
+        oracle.lastWallStep = world.time
+        world.random.pick(processes).wallOffset += world.random.pick([-300_000, -4_000, 4_000, 300_000] as [Int64])
+    }
+
+    private func hurt(_ gateway: GatewayClient) {
+        gateway.wasHurt()
+        if world.random.chance(50) {
+            broker.drop(gateway)
+        } else if gateway.isUp {
+            gateway.crash()
+            world.after(world.random.int(100_000...5_000_000)) { if !gateway.isUp { gateway.start() } }
+        }
+    }
+
+    private func changeAgent() {
+        let gateway = world.random.pick(gateways)
+        let index = Int(world.random.int(0...Int64(gateway.agents.count) - 1))
+        if world.random.chance(25) { return gateway.sayGoodbye(index) }
+        gateway.change(index, to: world.random.pick(GatewayClient.Mode.allCases))
+    }
+}

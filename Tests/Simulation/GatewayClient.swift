@@ -1,0 +1,202 @@
+import Contract
+import Lifecycle
+
+/// A gateway with its agents: they answer wakes and beat, each in its way.
+final class GatewayClient: Client {
+    enum Mode: CaseIterable {
+        /// Answers every wake at once, beats in time.
+        case well
+        /// Says nothing.
+        case silent
+        /// Answers about when its deadline ends, then beats.
+        case slow
+        /// Says `starting` first.
+        case starting
+    }
+
+    struct Agent {
+        let address: AgentAddress
+        var mode = Mode.well
+        var isRunning = false
+        /// Since when it has been well and its own connection unbroken, but for the broker.
+        var wellSince: Int64 = 0
+        var runningSince: Int64 = 0
+        var newest: (generation: Int, attempt: Int) = (0, 0)
+        /// Counts changes, so that what was planned before means nothing.
+        var plan = 0
+        var echoes = false
+    }
+
+    let gateway: String
+    private let oracle: Oracle
+    private(set) var agents: [Agent]
+
+    init(_ gateway: String, _ broker: Broker, _ oracle: Oracle, agents count: Int) {
+        self.gateway = gateway
+        self.oracle = oracle
+        agents = (0..<count).compactMap { AgentAddress(gateway: gateway, agent: "a\($0)") }.map { Agent(address: $0) }
+        super.init("gateway/\(gateway)", broker)
+        for index in agents.indices {
+            agents[index].mode = world.random.pick(Mode.allCases)
+            agents[index].echoes = world.random.chance(40)
+        }
+    }
+
+    func agent(_ address: AgentAddress) -> Agent? { agents.first { $0.address == address } }
+
+    func change(_ index: Int, to mode: Mode, runs: Bool? = nil) {
+        world.note("\(agents[index].address) is \(mode)")
+        agents[index].mode = mode
+        agents[index].plan += 1
+        agents[index].wellSince = world.time
+        if let runs { agents[index].isRunning = runs }
+        if mode == .silent { agents[index].isRunning = false }
+        if agents[index].isRunning { beatLater(index) }
+    }
+
+    func sayGoodbye(_ index: Int) {
+        guard agents[index].isRunning else { return }
+        agents[index].isRunning = false
+        agents[index].plan += 1
+        agents[index].wellSince = .max
+        var detail = HeartbeatDetail(agent: agents[index].address)
+        detail.status = .stopping
+        send(detail)
+    }
+
+    /// Something that is not the system's fault happened to it.
+    func wasHurt() {
+        for index in agents.indices { agents[index].wellSince = world.time }
+    }
+
+    override func started() {
+        for index in agents.indices {
+            agents[index].isRunning = false
+            agents[index].plan += 1
+        }
+        wasHurt()
+    }
+
+    override func will() -> SimMessage? { status(.lost) }
+
+    override func opened() {
+        guard let session else { return }
+        broker.subscribe(session, agents.map { .wake($0.address) })
+        broker.publish(session, status(.connected))
+    }
+
+    private func status(_ state: GatewayStatusMessage.State) -> SimMessage {
+        SimMessage(topic: .gatewayStatus, body: .gatewayStatus(gateway, state), retainedKey: "gateway/\(gateway)")
+    }
+
+    override func deliver(_ message: SimMessage) {
+        guard case .wake(let wake, _, _) = message.body, !isPaused,
+            let index = agents.firstIndex(where: { $0.address == wake.agent })
+        else { return }
+        guard (wake.generation, wake.attempt) >= agents[index].newest else { return }
+        agents[index].newest = (wake.generation, wake.attempt)
+        switch agents[index].mode {
+        case .silent: break
+        case .well: answer(index, after: world.random.int(2_000...40_000))
+        case .slow: answer(index, after: world.random.int(850_000...1_030_000))
+        case .starting:
+            var detail = HeartbeatDetail(agent: wake.agent)
+            detail.status = .starting
+            detail.generation = wake.generation
+            detail.extend = DurationText(world.random.int(500...1_500), .milliseconds)
+            send(detail)
+            answer(index, after: world.random.int(300_000...1_400_000))
+        }
+    }
+
+    private func answer(_ index: Int, after delay: Int64) {
+        agents[index].plan += 1
+        let (life, plan) = (life, agents[index].plan)
+        world.after(delay) { [unowned self] in
+            guard isUp, self.life == life, agents[index].plan == plan else { return }
+            if !agents[index].isRunning { agents[index].runningSince = world.time }
+            agents[index].isRunning = true
+            var detail = HeartbeatDetail(agent: agents[index].address)
+            detail.generation = agents[index].newest.generation
+            detail.attempt = agents[index].newest.attempt
+            send(detail)
+            beatLater(index)
+        }
+    }
+
+    private func beatLater(_ index: Int) {
+        let (life, plan) = (life, agents[index].plan)
+        world.after(world.random.int(300_000...420_000)) { [unowned self] in
+            guard isUp, self.life == life, agents[index].plan == plan, agents[index].isRunning else { return }
+            var detail = HeartbeatDetail(agent: agents[index].address)
+            if agents[index].echoes { detail.generation = agents[index].newest.generation }
+            if !isPaused { send(detail) }
+            beatLater(index)
+        }
+    }
+
+    private func send(_ detail: HeartbeatDetail) {
+        guard let session, session.isOpen else { return }
+        broker.publish(session, SimMessage(topic: .heartbeats, body: .heartbeat(detail)))
+    }
+}
+
+/// Whoever asks: repeats each command under its key until it is answered.
+final class OperatorClient: Client {
+    private struct Asked {
+        let command: SimCommand
+        var tries = 0
+    }
+
+    private var open: [Asked] = []
+    private var count = 0
+    let oracle: Oracle
+
+    init(_ broker: Broker, _ oracle: Oracle) {
+        self.oracle = oracle
+        super.init("operator", broker)
+    }
+
+    var openCount: Int { open.count }
+    var openKeys: [String] { open.map { "\($0.command.key) \($0.command.verb) \($0.command.payload)" } }
+
+    func ask(_ verb: Verb, _ payload: String, agent: AgentAddress? = nil) {
+        count += 1
+        let command = SimCommand(key: "k\(count)", verb: verb, payload: payload, agent: agent)
+        world.note("operator \(command.key) \(verb.rawValue) \(payload)")
+        oracle.asked(command)
+        open.append(Asked(command: command))
+        send(command)
+        askAgain(command.key)
+    }
+
+    override func opened() {
+        guard let session else { return }
+        broker.subscribe(session, [.replies])
+    }
+
+    override func deliver(_ message: SimMessage) {
+        guard case .reply(let key, let isProblem, let payload) = message.body,
+            let index = open.firstIndex(where: { $0.command.key == key })
+        else { return }
+        // A problem that cannot be read is none of the service's.
+        let problem = isProblem ? try? JSON.decode(Problem.self, from: payload) : nil
+        if problem?.type == .unavailable { return }
+        let command = open.remove(at: index).command
+        world.note("operator \(key) is answered\(problem.map { ": \($0)" } ?? "")")
+        oracle.answered(command, problem)
+    }
+
+    private func send(_ command: SimCommand) {
+        guard let session, session.isOpen else { return }
+        broker.publish(session, SimMessage(topic: .commands, body: .command(command)))
+    }
+
+    private func askAgain(_ key: String) {
+        world.after(3_000_000) { [unowned self] in
+            guard let asked = open.first(where: { $0.command.key == key }) else { return }
+            send(asked.command)
+            askAgain(key)
+        }
+    }
+}

@@ -1,0 +1,86 @@
+import Contract
+import Lifecycle
+
+/// Where a message goes, in the simulated broker.
+enum SimTopic: Hashable {
+    case partition(Int)
+    case store
+    case reconciler(String)
+    case receipts(service: String, instance: String)
+    case presence
+    case gatewayStatus
+    case cursor
+    case answers(String)
+    case replies
+    case wake(AgentAddress)
+    case lifecycle
+    case status
+    // Shared among the instances of a service.
+    case orders
+    case commands
+    case heartbeats
+
+    var isShared: Bool {
+        switch self {
+        case .orders, .commands, .heartbeats: true
+        case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .replies, .wake,
+            .lifecycle, .status:
+            false
+        }
+    }
+}
+
+/// An event or a status on its way to operators.
+struct PublishedFact {
+    let agent: AgentAddress
+    let revision: Int
+    let event: LifecycleEvent?
+    let id: String?
+    /// Of a status: there is none any more.
+    var isCleared = false
+}
+
+enum SimBody {
+    case partition(StreamFrame<PartitionMessage>)
+    case store(StreamFrame<StoreFrame>)
+    case reconciler(StreamFrame<ReconcilerMessage>)
+    case receipt(StreamReceipt)
+    case presence(Presence)
+    case gatewayStatus(String, GatewayStatusMessage.State)
+    case cursor(CursorNote)
+    case order(OrderMessage)
+    case answer(ProvisionerMessage)
+    case command(SimCommand)
+    case reply(key: String, isProblem: Bool, payload: [UInt8])
+    case heartbeat(HeartbeatDetail)
+    case wake(WakeMessage, issue: Int, digest: String?)
+    case fact(PublishedFact)
+    /// The broker's acknowledgement of a publication.
+    case acknowledged(ticket: Int, isHeard: Bool)
+}
+
+struct CursorNote {
+    let published: Int64
+    let database: String
+}
+
+/// An operator's command with the key it is repeated under.
+struct SimCommand {
+    let key: String
+    let verb: Verb
+    let payload: String
+    var agent: AgentAddress?
+}
+
+struct SimMessage {
+    let topic: SimTopic
+    let body: SimBody
+    /// Names the retained message it replaces.
+    var retainedKey: String?
+    /// How long it may lie at the broker, in microseconds.
+    var expiry: Int64?
+    var ticket: Int?
+    /// When it was handed to the network, in microseconds of the world.
+    var sentAt: Int64 = 0
+    var isRetained = false
+}

@@ -1,0 +1,335 @@
+import Contract
+import Lifecycle
+
+/// One publication of one wake.
+struct Issue: Hashable {
+    let agent: AgentAddress
+    let issue: Int
+}
+
+/// Sees everything and holds it against the invariants of the contract, at every step.
+final class Oracle {
+    /// Milliseconds are rounded on the way.
+    static let tolerance: Int64 = 6_000
+
+    /// One heartbeat as an ingest received it.
+    private struct Received {
+        let at: Int64
+        let detail: HeartbeatDetail
+        let ingest: IngestProcess
+        let life: Int
+    }
+
+    /// What was committed of one agent.
+    private struct History {
+        var revision = 0
+        var generation = 0
+        var attempt = 0
+        var isOffline = false
+        var missedGenerations: Set<Int> = []
+        /// The newest wake under each attempt of this generation.
+        var frozen: WakeOrder?
+        /// No wake may be published: paused and answered.
+        var isQuiet = false
+        var deletedGeneration = 0
+        var heartbeats: [Received] = []
+    }
+
+    unowned let world: World
+    var gateways: [GatewayClient] = []
+    var lastFault: Int64 = 0
+    var lastWallStep: Int64 = -1
+    private var agents: [AgentAddress: History] = [:]
+    private var decidedAt: [String: Int64] = [:]
+    private var committedEvents: Set<String> = []
+    private(set) var arrivedEvents: Set<String> = []
+    private var committedOrders: [Issue: WakeOrder] = [:]
+    private var answers: [String: Int] = [:]
+    private var requests: [String: (key: String, command: Command)] = [:]
+    private var traced: Set<String> = []
+    private var firstOrdered: [String: Int64] = [:]
+    private var outcomeAt: [Issue: Int64] = [:]
+    private var failedIssues: Set<Issue> = []
+    private var publishedRevision: [AgentAddress: Int] = [:]
+    private var batch: [(agent: AgentAddress, receivedAt: Int64, detail: HeartbeatDetail)] = []
+
+    init(_ world: World) {
+        self.world = world
+    }
+
+    private func violate(_ text: String) { world.violate(text) }
+
+    // MARK: Operators
+
+    func asked(_ command: SimCommand) {}
+
+    func forwarded(_ request: PartitionRequest) {
+        requests[request.id] = (request.traceparent ?? "", request.command)
+    }
+
+    /// What was executed is answered as executed, however often it was asked.
+    func answered(_ command: SimCommand, _ problem: Problem?) {
+        guard let problem, let agent = command.agent else { return }
+        let events = ["provisioning", "updating", "deleting", "deleted"]
+        if let event = events.first(where: { traced.contains("\(command.key) \($0) \(agent)") }) {
+            violate("\(command.key) \(command.verb.rawValue) took effect (\(event)) and is answered \(problem.type)")
+        }
+    }
+
+    // MARK: Heartbeats
+
+    func heartbeatReceived(_ detail: HeartbeatDetail, by ingest: IngestProcess) {
+        agents[detail.agent, default: History()].heartbeats.append(
+            Received(at: world.time, detail: detail, ingest: ingest, life: ingest.life))
+        if (agents[detail.agent]?.heartbeats.count ?? 0) > 60 { agents[detail.agent]?.heartbeats.removeFirst(20) }
+    }
+
+    /// The batch that an owner is about to handle, with when each heartbeat was received as far as its ages tell.
+    func batchArrived(_ message: HeartbeatBatch, held: Int64, transit: Int64) {
+        batch = []
+        for segment in message.segments {
+            let at = world.time - (segment.age + held) * 1_000
+            for name in segment.names {
+                guard let agent = AgentAddress(name) else { continue }
+                batch.append((agent, at, HeartbeatDetail(agent: agent)))
+            }
+            if let detail = segment.detail { batch.append((detail.agent, at, detail)) }
+        }
+    }
+
+    func batchHandled() { batch = [] }
+
+    // MARK: Owners
+
+    /// An owner has decided: it counts once it is committed, but when it was decided shows now.
+    func decided(_ entry: StoreEntry, epoch: Int, partition: Int) {
+        if let order = entry.order {
+            let key = "\(order.agent)#\(order.generation)"
+            if firstOrdered[key] == nil { firstOrdered[key] = world.time }
+        }
+        guard let event = entry.event, let state = entry.state else { return }
+        decidedAt["\(event.id)@\(partition).\(epoch)"] = world.time
+        world.note("\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "")")
+        guard event.event == .online else { return }
+        checkEvidence(event, state)
+    }
+
+    /// Never online without a check-in.
+    private func checkEvidence(_ event: AgentEventEntry, _ state: AgentState) {
+        let mine = batch.filter { $0.agent == event.agent && [nil, .ok, .degraded].contains($0.detail.status) }
+        guard !mine.isEmpty else { return violate("\(event.agent) is online without a heartbeat") }
+        guard event.reason == "checked_in", let ordered = firstOrdered["\(event.agent)#\(state.record.generation)"],
+            lastWallStep < ordered
+        else { return }
+        let counts = mine.contains {
+            $0.detail.generation == state.record.generation
+                || ($0.detail.generation == nil && $0.receivedAt >= ordered - Oracle.tolerance)
+        }
+        if !counts { violate("\(event.agent) is online by a heartbeat older than its cycle's first order") }
+    }
+
+    // MARK: Commits
+
+    func committed(_ entry: StoreEntry, epoch: Int, partition: Int, _ database: DatabaseModel) {
+        if let state = entry.state { check(state, entry.event) }
+        if let event = entry.event {
+            if !committedEvents.insert(event.id).inserted { violate("\(event.id) is committed twice") }
+            world.note("committed \(event.id) \(event.event.rawValue)")
+            if let state = entry.state { follow(event, state, decided: decidedAt["\(event.id)@\(partition).\(epoch)"]) }
+        }
+        if let order = entry.order { check(order) }
+        if let tombstone = entry.tombstone {
+            agents[tombstone.agent, default: History()].deletedGeneration = tombstone.generation
+        }
+        if let answer = entry.answer { check(answer, database) }
+    }
+
+    private func check(_ state: AgentState, _ event: AgentEventEntry?) {
+        let agent = state.record.address
+        var history = agents[agent, default: History()]
+        defer { agents[agent] = history }
+        let expected = history.revision + (event == nil ? 0 : 1)
+        if state.record.revision != expected {
+            violate("\(agent) has revision \(state.record.revision) after \(history.revision)")
+        }
+        history.revision = state.record.revision
+        if state.record.generation < history.generation {
+            violate("\(agent) has generation \(state.record.generation) after \(history.generation)")
+        }
+        if state.record.generation > history.generation {
+            history.generation = state.record.generation
+            history.attempt = 0
+            history.frozen = nil
+        }
+        // Two cycles under one number show by their first event.
+        if let event, event.event == .provisioning || event.event == .updating,
+            !traced.insert("\(agent) cycle \(state.record.generation)").inserted
+        {
+            violate("\(agent) began generation \(state.record.generation) twice")
+        }
+    }
+
+    private func follow(_ event: AgentEventEntry, _ state: AgentState, decided: Int64?) {
+        let agent = event.agent
+        if let trace = event.traceparent, !["woken", "changed"].contains(event.event.rawValue) {
+            let key = "\(trace) \(event.event.rawValue) \(agent)"
+            let isNew = traced.insert(key).inserted
+            let isEffect = [.provisioning, .updating, .deleting].contains(event.event) && event.reason != "recover"
+            if !isNew, isEffect { violate("\(trace) was executed twice: \(event.event.rawValue) \(agent)") }
+        }
+        switch event.event {
+        case .provisioning, .updating: agents[agent]?.isOffline = false
+        case .online: agents[agent]?.isOffline = false
+        case .resumed: if !state.record.isPaused { agents[agent]?.isQuiet = false }
+        case .deleting: agents[agent]?.isQuiet = false
+        case .offline:
+            if agents[agent]?.isOffline == true { violate("\(agent) is offline twice") }
+            agents[agent]?.isOffline = true
+            if event.reason == OfflineReason.checkinMissed.rawValue {
+                if agents[agent]?.missedGenerations.insert(state.record.generation).inserted == false {
+                    violate("\(agent) missed generation \(state.record.generation) twice")
+                }
+                judge(state, decided ?? world.time, isFinal: true)
+            } else if event.reason == OfflineReason.lapsed.rawValue {
+                judgeLapse(state, decided ?? world.time)
+            }
+        case .retriggered: judge(state, decided ?? world.time, isFinal: false)
+        case .woken, .lapsed, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
+            .templatesSynced:
+            break
+        }
+    }
+
+    // MARK: Verdicts
+
+    /// A missed check-in: its deadline ran from the publication of the newest issue, and nobody was wronged.
+    private func judge(_ state: AgentState, _ decided: Int64, isFinal: Bool) {
+        let agent = state.record.address
+        let issue = Issue(agent: agent, issue: state.issue)
+        guard let order = committedOrders[issue], let published = outcomeAt[issue] else {
+            return violate("\(agent) missed a wake that was never published")
+        }
+        let due = published + order.checkinDeadline.span.milliseconds * 1_000
+        if decided < due - Oracle.tolerance {
+            violate("\(agent) was judged \((due - decided) / 1_000) ms before its deadline")
+        }
+        guard isFinal, world.plan.isHonest, !failedIssues.contains(issue) else { return }
+        if let model = model(agent), model.mode == .well, model.wellSince < published, !model.echoes {
+            violate("\(agent) is offline though it was well since \(model.wellSince / 1_000) ms")
+        }
+        let ordered = firstOrdered["\(agent)#\(order.generation)"] ?? 0
+        let inTime = agents[agent]?.heartbeats.first {
+            $0.at >= ordered && $0.at <= due && $0.life == $0.ingest.life && $0.ingest.isUp
+                && [nil, .ok, .degraded].contains($0.detail.status)
+                && ($0.detail.generation == nil || $0.detail.generation == order.generation)
+                && lastFault < $0.at - 1_500_000
+        }
+        if let inTime, lastFault < inTime.at {
+            violate("\(agent) is offline though a heartbeat came \((due - inTime.at) / 1_000) ms before its deadline")
+        }
+    }
+
+    private func judgeLapse(_ state: AgentState, _ decided: Int64) {
+        let agent = state.record.address
+        guard world.plan.isHonest, let model = model(agent), model.mode == .well, model.isRunning, !model.echoes else {
+            return
+        }
+        let since = max(model.wellSince, model.runningSince)
+        if since < decided - 5_000_000 { violate("\(agent) lapsed though it beat since \(since / 1_000) ms") }
+    }
+
+    private func model(_ agent: AgentAddress) -> GatewayClient.Agent? {
+        gateways.first { $0.gateway == agent.gateway }.flatMap { $0.isUp ? $0.agent(agent) : nil }
+    }
+
+    // MARK: Wakes
+
+    private func check(_ order: WakeOrder) {
+        var history = agents[order.agent, default: History()]
+        defer { agents[order.agent] = history }
+        committedOrders[Issue(agent: order.agent, issue: order.issue)] = order
+        guard order.generation == history.generation else {
+            return violate("\(order.agent) is ordered in generation \(order.generation) of \(history.generation)")
+        }
+        if order.attempt > order.maxAttempts { violate("\(order.agent) has attempt \(order.attempt)") }
+        if order.attempt == history.attempt {
+            var again = order
+            again.issue = history.frozen?.issue ?? order.issue
+            if let frozen = history.frozen, again != frozen { violate("\(order.agent) has two wakes under one number") }
+        } else if order.attempt != history.attempt + 1 {
+            violate("\(order.agent) has attempt \(order.attempt) after \(history.attempt)")
+        }
+        history.attempt = order.attempt
+        history.frozen = order
+    }
+
+    func wakePublished(_ wake: WakeMessage, _ order: WakeOrder, digest: String?) {
+        let issue = Issue(agent: wake.agent, issue: order.issue)
+        world.note("wake \(wake.agent) \(wake.generation).\(wake.attempt) issue \(order.issue)")
+        guard let committed = committedOrders[issue] else {
+            return violate("\(wake.agent) is woken by an order that was not committed")
+        }
+        if committed.templatesDigest != digest || committed.generation != wake.generation
+            || committed.attempt != wake.attempt
+        {
+            violate("\(wake.agent) has two wakes under one number")
+        }
+        if outcomeAt[issue] == nil { outcomeAt[issue] = world.time }
+        guard let history = agents[wake.agent] else { return }
+        if history.isQuiet { violate("\(wake.agent) is woken after its pause was answered") }
+        if wake.generation <= history.deletedGeneration { violate("\(wake.agent) is woken after it was deleted") }
+    }
+
+    func wakeFailed(_ report: WakeReport) {
+        let issue = Issue(agent: report.agent, issue: report.issue)
+        failedIssues.insert(issue)
+        if outcomeAt[issue] == nil { outcomeAt[issue] = world.time }
+    }
+
+    // MARK: Answers
+
+    private func check(_ answer: AnswerEntry, _ database: DatabaseModel) {
+        answers[answer.requestID, default: 0] += 1
+        guard answer.isFinal, let outcome = answer.outcome else { return }
+        if !traced.insert("executed \(answer.requestID)").inserted { violate("\(answer.requestID) was executed twice") }
+        guard case .paused = outcome, let request = requests[answer.requestID],
+            case .pause(let target, _) = request.command
+        else { return }
+        for (agent, state) in database.agents where state.record.pausedBy.contains(target.cause) {
+            switch target {
+            case .agent(let one): if one == agent { agents[agent]?.isQuiet = true }
+            case .gateway(let gateway): if gateway == agent.gateway { agents[agent]?.isQuiet = true }
+            case .board: break
+            }
+        }
+    }
+
+    // MARK: Publications of the store
+
+    func eventPublished(_ fact: PublishedFact) {
+        guard let id = fact.id, fact.event != nil else { return }
+        if !committedEvents.contains(id) { violate("\(id) is published and not committed") }
+        guard fact.revision > 0, fact.event != .heartbeatRejected || id.contains("#") else { return }
+        let before = publishedRevision[fact.agent] ?? 0
+        if fact.revision > before + 1 { violate("\(id) is published after revision \(before)") }
+        publishedRevision[fact.agent] = max(before, fact.revision)
+    }
+
+    func answerPublished(_ message: ProvisionerMessage) {
+        guard case .answer(let requestID, _, _) = message else { return }
+        if answers[requestID] == nil { violate("\(requestID) is answered and not committed") }
+    }
+
+    func orderPublished(_ order: WakeOrder) {
+        if committedOrders[Issue(agent: order.agent, issue: order.issue)] == nil {
+            violate("\(order.agent) has an order that is published and not committed")
+        }
+    }
+
+    func arrived(_ message: SimMessage) {
+        if case .fact(let fact) = message.body, let id = fact.id { arrivedEvents.insert(id) }
+    }
+
+    /// The first event that was committed and never reached the broker.
+    var missingEvent: String? { committedEvents.filter { !$0.isEmpty && !arrivedEvents.contains($0) }.min() }
+}

@@ -1,0 +1,259 @@
+import Contract
+import Lifecycle
+
+/// A service's process: turns of a loop as `EventLoop` has them, timers, two clocks, pauses, presence.
+///
+/// A turn reads everything that has arrived, fires timers, ends, writes. Between reading and ending the process may be
+/// stopped or killed; what it wants to publish leaves with the end.
+class Process: Client {
+    /// A turn that took longer, or began later, gives up its connection unread.
+    static let stallLimit: Int64 = 1_000_000
+
+    let service: ServiceName
+    let oracle: Oracle
+    private var inbox: [SimMessage] = []
+    private var outgoing: [SimMessage] = []
+    private var isInTurn = false
+    private var turnAt: Int64?
+    private var timers: [(due: Int64, every: Int64, action: () -> Void)] = []
+    private var clockOffset: Int64
+    /// Milliseconds by which the wall clock was stepped.
+    var wallOffset: Int64 = 0
+    private var nextTicket = 0
+    private(set) var isSubscribed = false
+    private var peers: [String: String] = [:]
+    /// When the core wants to be called next.
+    var wakeAt: Instant?
+    /// The reading of the clock with which this turn began.
+    private(set) var turnNow = Instant(nanoseconds: 0)
+
+    init(_ service: ServiceName, _ instance: String, _ broker: Broker, _ oracle: Oracle) {
+        self.service = service
+        self.oracle = oracle
+        clockOffset = broker.world.random.int(1_000_000...100_000_000)
+        super.init("\(service.rawValue)/\(instance)", broker)
+        self.instance = instance
+    }
+
+    private(set) var instance = ""
+    var incarnation: String { "\(instance)-\(life)" }
+    /// What this life's streams are named by.
+    var streamIncarnation: String { world.isBroken(.incarnationsDiffer) ? instance : incarnation }
+    var now: Instant { Instant(nanoseconds: (world.time + clockOffset) * 1_000) }
+    var stamp: Timestamp { Timestamp(millisecondsSince1970: 1_700_000_000_000 + world.time / 1_000 + wallOffset) }
+    var isConnected: Bool { session?.isOpen ?? false }
+
+    /// The world's time of a reading of this process's clock.
+    func worldTime(_ instant: Instant) -> Int64 { instant.nanoseconds / 1_000 - clockOffset }
+
+    // MARK: What a service does
+
+    func begin() {}
+    func connected() {}
+    func subscriptionsStand() {}
+    func disconnected() {}
+    func received(_ message: SimMessage) {}
+    func acknowledged(_ ticket: Int, isHeard: Bool) {}
+    /// How many steps the end of a turn has: the process may die between them.
+    var endSteps: Int { 1 }
+    func turnEnded(step: Int) {}
+    func describe(_ presence: inout Presence) {}
+
+    // MARK: Client
+
+    override func started() {
+        inbox = []
+        outgoing = []
+        timers = []
+        isInTurn = false
+        turnAt = nil
+        wakeAt = nil
+        isSubscribed = false
+        peers = [:]
+        begin()
+        every(2_000_000) { [unowned self] in announce() }
+        scheduleTurn(at: world.time)
+    }
+
+    override func crashed() {
+        inbox = []
+        outgoing = []
+    }
+
+    override func opened() {
+        announce()
+        connected()
+        scheduleTurn(at: world.time)
+    }
+
+    override func closed() {
+        isSubscribed = false
+        inbox = []
+        outgoing = []
+        disconnected()
+        scheduleTurn(at: world.time)
+    }
+
+    override func subscribed() {
+        isSubscribed = true
+        subscriptionsStand()
+    }
+
+    override func deliver(_ message: SimMessage) {
+        inbox.append(message)
+        scheduleTurn(at: world.time)
+    }
+
+    override func will() -> SimMessage? { presence(.lost) }
+
+    override func lostConnection() {
+        // A stopped process notices when it goes on.
+        guard isPaused else { return super.lostConnection() }
+        let (life, session) = (life, session)
+        world.at(pausedUntil) { [unowned self] in
+            guard isUp, self.life == life, self.session === session else { return }
+            lostConnection()
+        }
+    }
+
+    // MARK: Doing
+
+    func every(_ interval: Int64, _ action: @escaping () -> Void) {
+        timers.append((world.time + interval, interval, action))
+    }
+
+    @discardableResult
+    func publish(_ topic: SimTopic, _ body: SimBody, retained: String? = nil, expiry: Int64? = nil, wantsTicket: Bool = false)
+        -> Int?
+    {
+        guard isConnected else { return nil }
+        var message = SimMessage(topic: topic, body: body, retainedKey: retained, expiry: expiry)
+        if wantsTicket {
+            nextTicket += 1
+            message.ticket = nextTicket
+        }
+        outgoing.append(message)
+        return message.ticket
+    }
+
+    func subscribe(_ topics: [SimTopic]) {
+        guard let session, session.isOpen else { return }
+        broker.subscribe(session, topics)
+    }
+
+    func unsubscribe(_ topic: SimTopic) {
+        guard let session, session.isOpen else { return }
+        broker.unsubscribe(session, topic)
+    }
+
+    func announce() {
+        guard isConnected else { return }
+        let message = presence(.running)
+        publish(.presence, message.body, retained: message.retainedKey)
+    }
+
+    func check(_ other: Presence) {
+        let peer = "\(other.service)/\(other.instance)"
+        guard other.state == .running, other.incarnation != incarnation,
+            peers.updateValue(other.incarnation, forKey: peer) != other.incarnation
+        else { return }
+        announce()
+    }
+
+    private func presence(_ state: Presence.State) -> SimMessage {
+        var presence = Presence(
+            service: service, instance: instance, state: state, startedAt: Timestamp(millisecondsSince1970: 0),
+            configDigest: "", incarnation: incarnation)
+        if state == .running { describe(&presence) }
+        return SimMessage(topic: .presence, body: .presence(presence), retainedKey: "presence/\(name)")
+    }
+
+    // MARK: Turns
+
+    func scheduleTurn(at when: Int64) {
+        guard isUp, !isInTurn else { return }
+        if let turnAt, turnAt <= when { return }
+        turnAt = when
+        let life = life
+        world.at(when) { [unowned self] in
+            guard isUp, self.life == life, !isInTurn, turnAt == when else { return }
+            turn(planned: when)
+        }
+    }
+
+    private func turn(planned: Int64) {
+        if isPaused {
+            turnAt = pausedUntil
+            let (life, at) = (life, pausedUntil)
+            return world.at(at) { [unowned self] in
+                guard isUp, self.life == life, !isInTurn, turnAt == at else { return }
+                turn(planned: planned)
+            }
+        }
+        turnAt = nil
+        isInTurn = true
+        if world.time - planned > Process.stallLimit { stall() }
+        turnNow = now
+        let messages = inbox
+        inbox = []
+        let current = session
+        for message in messages {
+            guard session === current else { break }
+            handle(message)
+        }
+        for index in timers.indices where timers[index].due <= world.time {
+            timers[index].due = world.time + timers[index].every
+            timers[index].action()
+        }
+        continueTurn(began: world.time, step: 0)
+    }
+
+    private func continueTurn(began: Int64, step: Int) {
+        let life = life
+        world.at(max(world.time + world.random.int(10...600), pausedUntil)) { [unowned self] in
+            guard isUp, self.life == life else { return }
+            guard !isPaused else { return continueTurn(began: began, step: step) }
+            turnEnded(step: step)
+            if step + 1 < endSteps {
+                flush()
+                return continueTurn(began: began, step: step + 1)
+            }
+            finishTurn(began: began)
+        }
+    }
+
+    private func finishTurn(began: Int64) {
+        flush()
+        isInTurn = false
+        if world.time - began > Process.stallLimit { stall() }
+        if !inbox.isEmpty { return scheduleTurn(at: world.time) }
+        var next = timers.map(\.due).min() ?? world.time + 1_000_000
+        if let wakeAt { next = min(next, worldTime(wakeAt) + 1_000) }
+        scheduleTurn(at: max(next, world.time))
+    }
+
+    private func handle(_ message: SimMessage) {
+        world.mix(life)
+        if case .acknowledged(let ticket, let isHeard) = message.body {
+            acknowledged(ticket, isHeard: isHeard)
+        } else {
+            received(message)
+        }
+    }
+
+    private func flush() {
+        guard let session, session.isOpen else {
+            outgoing = []
+            return
+        }
+        for message in outgoing { broker.publish(session, message) }
+        outgoing = []
+    }
+
+    private func stall() {
+        guard let session else { return }
+        world.note("\(name) stalled")
+        broker.end(session, isCrash: false)
+        super.lostConnection()
+    }
+}

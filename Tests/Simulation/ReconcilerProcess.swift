@@ -1,0 +1,281 @@
+import Bus
+import Contract
+import Lifecycle
+import ReconcilerCore
+
+/// A reconciler: the real owners, sight and ledgers, wired as `ReconcilerService` wires them.
+final class ReconcilerProcess: Process {
+    final class Owned {
+        var owner: PartitionOwner
+        let epoch: Int
+        var ledger = CommitLedger()
+        var inlet: SimInlet
+        /// The next chunk of the snapshot; `nil` once it is complete.
+        var nextChunk: Int? = 0
+        /// The newest order of each agent, and the one it repeats: for the rules that are switched off.
+        var newestOrder: [AgentAddress: WakeOrder] = [:]
+        var repeatedIssues: Set<Int> = []
+        var hadSight = false
+
+        init(_ owner: PartitionOwner, _ epoch: Int, _ world: World) {
+            self.owner = owner
+            self.epoch = epoch
+            inlet = SimInlet(world)
+        }
+
+        var stream: String { "events/\(owner.partition)/\(epoch)" }
+        var isComplete: Bool { nextChunk == nil }
+    }
+
+    static let policy: Policy = {
+        var policy = Policy()
+        policy.checkinDeadline = DurationText(1, .seconds)
+        policy.maxWakeAttempts = 2
+        policy.heartbeatInterval = DurationText(400, .milliseconds)
+        policy.offlineAfter = DurationText(2500, .milliseconds)
+        policy.lostGrace = DurationText(600, .milliseconds)
+        policy.startupExtensionMax = DurationText(2, .seconds)
+        policy.wakeRate = Rate(perSecond: 20)
+        return policy
+    }()
+
+    private(set) var partitions: [Int: Owned] = [:]
+    private var outlet: SimOutlet<StoreFrame>!
+    private var grants: SimInlet!
+    private var sight = Sight()
+    private var blind: String? = "starting"
+    private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
+
+    private var numbered: [(key: Int, value: Owned)] { partitions.sorted { $0.key < $1.key } }
+    private var complete: [Owned] { numbered.map(\.value).filter(\.isComplete) }
+
+    override func begin() {
+        partitions = [:]
+        outlet = SimOutlet(self) { .store($0) }
+        grants = SimInlet(world)
+        sight = Sight()
+        blind = "starting"
+        gatewayStatus = [:]
+        every(100_000) { [unowned self] in
+            evaluateSight()
+            outlet.tick(now: now)
+        }
+    }
+
+    override func connected() {
+        subscribe([
+            .receipts(service: service.rawValue, instance: instance), .reconciler(instance), .presence, .gatewayStatus,
+        ])
+        subscribe(complete.map { .partition($0.owner.partition) })
+        outlet.reconnected(now: now)
+    }
+
+    override func subscriptionsStand() { sight.connected() }
+
+    override func disconnected() {
+        sight.disconnected()
+        evaluateSight()
+    }
+
+    override func received(_ message: SimMessage) {
+        switch message.body {
+        case .receipt(let receipt):
+            guard let (stream, upTo) = outlet.receive(receipt, now: now) else { return }
+            guard let partition = numbered.first(where: { $0.value.stream == stream })?.value else { return }
+            settle(partition.ledger.committed(upTo: upTo), partition)
+        case .partition(let frame):
+            guard case .partition(let number) = message.topic else { return }
+            receive(frame, number, transit: world.time - message.sentAt)
+        case .reconciler(let frame): receiveGrant(frame)
+        case .presence(let presence):
+            check(presence)
+            guard presence.service == ServiceName.heartbeatIngest.rawValue else { return }
+            sight.heard(presence, isRetained: message.isRetained, now: now)
+            evaluateSight()
+        case .gatewayStatus(let gateway, let state):
+            gatewayStatus[gateway] = state
+            for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
+        case .store, .cursor, .order, .answer, .command, .reply, .heartbeat, .wake, .fact, .acknowledged: break
+        }
+    }
+
+    override func turnEnded(step: Int) {
+        var next: Instant?
+        for partition in complete {
+            let now = judgingNow
+            if let due = partition.owner.nextDue, due <= now { handle(.timePassed, partition, now: now) }
+            let (number, epoch, stream) = (partition.owner.partition, partition.epoch, partition.stream)
+            let free = partition.ledger.flush { entries in
+                outlet.send(
+                    StoreFrame(partition: number, epoch: epoch, entries: entries), to: .store, stream: stream,
+                    now: self.now)
+            }
+            settle(free, partition)
+            publish(partition.inlet.takeReceipts())
+            if let due = partition.owner.nextDue { next = next.map { min($0, due) } ?? due }
+        }
+        publish(outlet.take())
+        publish(grants.takeReceipts())
+        wakeAt = next
+        if world.isBroken(.verdictsWait), let due = next { wakeAt = due - AgentMachine.verdictDelay }
+    }
+
+    override func describe(_ presence: inout Presence) {
+        presence.partitions = Dictionary(
+            uniqueKeysWithValues: complete.map { (String($0.owner.partition), $0.epoch) })
+        presence.blind = blind
+    }
+
+    // MARK: Inside
+
+    private var judgingNow: Instant {
+        world.isBroken(.verdictsWait) ? now + AgentMachine.verdictDelay : now
+    }
+
+    private func settle(_ inputs: [CommitLedger.Input], _ partition: Owned) {
+        for input in inputs { partition.inlet.committed(input.id, upTo: input.seq) }
+    }
+
+    private func receive(_ frame: StreamFrame<PartitionMessage>, _ number: Int, transit: Int64) {
+        guard let partition = partitions[number], partition.isComplete, partition.inlet.accepts(frame, now: now),
+            let body = frame.body
+        else { return }
+        let held = TimeSpan(milliseconds: frame.held)
+        switch body {
+        case .request(let request): handle(.requestReceived(request), partition)
+        case .report(let report):
+            if let report = changed(report, partition) { handle(.reportReceived(report, held: held), partition) }
+        case .batch(let batch):
+            oracle.batchArrived(batch, held: frame.held, transit: transit)
+            if world.isBroken(.heartbeatsHaveAges) {
+                var young = batch
+                for index in young.segments.indices { young.segments[index].age = 0 }
+                handle(.batchReceived(young, held: .zero), partition)
+            } else {
+                handle(.batchReceived(batch, held: held), partition)
+            }
+            oracle.batchHandled()
+        }
+        partition.ledger.handled(frame.id, frame.seq)
+        if world.isBroken(.ownerReceiptsAfterCommit) { partition.inlet.committed(frame.id, upTo: frame.seq) }
+    }
+
+    /// The report, or what becomes of it where a rule is switched off.
+    private func changed(_ report: WakeReport, _ partition: Owned) -> WakeReport? {
+        if world.isBroken(.failuresArm), case .failed = report.outcome { return nil }
+        if world.isBroken(.repeatsArm), partition.repeatedIssues.contains(report.issue) { return nil }
+        if world.isBroken(.lateReportsArmNothing), let order = partition.newestOrder[report.agent],
+            case .woken = report.outcome
+        {
+            return WakeReport(order, outcome: report.outcome, age: report.age)
+        }
+        return report
+    }
+
+    private func receiveGrant(_ frame: StreamFrame<ReconcilerMessage>) {
+        guard grants.accepts(frame, now: now), let body = frame.body else { return }
+        grants.committed(frame.id, upTo: frame.seq)
+        switch body {
+        case .grant(let chunk): take(chunk)
+        case .revoke(let number, let epoch):
+            if let partition = partitions[number], partition.epoch <= epoch { drop(partition) }
+        }
+    }
+
+    private func take(_ chunk: GrantChunk) {
+        guard chunk.incarnation == incarnation else { return }
+        if let present = partitions[chunk.partition] {
+            guard present.epoch <= chunk.epoch else { return }
+            if present.epoch < chunk.epoch { drop(present) }
+        }
+        if chunk.index == 0 {
+            let owner = PartitionOwner(
+                partition: chunk.partition, epoch: chunk.epoch, instance: instance,
+                systemPolicy: ReconcilerProcess.policy)
+            partitions[chunk.partition] = Owned(owner, chunk.epoch, world)
+        }
+        guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }
+        handle(.granted(chunk), partition)
+        for state in chunk.agents {
+            if let order = state.cycle?.order { partition.newestOrder[state.record.address] = order }
+        }
+        partition.nextChunk = chunk.index + 1
+        guard chunk.index + 1 == chunk.count else { return }
+        partition.nextChunk = nil
+        world.note("\(name) owns \(chunk.partition) under \(chunk.epoch)")
+        for (gateway, state) in gatewayStatus.sorted(by: { $0.key < $1.key }) {
+            handle(.gatewayStatusReceived(gateway: gateway, state), partition)
+        }
+        subscribe([.partition(chunk.partition)])
+        if blind == nil { handle(.sightRegained, partition) }
+        announce()
+    }
+
+    private func drop(_ partition: Owned) {
+        world.note("\(name) drops \(partition.owner.partition) of \(partition.epoch)")
+        outlet.end(stream: partition.stream)
+        partitions[partition.owner.partition] = nil
+        unsubscribe(.partition(partition.owner.partition))
+        announce()
+    }
+
+    private func evaluateSight() {
+        let (reason, interrupted) = sight.evaluate(now: now, oldestUncommitted: outlet.oldestKept)
+        if interrupted || (reason != nil && blind == nil) { tellAll(.sightLost) }
+        if reason == nil, interrupted || blind != nil { tellAll(.sightRegained) }
+        guard reason != blind else { return }
+        world.note("\(name) is \(reason ?? "sighted")")
+        blind = reason
+        announce()
+    }
+
+    private func tellAll(_ event: PartitionEvent) {
+        for partition in complete { handle(event, partition) }
+    }
+
+    private func handle(_ event: PartitionEvent, _ partition: Owned, now given: Instant? = nil) {
+        if world.isBroken(.blindnessStopsJudging), partition.hadSight {
+            switch event {
+            case .sightLost, .sightRegained: return
+            case .granted, .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .timePassed: break
+            }
+        }
+        if case .sightRegained = event { partition.hadSight = true }
+        var directives: [PartitionDirective] = []
+        partition.owner.handle(event, now: given ?? now, stamp: stamp, into: &directives)
+        for directive in directives {
+            switch directive {
+            case .commit(let entry): commit(entry, partition)
+            case .log, .logMissing: break
+            }
+        }
+        guard world.isBroken(.quietIsAwaited), case .requestReceived(let request) = event else { return }
+        pretendQuiet(request.command, partition)
+    }
+
+    private func commit(_ entry: StoreEntry, _ partition: Owned) {
+        if let order = entry.order {
+            if let before = partition.newestOrder[order.agent], before.generation == order.generation,
+                before.attempt == order.attempt
+            {
+                partition.repeatedIssues.insert(order.issue)
+            }
+            partition.newestOrder[order.agent] = order
+        }
+        oracle.decided(entry, epoch: partition.epoch, partition: partition.owner.partition)
+        partition.ledger.add(entry)
+    }
+
+    /// Answers every order that a command has given up, so that the owner waits for none.
+    private func pretendQuiet(_ command: Command, _ partition: Owned) {
+        switch command {
+        case .delete, .pause: break
+        case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .resume, .addGateway, .removeGateway:
+            return
+        }
+        for (_, order) in partition.newestOrder.sorted(by: { $0.key < $1.key }) {
+            guard command.gateway == order.agent.gateway else { continue }
+            handle(.reportReceived(WakeReport(order, outcome: .expired, age: 0), held: .zero), partition)
+        }
+    }
+}

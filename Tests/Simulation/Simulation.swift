@@ -1,0 +1,151 @@
+import Contract
+import Lifecycle
+
+/// A whole system by one seed: every core that decides, over a model of broker, database, clocks and processes.
+public final class Simulation {
+    /// What a run came to.
+    public struct Outcome: Sendable {
+        public let seed: UInt64
+        /// The first thing that must never be, or `nil`.
+        public let violation: String?
+        public let steps: Int
+        /// Of everything that happened: equal runs have equal digests.
+        public let digest: UInt64
+        /// Milliseconds from the last fault until everything was as it should be.
+        public let convergedAfter: Int64
+    }
+
+    /// From the last fault until everything must be as it should be, in microseconds.
+    static let bound: Int64 = 90_000_000
+
+    let world: World
+    let broker: Broker
+    let oracle: Oracle
+    let store: StoreProcess
+    let reconcilers: [ReconcilerProcess]
+    let ingests: [IngestProcess]
+    let provisioners: [ProvisionerProcess]
+    let gateways: [GatewayClient]
+    let operatorClient: OperatorClient
+
+    var processes: [Process] { [store] + reconcilers + ingests + provisioners }
+
+    init(seed: UInt64, broken: Rule?) {
+        let world = World(seed: seed, broken: broken)
+        let plan = world.plan
+        let broker = Broker(world)
+        let oracle = Oracle(world)
+        self.world = world
+        self.broker = broker
+        self.oracle = oracle
+        store = StoreProcess(broker, oracle, partitionCount: plan.partitionCount)
+        reconcilers = (1...plan.reconcilers).map { ReconcilerProcess(.reconciler, "r\($0)", broker, oracle) }
+        ingests = (1...plan.ingests).map { IngestProcess(.heartbeatIngest, "i\($0)", broker, oracle) }
+        provisioners = (1...plan.provisioners).map { ProvisionerProcess(.provisioner, "p\($0)", broker, oracle) }
+        gateways = ["g0", "g1"].map { GatewayClient($0, broker, oracle, agents: plan.agentsPerGateway) }
+        operatorClient = OperatorClient(broker, oracle)
+        oracle.gateways = gateways
+        broker.arrived = { oracle.arrived($0) }
+    }
+
+    /// Runs one seed to its end.
+    ///
+    /// - Parameters:
+    ///   - broken: a rule that does not hold in this run.
+    ///   - trace: is told what happens, line by line.
+    public static func run(seed: UInt64, broken: Rule? = nil, trace: ((String) -> Void)? = nil) -> Outcome {
+        let simulation = Simulation(seed: seed, broken: broken)
+        simulation.world.trace = trace
+        return simulation.run(seed: seed)
+    }
+
+    private func run(seed: UInt64) -> Outcome {
+        for process in processes { world.after(world.random.int(0...500_000)) { process.start() } }
+        for gateway in gateways { world.after(world.random.int(0...500_000)) { gateway.start() } }
+        operatorClient.start()
+        world.after(1_000_000) { [unowned self] in provisionEverything() }
+        world.after(2_000_000 + world.random.int(0...4_000_000)) { [unowned self] in faultLater() }
+        world.after(4_000_000) { [unowned self] in commandLater() }
+        world.run(until: world.plan.chaosFor)
+        let end = world.time
+        if world.violations.isEmpty { converge() }
+        return Outcome(
+            seed: seed, violation: world.violations.first, steps: world.steps, digest: world.digest,
+            convergedAfter: (world.time - end) / 1_000)
+    }
+
+    // MARK: The end
+
+    /// Faults stop: within a bound everybody is where they belong.
+    private func converge() {
+        quiesce()
+        let end = world.time + Simulation.bound
+        var isAskedFor = false
+        var left: String?
+        while world.time < end, world.violations.isEmpty {
+            world.run(until: world.time + 250_000)
+            if !isAskedFor {
+                left = "a command is not answered: \(operatorClient.openKeys.first ?? "")"
+                guard operatorClient.openCount == 0 else { continue }
+                isAskedFor = true
+                askForAll()
+                continue
+            }
+            left = unsettled()
+            if left == nil { return }
+        }
+        if let left, world.violations.isEmpty { world.violate("not converged: \(left)") }
+    }
+
+    private func quiesce() {
+        world.note("faults stop")
+        world.isChaotic = false
+        oracle.lastFault = world.time
+        store.commitsFailUntil = 0
+        if !broker.isUp { broker.restart() }
+        for process in processes {
+            process.pausedUntil = 0
+            if let provisioner = process as? ProvisionerProcess, provisioner.hasBrokenTemplates { process.crash() }
+            if !process.isUp { process.start() } else { process.scheduleTurn(at: world.time) }
+        }
+        for gateway in gateways {
+            gateway.pausedUntil = 0
+            if !gateway.isUp { gateway.start() }
+            for index in gateway.agents.indices {
+                gateway.change(index, to: world.random.chance(50) ? .well : .silent)
+            }
+        }
+    }
+
+    /// Every agent that is there is let go and asked for once more.
+    private func askForAll() {
+        for gateway in gateways { operatorClient.ask(.resume, #"{"gateway":"\#(gateway.gateway)"}"#) }
+        for agent in store.database.agents.keys.sorted() {
+            operatorClient.ask(.resume, #"{"agent":"\#(agent)"}"#)
+            operatorClient.ask(.wake, #"{"agent":"\#(agent)"}"#)
+        }
+    }
+
+    /// What is not yet as it should be.
+    private func unsettled() -> String? {
+        if operatorClient.openCount > 0 { return "a command is not answered: \(operatorClient.openKeys[0])" }
+        for (agent, state) in store.database.agents.sorted(by: { $0.key < $1.key }) {
+            guard let model = gateways.first(where: { $0.gateway == agent.gateway })?.agent(agent) else { continue }
+            let wanted: AgentStatus = model.mode == .silent ? .offline : .online
+            if state.record.status != wanted {
+                return "\(agent), \(model.mode), is \(state.record.status.rawValue) and not \(wanted.rawValue)"
+            }
+            guard case .fact(let fact)? = broker.isRetaining("status/\(agent)")?.body else {
+                return "\(agent) has no retained status"
+            }
+            if fact.revision != state.record.revision { return "\(agent) has an old retained status" }
+        }
+        for agent in store.database.tombstones.keys.sorted() where broker.isRetaining("status/\(agent)") != nil {
+            return "\(agent) is deleted and has a retained status"
+        }
+        if let agent = store.database.orders.keys.min() { return "\(agent) has an outstanding order" }
+        if !store.isDrained { return "the outbox is not empty" }
+        if let event = oracle.missingEvent { return "\(event) was never published" }
+        return nil
+    }
+}
