@@ -184,15 +184,16 @@ final class Broker {
     func publish(_ session: Session, _ message: SimMessage) {
         var message = message
         message.sentAt = world.time
-        let isInternal = isBetweenServices(message)
+        // What awaits its acknowledgement is not lost but with the connection.
+        let isInternal = isBetweenServices(message) && message.ticket == nil
         if isInternal, world.isChaotic, world.random.chance(world.plan.lossPercent) { return }
-        up(session, isOrdered: world.plan.isHonest || !isInternal) { [unowned self] in
+        up(session, isOrdered: world.plan.isHonest || !world.isChaotic || !isInternal) { [unowned self] in
             route(message)
             if let ticket = message.ticket {
                 let isHeard = !(subscriptions[message.topic] ?? []).isEmpty
                 let answer = SimMessage(
                     topic: message.topic, body: .acknowledged(ticket: ticket, isHeard: isHeard))
-                down(answer, to: session)
+                later(session) { $0.client.deliver(answer) }
             }
         }
     }

@@ -95,6 +95,9 @@ final class Oracle {
             }
             if let detail = segment.detail { batch.append((detail.agent, at, detail)) }
         }
+        for item in batch {
+            world.note("\(item.agent) beats \(item.detail.status?.rawValue ?? "") \((world.time - item.receivedAt) / 1_000) ms ago")
+        }
     }
 
     func batchHandled() { batch = [] }

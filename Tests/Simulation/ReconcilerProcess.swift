@@ -137,9 +137,12 @@ final class ReconcilerProcess: Process {
     }
 
     private func receive(_ frame: StreamFrame<PartitionMessage>, _ number: Int, transit: Int64) {
-        guard let partition = partitions[number], partition.isComplete, partition.inlet.accepts(frame, now: now),
-            let body = frame.body
-        else { return }
+        guard let partition = partitions[number], partition.isComplete else { return }
+        let isNext = partition.inlet.accepts(frame, now: now)
+        world.note(
+            "\(name) has \(frame.id.incarnation) \(frame.id.stream) \(frame.seq) of \(frame.lowest)\(frame.body == nil ? " announced" : "")\(isNext ? "" : " (not next)")"
+        )
+        guard isNext, let body = frame.body else { return }
         let held = TimeSpan(milliseconds: frame.held)
         switch body {
         case .request(let request): handle(.requestReceived(request), partition)
