@@ -24,6 +24,8 @@ public final class EventLoop {
     private var timers: [Timer] = []
     private var nextTimer = 0
     private var isStopping = false
+    /// A delegate is being called.
+    var isTelling = false
     /// The clock reading of this turn.
     public private(set) var now = Clock.now()
 
@@ -88,7 +90,9 @@ public final class EventLoop {
         while !condition() {
             let now = Clock.now()
             guard now < end else { return condition() }
-            turn(waitingAtMost: TimeSpan(milliseconds: min(1_000, end.milliseconds(since: now) + 1)))
+            turn(
+                waitingAtMost: TimeSpan(
+                    milliseconds: min(1_000, end.milliseconds(since: now) + 1)))
         }
         return true
     }
@@ -121,8 +125,8 @@ public final class EventLoop {
         if overslept > EventLoop.stallLimit.milliseconds { recover(from: TimeSpan(milliseconds: overslept)) }
         now = woke
 
-        for (connection, descriptor) in zip(polled, descriptors) where descriptor.revents & ~Int16(POLLOUT) != 0 {
-            connection.read()
+        for (connection, descriptor) in zip(polled, descriptors) where descriptor.revents != 0 || connection.hasMore {
+            _ = connection.ready(descriptor.revents)
         }
         for (descriptor, state) in zip(readerDescriptors, descriptors.dropFirst(polled.count)) where state.revents != 0
         {
