@@ -187,6 +187,8 @@ public final class Connection {
         // During the handshake of TLS nothing is written but by reading: waiting to write would spin.
         (handle?.wantsToWrite ?? false) && !(isEncrypted && isReached && !isConnected)
     }
+    /// Something waits for the socket, or for acknowledgements that a pause in reading would delay.
+    var isHurried: Bool { wantsToWrite || inFlight.count > Connection.windowMax / 4 }
     /// The packet limit of the last turn was reached, or the window has room for what waits.
     var hasWorkWaiting: Bool {
         mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < Connection.windowMax)
