@@ -130,6 +130,9 @@ public final class Connection {
         return PropertyList.defect(of: publication)
     }
 
+    /// Whether the socket takes no more for now: what is published only waits.
+    public var isWriteBlocked: Bool { wantsToWrite }
+
     /// The largest publication with its properties: below the broker's `max_packet_size` of 2 MiB.
     public static let publicationBytesMax = 2_000_000
 
