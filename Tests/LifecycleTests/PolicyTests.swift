@@ -57,7 +57,8 @@ import Testing
     }
 
     @Test(arguments: [
-        (PolicySetting.maxWakeAttempts, "0"), (.maxWakeAttempts, "101"), (.maxWakeAttempts, "x"), (.maxWakeAttempts, ""),
+        (PolicySetting.maxWakeAttempts, "0"), (.maxWakeAttempts, "101"), (.maxWakeAttempts, "x"),
+        (.maxWakeAttempts, ""),
         (.checkinDeadline, "99ms"), (.heartbeatInterval, "31d"), (.offlineAfter, "10"), (.lostGrace, ""),
         (.startupExtensionMax, "0s"), (.onLapse, "wait"), (.wakeRate, "50"), (.heartbeatRate, "-1/s"),
     ])

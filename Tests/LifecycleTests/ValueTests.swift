@@ -97,7 +97,9 @@ import Testing
         #expect(Identifier.isValid(text))
     }
 
-    @Test(arguments: ["", "-a", ".a", "_a", "a b", "a/b", "a+b", "#", "ä", "a:b", "a\0", String(repeating: "x", count: 64)])
+    @Test(arguments: [
+        "", "-a", ".a", "_a", "a b", "a/b", "a+b", "#", "ä", "a:b", "a\0", String(repeating: "x", count: 64),
+    ])
     func theseAreNot(text: String) {
         #expect(!Identifier.isValid(text))
     }
