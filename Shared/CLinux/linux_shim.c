@@ -7,6 +7,8 @@
 
 int rollcall_set_parent_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0); }
 
+int rollcall_become_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0, 0, 0); }
+
 pid_t rollcall_spawn(const char *path, char *const arguments[], char *const environment[], const char *directory,
                      int standard_input, int standard_output, int standard_error, int parent_death_signal, int own_group) {
     pid_t parent = getpid();
@@ -33,6 +35,8 @@ pid_t rollcall_spawn(const char *path, char *const arguments[], char *const envi
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    // Libraries open sockets that are not marked close-on-exec; a kernel older than 5.9 leaves them to the child.
+    close_range(3, ~0U, 0);
     execve(path, arguments, environment);
     _exit(127);
 }

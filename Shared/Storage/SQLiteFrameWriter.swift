@@ -143,6 +143,7 @@ final class SQLiteFrameWriter {
         if let event = entry.event { try add(event, of: entry, partition) }
         if let tombstone = entry.tombstone { try bury(tombstone, hasEvent: entry.event != nil, partition) }
         for sighting in entry.sightings ?? [] { try note(sighting, partition) }
+        if let seen = entry.seen { try note(seen, partition) }
         if let order = entry.order {
             try checkPartition(order.agent.gateway, partition)
             try database.run(
@@ -216,6 +217,14 @@ final class SQLiteFrameWriter {
         try settle(tombstone.agent)
     }
 
+    private func note(_ seen: SeenAgents, _ partition: Int) throws(StorageError) {
+        for (text, at) in zip(seen.agents, seen.at) {
+            guard let agent = AgentAddress(text) else { continue }  // no such agent can be stored
+            try checkPartition(agent.gateway, partition)
+            pending[agent, default: PendingAgent(partition: partition)].seenAt = Timestamp(millisecondsSince1970: at)
+        }
+    }
+
     private func note(_ sighting: Sighting, _ partition: Int) throws(StorageError) {
         try checkPartition(sighting.agent.gateway, partition)
         if let seenAt = sighting.lastSeenAt {
@@ -259,6 +268,11 @@ final class SQLiteFrameWriter {
     }
 
     private func apply(_ credential: CredentialChange) throws(StorageError) {
+        guard credential.isWellFormed else {
+            // The broker would refuse it for ever, and everything behind it would wait.
+            throw StorageError(
+                .content, message: "a credential change that no broker takes", operation: "apply a frame")
+        }
         switch credential.change {
         case .set(let digest), .overlap(let digest, _):
             try database.run(
@@ -346,25 +360,6 @@ final class SQLiteFrameWriter {
             try database.run(
                 "UPDATE agents SET seen_at = coalesce(?, seen_at), rejection = coalesce(?, rejection) WHERE address = ?",
                 .integer(seenAt), .blob(rejection), .text(address))
-        }
-    }
-}
-
-extension CommandOutcome {
-    /// Whose secret is the one minted for the request; `nil` when none is.
-    fileprivate var mintedFor: String? {
-        switch self {
-        case .record(let record, minted: true): record.address.description
-        case .gateway(let gateway, minted: true): gateway
-        case .record, .gateway, .paused, .gatewayRemoved, .refused, .render: nil
-        }
-    }
-
-    fileprivate func with(minted: Bool) -> CommandOutcome {
-        switch self {
-        case .record(let record, _): .record(record, minted: minted)
-        case .gateway(let gateway, _): .gateway(gateway, minted: minted)
-        case .paused, .gatewayRemoved, .refused, .render: self
         }
     }
 }

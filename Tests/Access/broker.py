@@ -54,6 +54,7 @@ class Broker:
         lines = [
             f"listener {self.port} 127.0.0.1", "allow_anonymous false", f"plugin {library}",
             f"plugin_opt_identities {self.identities}", f"plugin_opt_state {self.state}", *options,
+            f"persistence_location {self.directory}/",
             "max_queued_messages 1000000", "max_inflight_messages 200", "set_tcp_nodelay true",
             "log_dest stderr", "queue_qos0_messages false", "max_packet_size 2097152",
         ]
@@ -104,7 +105,8 @@ class Broker:
 class Client:
     """An MQTT 5 client whose every answer is awaited."""
 
-    def __init__(self, broker, username, secret=None, client_id="", will=None, protocol=mqtt.MQTTv5, expiry=None):
+    def __init__(self, broker, username, secret=None, client_id="", will=None, protocol=mqtt.MQTTv5, expiry=None,
+                 clean_start=None):
         self.broker = broker
         self.messages = queue.Queue()
         self.connected = queue.Queue()
@@ -124,7 +126,7 @@ class Client:
         self.mqtt.on_publish = lambda _c, _u, _m, reason, _p: self.acknowledged.put(reason.value)
         self.mqtt.on_subscribe = lambda _c, _u, _m, reasons, _p: self.subscribed.put([r.value for r in reasons])
         self.mqtt.on_message = lambda _c, _u, message: self.messages.put(message)
-        self.clean_start = expiry is None
+        self.clean_start = expiry is None if clean_start is None else clean_start
         self.connect_properties = None
         if expiry is not None:
             self.connect_properties = Properties(PacketTypes.CONNECT)

@@ -5,15 +5,19 @@
 // Asks the kernel to send `signal` to this process when its parent dies. 0, or -1 with errno.
 int rollcall_set_parent_death_signal(int signal);
 
+// Makes orphans among the descendants of this process its own children, so that it can reap them. 0, or -1 with errno.
+int rollcall_become_subreaper(void);
+
 // posix_spawn cannot set the parent death signal: fork, prctl, dup2, chdir, exec in one step, async-signal-safe throughout.
 // `arguments` and `environment` end with NULL. A standard descriptor of -1 is inherited. When `own_group` is not 0 the child
 // leads a process group of its own. `directory` may be NULL. The process id, or -1 with errno when fork failed;
-// a failed exec ends the child with status 127.
+// a failed exec ends the child with status 127. No other descriptor reaches the child.
 pid_t rollcall_spawn(const char *path, char *const arguments[], char *const environment[], const char *directory,
                      int standard_input, int standard_output, int standard_error, int parent_death_signal, int own_group);
 
 #include <sys/signalfd.h>
 #include <sys/eventfd.h>
+#include <sys/pidfd.h>
 #include <getopt.h>
 
 // getopt_long keeps its state in globals, which Swift 6 does not let through. Parses the next argument: the index of the

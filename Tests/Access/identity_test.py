@@ -1,0 +1,205 @@
+"""How the broker learns who exists, forgets it, and remembers it, from outside."""
+
+import os
+import stat
+import time
+import unittest
+
+from broker import ADMINISTRATIVE_ACTION, CONTROL, NOT_AUTHORIZED, ROOT, STORE, Broker, Client, digest, secret_of
+from case import AccessCase
+
+
+class HowIdentitiesChange(AccessCase):
+    options = ("persistence true",)
+
+    def test_only_the_status_store_may_change_identities(self):
+        line = f"set gw1/a1 {digest('stolen')}"
+        for username in ["op:alice", "svc:provisioner/1", "gw1", "gw1/a1"]:
+            self.assert_refused(self.connected(username).publish(CONTROL, line))
+        self.assert_refused(self.store.subscribe(CONTROL))
+        self.assertFalse(self.admits("gw1/a1", "stolen"))
+        self.assertTrue(self.admits("gw1/a1"))
+
+    def test_a_secret_works_as_soon_as_it_is_acknowledged(self):
+        for number in range(50):
+            name = f"gw1/new{number}"
+            self.assertEqual(self.control(f"set {name} {digest(secret_of(name))}"), 0)
+            self.assertTrue(self.admits(name))
+
+    def test_a_line_that_makes_no_sense_refuses_the_whole_publish(self):
+        good = f"set gw9 {digest(secret_of('gw9'))}"
+        for bad in [
+            "set gw9/a", f"set op:eve {digest('x')}", "set gw9/a 12", "overlap gw9 " + digest("x") + " 0",
+            "remove #", "drop everything", "commit",
+        ]:
+            self.assert_refused(self.control(good, bad))
+            self.assertFalse(self.admits("gw9"), bad)
+        self.assertEqual(self.control("# a comment", "", good), 0)
+        self.assertTrue(self.admits("gw9"))
+        self.assertIsNone(self.store.end(0.1), "the store stays connected")
+
+    def test_a_removed_identity_is_gone_within_a_second(self):
+        will = (f"{ROOT}/agents/gw1/a1/heartbeat", "lost", None)
+        agent, gateway = self.connected("gw1/a1", will=will), self.connected("gw1")
+        watcher = self.connected("svc:control-api/1")
+        watcher.subscribe(f"{ROOT}/agents/+/+/heartbeat")
+        began = time.monotonic()
+        self.assertEqual(self.control("remove gw1/a1"), 0)
+        self.assertFalse(self.admits("gw1/a1"))
+        self.assertEqual(agent.end(), ADMINISTRATIVE_ACTION)
+        self.assertLess(time.monotonic() - began, 1)
+        self.assertIsNone(gateway.end(0.3), "its gateway stays")
+        self.assertIsNone(watcher.receive(0.3), "nothing speaks for the removed")
+        self.assertEqual(self.control("remove gw1"), 0)
+        self.assertEqual(gateway.end(), ADMINISTRATIVE_ACTION)
+        self.assertTrue(self.admits("gw1/a2"), "removing a gateway removes exactly that username")
+
+    def test_a_replaced_secret_closes_connections_that_used_it(self):
+        agent = self.connected("gw1/a1")
+        self.assertEqual(self.control(f"set gw1/a1 {digest('second')}"), 0)
+        self.assertFalse(self.admits("gw1/a1"))
+        self.assertEqual(agent.end(1), ADMINISTRATIVE_ACTION)
+        second = self.connected("gw1/a1", "second")
+        self.assertEqual(self.control(f"set gw1/a1 {digest('second')}"), 0)
+        self.assertIsNone(second.end(0.5), "a repeat changes nothing")
+
+    def test_two_secrets_overlap_until_the_new_one_is_used(self):
+        agent = self.connected("gw1/a1", client_id="gw1/a1~old")
+        self.assertEqual(self.control(f"overlap gw1/a1 {digest('second')} 600"), 0)
+        self.assertTrue(self.admits("gw1/a1"))
+        self.assertIsNone(agent.end(0.5))
+        self.assertTrue(self.admits("gw1/a1", "second"))
+        self.assertFalse(self.admits("gw1/a1"))
+        self.assertEqual(agent.end(1), ADMINISTRATIVE_ACTION)
+
+    def test_an_overlap_ends_by_itself(self):
+        self.assertEqual(self.control(f"overlap gw1/a1 {digest('second')} 1"), 0)
+        agent = self.connected("gw1/a1")
+        self.assertEqual(agent.end(3), ADMINISTRATIVE_ACTION)
+        self.assertFalse(self.admits("gw1/a1"))
+        self.assertTrue(self.admits("gw1/a1", "second"))
+
+    def test_a_new_table_replaces_the_old_one_at_once(self):
+        gone, kept, changed = self.connected("gw2/a1"), self.connected("gw1/a1"), self.connected("gw1/a2")
+        self.assertEqual(self.control("begin", f"set gw1/a1 {digest(secret_of('gw1/a1'))}"), 0)
+        self.assertTrue(self.admits("gw2"), "nothing changes before the commit")
+        self.assertEqual(self.control(f"set gw1/a2 {digest('other')}"), 0)
+        self.assertTrue(self.admits("gw2"))
+        self.assertEqual(self.control("commit"), 0)
+        self.assertFalse(self.admits("gw2"))
+        self.assertTrue(self.admits("gw1/a2", "other"))
+        self.assertEqual(gone.end(1), ADMINISTRATIVE_ACTION)
+        self.assertEqual(changed.end(1), ADMINISTRATIVE_ACTION)
+        self.assertIsNone(kept.end(0.5))
+        self.assertTrue(self.admits("op:alice"), "operators are no part of it")
+
+    def test_identities_survive_the_death_of_the_broker(self):
+        self.assertEqual(self.control(f"overlap gw1/a1 {digest('second')} 600", "remove gw2/a1"), 0)
+        self.assertEqual(stat.S_IMODE(os.stat(self.broker.state).st_mode), 0o600)
+        self.broker.kill()
+        with self.broker.state.open("a") as state:
+            state.write("remove gw1/a2")
+        self.broker.start()
+        self.assertTrue(self.admits("gw1/a2"), "a torn last line is ignored")
+        self.assertFalse(self.admits("gw2/a1"))
+        self.assertTrue(self.admits("gw1/a1"))
+        self.assertTrue(self.admits("gw1/a1", "second"))
+        self.broker.kill()
+        self.broker.start()
+        self.assertFalse(self.admits("gw1/a1"))
+        self.assertTrue(self.admits("gw1/a1", "second"))
+
+    def test_a_state_file_that_makes_no_sense_is_not_trusted(self):
+        self.broker.kill()
+        self.broker.state.write_text(f"set gw1 {digest(secret_of('gw1'))}\nset gw2 nonsense\n")
+        self.broker.start()
+        self.assertFalse(self.admits("gw1"))
+        self.assertTrue(self.admits("op:alice"))
+        self.assertIn("access.state_broken", self.broker.log.read_text())
+
+    def test_a_reload_reads_operators_and_services_again(self):
+        alice, bob, agent = self.connected("op:alice"), self.connected("op:bob"), self.connected("gw1/a1")
+        names = ["op:alice", STORE]
+        self.broker.write_identities({name: secret_of(name) for name in names} | {"op:carol": "fresh"})
+        self.broker.reload()
+        self.assertIsNotNone(bob.end(2))
+        self.assertTrue(self.admits("op:carol", "fresh"))
+        self.assertFalse(self.admits("op:bob"))
+        for client in (alice, agent, self.store):
+            self.assertIsNone(client.end(0.3))
+        self.broker.identities.write_text("op:alice\n")
+        self.broker.reload()
+        time.sleep(0.5)
+        self.assertTrue(self.admits("op:carol", "fresh"), "a broken file changes nothing")
+        self.assertIn("line 1", self.broker.log.read_text())
+
+    def test_a_reload_leaves_an_absent_session_its_messages(self):
+        agent = self.connected("gw1/a1", client_id="gw1/a1", expiry=60)
+        agent.subscribe(f"{ROOT}/agents/gw1/a1/status")
+        agent.close()
+        self.broker.reload()
+        time.sleep(0.5)
+        self.assertEqual(self.store.publish(f"{ROOT}/agents/gw1/a1/status", "record"), 0)
+        again = self.connected("gw1/a1", client_id="gw1/a1", expiry=60)
+        self.assertEqual(again.receive().payload, b"record")
+
+    def test_a_reload_makes_nobody_present(self):
+        self.connected("op:alice", client_id="console", clean_start=True, expiry=60).close()
+        time.sleep(0.2)
+        self.broker.reload()
+        time.sleep(0.5)
+        self.assertTrue(self.admits("op:bob", client_id="console"), "the broker asked about absent clients too")
+
+    def test_a_restart_and_a_reload_leave_an_absent_session_its_messages(self):
+        agent = self.connected("gw1/a1", client_id="gw1/a1", expiry=60)
+        agent.subscribe(f"{ROOT}/agents/gw1/a1/status")
+        agent.close()
+        self.assertEqual(self.store.publish(f"{ROOT}/agents/gw1/a1/status", "record"), 0)
+        self.assertEqual(self.broker.stop(), 0)
+        self.broker.start()
+        self.broker.reload()
+        time.sleep(0.5)
+        again = self.connected("gw1/a1", client_id="gw1/a1", expiry=60)
+        self.assertEqual(again.receive().payload, b"record")
+
+    def test_no_secret_is_ever_logged(self):
+        self.admits("gw1/a1", "a wrong and secret word")
+        self.admits("a-secret-as-username!", "x")
+        self.control(f"set gw1 {digest('x')} surplus")
+        log = self.broker.log.read_text()
+        for secret in ["a wrong and secret word", "a-secret-as-username", digest("x"), secret_of("gw1/a1")]:
+            self.assertNotIn(secret, log)
+        self.assertIn("reason=wrong_secret", log)
+
+
+class HowTheBrokerStarts(unittest.TestCase):
+    def refusal(self, *options, identities=None):
+        broker = Broker(options)
+        self.addCleanup(broker.close)
+        if identities is not None:
+            broker.identities.write_text(identities)
+        with self.assertRaises(RuntimeError) as caught:
+            broker.start()
+        return str(caught.exception)
+
+    def test_a_broken_identities_file_is_named_with_its_line(self):
+        log = self.refusal(identities=f"# first\nop:alice {digest('x')}\ngw1 {digest('x')}\n")
+        self.assertIn("identities, line 3: not op:NAME or svc:SERVICE/INSTANCE", log)
+
+    def test_an_unknown_option_refuses_the_start(self):
+        self.assertIn("plugin_opt_identitys", self.refusal("plugin_opt_identitys /dev/null"))
+
+    def test_another_topic_root_and_a_clean_stop(self):
+        broker = Broker(["plugin_opt_topic_root site/rollcall"])
+        self.addCleanup(broker.close)
+        broker.start()
+        alice = Client(broker, "op:alice")
+        self.assertEqual(alice.connect(), 0)
+        self.assertIn(alice.publish("site/rollcall/commands/get"), (0, 16))
+        self.assertEqual(alice.publish(f"{ROOT}/commands/get"), NOT_AUTHORIZED)
+        alice.close()
+        self.assertEqual(broker.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

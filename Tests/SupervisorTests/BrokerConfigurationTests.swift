@@ -1,0 +1,56 @@
+import ServiceKit
+import Testing
+
+@testable import RollcallSupervisor
+
+struct BrokerConfigurationTests {
+    private let configuration = BrokerConfiguration(
+        port: 18_830, socketPath: "/srv/roll call/broker.sock", isRoot: true, plugin: "/opt/libRollcallBrokerAccess.so",
+        topicRoot: "rollcall/v1", identities: "/srv/roll call/identities", state: "/srv/roll call/broker-identities")
+
+    @Test func whatTheBrokerIsTold() {
+        #expect(
+            configuration.text == """
+                # Written by `rollcall up` at each start.
+                per_listener_settings false
+                allow_anonymous false
+                persistence false
+                max_queued_messages 1000000
+                max_inflight_messages 200
+                queue_qos0_messages false
+                max_packet_size 2097152
+                set_tcp_nodelay true
+                sys_interval 10
+                log_dest stderr
+                log_type error
+                log_type warning
+                log_timestamp false
+                user root
+                plugin /opt/libRollcallBrokerAccess.so
+                plugin_opt_topic_root rollcall/v1
+                plugin_opt_identities /srv/roll call/identities
+                plugin_opt_state /srv/roll call/broker-identities
+                listener 18830 127.0.0.1
+                listener 0 /srv/roll call/broker.sock
+
+                """)
+    }
+
+    @Test func anOrdinaryUserStaysWhoItIs() {
+        var configuration = configuration
+        configuration.isRoot = false
+        #expect(!configuration.text.contains("user "))
+    }
+
+    @Test func withoutASocketThereIsTCPAlone() {
+        var configuration = configuration
+        configuration.socketPath = nil
+        #expect(configuration.text.hasSuffix("listener 18830 127.0.0.1\n"))
+    }
+
+    @Test func itsErrorsAreErrorsAndWhatComesByDesignIsQuiet() {
+        #expect(BrokerConfiguration.level(of: "Error: Address already in use") == .error)
+        #expect(BrokerConfiguration.level(of: "Warning: Unable to set TCP_NODELAY.") == .debug)
+        #expect(BrokerConfiguration.level(of: "Outgoing messages are being dropped for client op:admin.") == .warning)
+    }
+}
