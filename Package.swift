@@ -98,23 +98,30 @@ let package = Package(
             ["Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
         module(
             "RollcallRuntime", "Services/Rollcall/Runtime", ["Bus", "CLinux", "Contract", "Lifecycle", "ServiceKit"]),
-        module("RollcallBench", "Services/Rollcall/Bench", ["Bus", "Contract", "Lifecycle", "ServiceKit"]),
+        module(
+            "RollcallBench", "Services/Rollcall/Bench",
+            ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
         program(
             "rollcall", "Services/Rollcall/Executable",
-            ["RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
+            ["Contract", "RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
 
         // Tests, a target by cost and by subject.
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
         tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
+        .testTarget(
+            name: "RollcallTests",
+            dependencies: ["Bus", "Contract", "Lifecycle", "RollcallOperator", "RollcallRuntime", "ServiceKit"],
+            path: "Tests/RollcallTests", exclude: ["Golden"], swiftSettings: strict),
         tests(
             "SupervisorTests", "Tests/SupervisorTests",
             ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
+        tests("BusTests", "Tests/BusTests", ["Bus", "CLinux", "Contract", "Lifecycle"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
-        tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore", "Storage"]),
+        tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
         tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]
 )

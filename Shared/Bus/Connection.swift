@@ -105,12 +105,16 @@ public final class Connection {
                 reason: "\(publication.payload.count) bytes are more than \(Connection.publicationBytesMax)")
         }
         guard waiting.count < Connection.waitingMax else {
-            throw BusError(operation: "publish to \(publication.topic)", reason: "\(Connection.waitingMax) messages wait already")
+            throw BusError(
+                operation: "publish to \(publication.topic)", reason: "\(Connection.waitingMax) messages wait already")
         }
         nextTicket += 1
         waiting.append((nextTicket, publication))
         return nextTicket
     }
+
+    /// Whether the socket takes no more for now: what is published only waits.
+    public var isWriteBlocked: Bool { wantsToWrite }
 
     /// The largest publication with its properties: below the broker's `max_packet_size` of 2 MiB.
     public static let publicationBytesMax = 2_000_000
@@ -172,7 +176,9 @@ public final class Connection {
     var wantsToRead: Bool { !(isReadingPaused && isConnected) }
     var wantsToWrite: Bool { handle?.wantsToWrite ?? false }
     /// Data may lie in the library's or TLS's buffers, or the packet limit of the last turn was reached.
-    var hasWorkWaiting: Bool { mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < Connection.windowMax) }
+    var hasWorkWaiting: Bool {
+        mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < Connection.windowMax)
+    }
 
     func read() {
         guard let handle else { return }
@@ -199,7 +205,9 @@ public final class Connection {
         if handle.wantsToWrite {
             let code = handle.write()
             // A blocked socket is tried again when poll says it is writable.
-            guard code == 0 || (code == 14 && (errno == EAGAIN || errno == EWOULDBLOCK)) else { return lose(failure(code)) }
+            guard code == 0 || (code == 14 && (errno == EAGAIN || errno == EWOULDBLOCK)) else {
+                return lose(failure(code))
+            }
         }
         deliver(handle)
     }
@@ -316,33 +324,5 @@ public final class Connection {
         case 0x88, 0x89: "the broker is not available"
         default: Handle.reasonText(reason)
         }
-    }
-}
-
-/// A queue that gives from its front in constant time.
-struct PublicationQueue {
-    private var items: [(Int, Publication)?] = []
-    private var head = 0
-
-    var count: Int { items.count - head }
-
-    mutating func append(_ item: (Int, Publication)) {
-        items.append(item)
-    }
-
-    mutating func popFirst() -> (Int, Publication)? {
-        guard head < items.count else { return nil }
-        defer {
-            items[head] = nil
-            head += 1
-            if head == items.count {
-                items.removeAll(keepingCapacity: head <= 4_096)
-                head = 0
-            } else if head > 4_096, head * 2 > items.count {
-                items.removeFirst(head)
-                head = 0
-            }
-        }
-        return items[head]
     }
 }

@@ -124,7 +124,8 @@ public final class EventLoop {
         for (connection, descriptor) in zip(polled, descriptors) where descriptor.revents & ~Int16(POLLOUT) != 0 {
             connection.read()
         }
-        for (descriptor, state) in zip(readerDescriptors, descriptors.dropFirst(polled.count)) where state.revents != 0 {
+        for (descriptor, state) in zip(readerDescriptors, descriptors.dropFirst(polled.count)) where state.revents != 0
+        {
             readers[descriptor]?()
         }
         fireTimers()
@@ -147,7 +148,9 @@ public final class EventLoop {
     }
 
     private func recover(from stall: TimeSpan) {
-        for connection in connections { connection.abandon(reason: "this process stalled for \(stall.milliseconds) ms") }
+        for connection in connections {
+            connection.abandon(reason: "this process stalled for \(stall.milliseconds) ms")
+        }
         stalled(stall)
     }
 }

@@ -38,7 +38,9 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     }
 
     /// The stream a receipt is for has gone on; `nil` when it is none of ours, else everything up to here is committed.
-    public func receive(_ receipt: StreamReceipt, now: Instant) -> (destination: StreamDestination, stream: String, upTo: Int)? {
+    public func receive(_ receipt: StreamReceipt, now: Instant) -> (
+        destination: StreamDestination, stream: String, upTo: Int
+    )? {
         guard receipt.id.incarnation == incarnation,
             let key = senders.keys.first(where: { $0.stream == receipt.id.stream })
         else { return nil }

@@ -88,7 +88,8 @@ public struct StreamSender<Body: Codable & Sendable> {
     private func frame(_ index: Int, _ now: Instant) -> StreamFrame<Body> {
         let item = kept[index]
         return StreamFrame(
-            id: id, seq: item.seq, lowest: kept[0].seq, held: max(0, now.milliseconds(since: item.made)), body: item.body)
+            id: id, seq: item.seq, lowest: kept[0].seq, held: max(0, now.milliseconds(since: item.made)),
+            body: item.body)
     }
 }
 

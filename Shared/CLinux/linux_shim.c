@@ -7,6 +7,8 @@
 
 int rollcall_set_parent_death_signal(int signal) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0); }
 
+int rollcall_become_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0, 0, 0); }
+
 pid_t rollcall_spawn(const char *path, char *const arguments[], char *const environment[], const char *directory,
                      int standard_input, int standard_output, int standard_error, int parent_death_signal, int own_group) {
     pid_t parent = getpid();

@@ -11,8 +11,8 @@ extension AgentMachine {
         if let generation = heartbeat.generation, generation > state.record.generation {
             return reject(.malformed, around, into: &directives)
         }
-        guard bucket.take(around.now) else { return reject(.rateLimited, around, into: &directives) }
         countSequence(heartbeat, &directives)
+        guard bucket.take(heartbeat.receivedAt) else { return reject(.rateLimited, around, into: &directives) }
 
         switch heartbeat.status {
         case .lost: lost(heartbeat, around)
@@ -25,8 +25,8 @@ extension AgentMachine {
     /// The common case, without a directive: a heartbeat that says nothing new, of an agent that is online and well.
     ///
     /// - Returns: `false` when it is not that case, and nothing was changed: `heartbeatReceived` is to judge it.
-    public mutating func noteHeartbeat(receivedAt: Instant, receivedStamp: Timestamp, now: Instant) -> Bool {
-        guard case .online = phase, state.record.reportedStatus == .ok, bucket.take(now) else { return false }
+    public mutating func noteHeartbeat(receivedAt: Instant, receivedStamp: Timestamp) -> Bool {
+        guard case .online = phase, state.record.reportedStatus == .ok, bucket.take(receivedAt) else { return false }
         if let lastSeen, lastSeen > receivedAt { return true }
         lastSeen = receivedAt
         state.record.lastSeenAt = receivedStamp
@@ -194,21 +194,38 @@ extension AgentMachine {
     private mutating func extendDeadline(
         _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
     ) -> Bool {
-        guard case .awaitingCheckin(let due) = phase, var cycle = state.cycle else { return false }
+        guard let cycle = state.cycle else { return false }
         let wanted = heartbeat.receivedAt + (heartbeat.extend?.span ?? cycle.policy.checkinDeadline.span)
-        let left = cycle.policy.startupExtensionMax.span.milliseconds - cycle.extensionUsed
-        let gained = min(wanted.milliseconds(since: due), left)
-        guard gained > 0 else { return false }
-        cycle.extensionUsed += gained
-        state.cycle = cycle
-        phase = .awaitingCheckin(due: due + TimeSpan(milliseconds: gained))
-        state.record.checkinDeadlineAt = state.record.checkinDeadlineAt.map { $0 + TimeSpan(milliseconds: gained) }
+        guard case .awaitingCheckin(let due) = phase else {
+            // Its wake is on its way or will be: the deadline of that one is not known yet.
+            extensionWanted = max(extensionWanted ?? wanted, wanted)
+            return false
+        }
+        let gained = useExtension(of: due, until: wanted)
+        guard gained > .zero else { return false }
+        phase = .awaitingCheckin(due: due + gained)
+        state.record.checkinDeadlineAt = state.record.checkinDeadlineAt.map { $0 + gained }
         directives.append(
-            .log(.deadlineDeferred(attempt: cycle.attempt, delay: TimeSpan(milliseconds: gained), .extended)))
+            .log(.deadlineDeferred(attempt: cycle.attempt, delay: gained, .extended)))
         return true
     }
 
+    /// What a deadline may gain of what was wanted, counted against the cycle's cap.
+    mutating func useExtension(of due: Instant, until wanted: Instant) -> TimeSpan {
+        guard let cycle = state.cycle else { return .zero }
+        let left = cycle.policy.startupExtensionMax.span.milliseconds - cycle.extensionUsed
+        let gained = max(0, min(wanted.milliseconds(since: due), left))
+        state.cycle?.extensionUsed += gained
+        return TimeSpan(milliseconds: gained)
+    }
+
+    /// A Last Will was written when the connection began, and the goodbye of another boot counts for nothing.
     private mutating func countSequence(_ heartbeat: Heartbeat, _ directives: inout [AgentDirective]) {
+        switch heartbeat.status {
+        case .lost: return
+        case .stopping: guard isOfCurrentBoot(heartbeat) else { return }
+        case .ok, .degraded, .starting: break
+        }
         guard let seq = heartbeat.seq else { return }
         guard heartbeat.bootID == nil || heartbeat.bootID == state.record.bootID, let last = lastSeq else {
             lastSeq = seq

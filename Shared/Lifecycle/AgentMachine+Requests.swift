@@ -6,7 +6,7 @@ extension AgentMachine {
         _ action: ProvisionAction, reason: WakeReason, resetSession: Bool = false, traceparent: String?,
         _ around: AgentSurroundings, into directives: inout [AgentDirective]
     ) {
-        let outstanding = outstandingIssue
+        abandonOrder(around, &directives)
         state.record.generation += 1
         state.record.wakeAttempts = 0
         state.record.lastProvisionError = nil
@@ -22,12 +22,12 @@ extension AgentMachine {
             traceparent: traceparent)
         requestedAt = around.now
         firstOrderedAt = nil
+        extensionWanted = nil
         goodbyeAt = nil
         lostAt = nil
         emit(action == .provision ? .provisioning : .updating, reason: reason.rawValue, around, &directives)
-        if outstanding != nil { directives.append(.settleOrder) }
         if state.record.isPaused {
-            phase = .held(outstanding: outstanding, due: around.now + AgentMachine.orderQuietAfter)
+            phase = .held
         } else {
             queueWake(isRepeat: false, reason: reason, &directives)
         }
@@ -38,6 +38,7 @@ extension AgentMachine {
         state.record.status = .offline
         state.record.checkinDeadlineAt = nil
         state.record.wakeAttempts = 0
+        state.wentOfflineWithGateway = false
         endCycle(around, &directives)
         emit(.changed, reason: "provisioned", around, &directives)
     }
@@ -73,16 +74,13 @@ extension AgentMachine {
         _ cause: PauseCause, until: Timestamp?, _ around: AgentSurroundings, into directives: inout [AgentDirective]
     ) {
         guard state.record.status != .deleting else { return }
-        let outstanding = outstandingIssue
-        let wasPaused = state.record.isPaused
+        abandonOrder(around, &directives)
         if !state.record.pausedBy.contains(cause) { state.record.pausedBy.append(cause) }
         state.pauseEnds[cause.rawValue] = until
         refreshPauseEnd(around)
         state.record.checkinDeadlineAt = nil
+        phase = .held
         emit(.paused, reason: cause.rawValue, around, &directives)
-        guard !wasPaused else { return }
-        if outstanding != nil { directives.append(.settleOrder) }
-        phase = .held(outstanding: outstanding, due: around.now + AgentMachine.orderQuietAfter)
     }
 
     /// Removes one cause; with the last one the agent goes on: the current attempt's wake is repeated, or the first one sent.
@@ -108,7 +106,7 @@ extension AgentMachine {
     /// Its removal: `deleting` now, `deleted` once no wake of it can be published any more.
     public mutating func delete(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
         guard state.record.status != .deleting else { return }
-        let outstanding = outstandingIssue
+        abandonOrder(around, &directives)
         state.record.status = .deleting
         state.record.checkinDeadlineAt = nil
         state.record.pausedBy = []
@@ -117,27 +115,21 @@ extension AgentMachine {
         pauseEnd = nil
         state.cycle = nil
         emit(.deleting, around, &directives)
-        guard let outstanding else { return erase(around, &directives) }
-        directives.append(.settleOrder)
-        phase = .leaving(outstanding: outstanding, due: around.now + AgentMachine.orderQuietAfter)
+        if state.abandonedIssues.isEmpty { return erase(around, &directives) }
+        phase = .leaving
     }
 
-    /// The gateway is back: an agent that went offline because of it is tried again.
+    /// The gateway is back: an agent that went offline because of it is tried again, a paused one on its resume.
     public mutating func gatewayReturned(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
-        guard state.wentOfflineWithGateway, state.record.status == .offline, !state.record.isPaused else { return }
+        guard state.wentOfflineWithGateway, state.record.status == .offline else { return }
         requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
     }
 
     /// Ends the cycle in progress without a verdict.
     mutating func endCycle(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
-        let outstanding = outstandingIssue
-        if outstanding != nil { directives.append(.settleOrder) }
+        abandonOrder(around, &directives)
         state.cycle = nil
-        if state.record.isPaused {
-            phase = .held(outstanding: outstanding, due: around.now + AgentMachine.orderQuietAfter)
-        } else {
-            phase = .resting
-        }
+        phase = state.record.isPaused ? .held : .resting
     }
 
     mutating func erase(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {

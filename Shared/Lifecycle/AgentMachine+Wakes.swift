@@ -43,25 +43,24 @@ extension AgentMachine {
         generation: Int, attempt: Int, issue: Int, _ outcome: WakeOutcome, _ around: AgentSurroundings,
         into directives: inout [AgentDirective]
     ) {
-        guard issue == outstandingIssue else {
+        let abandoned = state.abandonedIssues.firstIndex(of: issue)
+        if let abandoned { state.abandonedIssues.remove(at: abandoned) }
+        switch phase {
+        case .wakeOrdered(issue):
+            directives.append(.settleOrder)
+        case .held where abandoned != nil && state.cycle?.order?.issue == issue:
+            break
+        case .leaving:
+            directives.append(.log(.skippedDeleting))
+            if state.abandonedIssues.isEmpty { erase(around, &directives) }
+            return
+        case .resting, .wakeQueued, .wakeOrdered, .awaitingCheckin, .online, .lost, .held:
             if generation != state.record.generation {
                 directives.append(.log(.skippedStaleGeneration(attempt: attempt)))
             }
             return
         }
-        switch phase {
-        case .wakeOrdered: break
-        case .held(_, let due):
-            phase = .held(outstanding: nil, due: due)
-            // The cycle may have ended, or be another one.
-            guard state.cycle?.order?.issue == issue else { return }
-        case .leaving:
-            directives.append(.log(.skippedDeleting))
-            return erase(around, &directives)
-        case .resting, .wakeQueued, .awaitingCheckin, .online, .lost: return
-        }
         guard let cycle = state.cycle else { return }
-        directives.append(.settleOrder)
         switch outcome {
         case .expired:
             guard case .wakeOrdered = phase else { return }
@@ -87,9 +86,12 @@ extension AgentMachine {
         _ directives: inout [AgentDirective]
     ) {
         guard case .wakeOrdered = phase else { return }  // paused: no deadline
-        let due = around.now - age + cycle.policy.checkinDeadline.span
+        let published = around.now - age + cycle.policy.checkinDeadline.span
+        let gained = extensionWanted.map { useExtension(of: published, until: $0) } ?? .zero
+        extensionWanted = nil
+        let due = published + gained
         phase = .awaitingCheckin(due: due)
-        state.record.checkinDeadlineAt = deadlineAt
+        state.record.checkinDeadlineAt = deadlineAt + gained
         directives.append(
             .log(
                 .deadlineArmed(
@@ -105,7 +107,7 @@ extension AgentMachine {
         case .resting, .wakeQueued, .wakeOrdered: break
         case .awaitingCheckin: checkinMissed(around, &directives)
         case .online, .lost: lapse(around, &directives)
-        case .held(_, let due): phase = .held(outstanding: nil, due: due)
+        case .held: forgetAbandonedOrders(around)
         case .leaving: erase(around, &directives)
         }
     }
@@ -174,6 +176,7 @@ extension AgentMachine {
         case .wakeQueued: directives.append(.requestTurn)
         case .wakeOrdered, .awaitingCheckin:
             guard let cycle = state.cycle else { return }
+            abandonOrder(around, &directives)
             if state.record.checkinDeadlineAt != nil {
                 state.record.checkinDeadlineAt = nil
                 emit(.changed, reason: LifecycleLog.Deferral.ownOutage.rawValue, around, &directives)

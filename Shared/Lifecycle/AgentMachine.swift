@@ -6,11 +6,13 @@
 /// - in one generation at most `max_wake_attempts` distinct attempts are ordered, and at most one `offline` follows them;
 /// - status `online` only ever follows a heartbeat;
 /// - a deadline runs from a wake's own publication (its failure), never from a wish to publish.
-public struct AgentMachine: Sendable {
+public struct AgentMachine: Hashable, Sendable {
     /// Between a deadline and its verdict: time for heartbeats that were received before it to arrive.
     public static let verdictDelay = TimeSpan(milliseconds: 100)
-    /// How long after a pause or a deletion an outstanding order can still be published: its lifetime and a second.
+    /// How long after it was given up an order can still be published: its lifetime and a second.
     public static let orderQuietAfter = WakeOrder.lifetime + .seconds(1)
+    /// Orders whose reports are awaited beyond their cycle; of more the oldest are forgotten, which are the least alive.
+    static let abandonedIssuesMax = 32
     /// Rejections of one agent are published at most so often.
     public static let rejectionEventInterval = TimeSpan.seconds(1)
     /// How long an old token may count beside a new one that was not used yet.
@@ -26,9 +28,13 @@ public struct AgentMachine: Sendable {
     var lapseFloor: Instant?
     var requestedAt: Instant?
     var firstOrderedAt: Instant?
+    /// `starting` asked for time until then before the deadline of its wake was known.
+    var extensionWanted: Instant?
     var goodbyeAt: Instant?
     var lostAt: Instant?
     var pauseEnd: Instant?
+    /// From when on none of the abandoned orders can be published any more.
+    var abandonedUntil: Instant?
     var lastSeq: Int64?
     var bucket: TokenBucket
     var rejectionPublishedAt: Instant?
@@ -49,11 +55,12 @@ public struct AgentMachine: Sendable {
         lastSeen = state.record.lastSeenAt.map { min(around.now, around.instant(of: $0)) }
         requestedAt = state.cycle.map { around.instant(of: $0.requestedAt) }
         firstOrderedAt = state.cycle?.firstOrderedAt.map { around.instant(of: $0) }
+        // For so long whatever was under way may still be published.
+        abandonedUntil = around.now + AgentMachine.orderQuietAfter
         if state.record.status == .deleting {
-            phase = .leaving(outstanding: state.issue, due: around.now + AgentMachine.orderQuietAfter)
+            phase = .leaving
         } else if state.record.isPaused {
-            // An order that is still under way may be published for so long.
-            phase = .held(outstanding: state.issue, due: around.now + AgentMachine.orderQuietAfter)
+            phase = .held
             refreshPauseEnd(around)
         } else if let cycle = state.cycle {
             phase =
@@ -73,8 +80,9 @@ public struct AgentMachine: Sendable {
             case .resting, .wakeQueued, .wakeOrdered: nil
             case .awaitingCheckin(let due): due + AgentMachine.verdictDelay
             case .online: lapseDue
-            case .lost(let due), .leaving(_, let due): due
-            case .held(let outstanding, let due): outstanding == nil ? nil : due
+            case .lost(let due): min(due, lapseDue)
+            case .leaving: abandonedUntil
+            case .held: state.abandonedIssues.isEmpty ? nil : abandonedUntil
             }
         guard let pauseEnd else { return own }
         return own.map { min($0, pauseEnd) } ?? pauseEnd
@@ -84,8 +92,7 @@ public struct AgentMachine: Sendable {
     public var isQuiet: Bool {
         switch phase {
         case .wakeOrdered, .leaving: false
-        case .held(let outstanding, _): outstanding == nil
-        case .resting, .wakeQueued, .awaitingCheckin, .online, .lost: true
+        case .resting, .wakeQueued, .awaitingCheckin, .online, .lost, .held: state.abandonedIssues.isEmpty
         }
     }
 
@@ -119,14 +126,22 @@ public struct AgentMachine: Sendable {
         lapseFloor = max(lapseFloor ?? grace, grace)
     }
 
-    /// The order that is under way, if one is: it may be published although its cycle has ended.
-    var outstandingIssue: Int? {
-        switch phase {
-        case .wakeOrdered(let issue): issue
-        case .held(let outstanding, _): outstanding
-        case .leaving(let outstanding, _): outstanding
-        case .resting, .wakeQueued, .awaitingCheckin, .online, .lost: nil
-        }
+    /// Gives up the order that is under way, if one is. Its wake may still be published, by whoever has the order already.
+    /// Comes before the event of whatever caused it, so that the event's state tells of it.
+    mutating func abandonOrder(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
+        forgetAbandonedOrders(around)
+        guard case .wakeOrdered(let issue) = phase else { return }
+        if !state.abandonedIssues.contains(issue) { state.abandonedIssues.append(issue) }
+        if state.abandonedIssues.count > AgentMachine.abandonedIssuesMax { state.abandonedIssues.removeFirst() }
+        abandonedUntil = around.now + AgentMachine.orderQuietAfter
+        directives.append(.settleOrder)
+    }
+
+    /// Nobody publishes an order that old.
+    mutating func forgetAbandonedOrders(_ around: AgentSurroundings) {
+        guard let abandonedUntil, around.now >= abandonedUntil else { return }
+        state.abandonedIssues = []
+        self.abandonedUntil = nil
     }
 
     mutating func refreshPauseEnd(_ around: AgentSurroundings) {
@@ -137,7 +152,7 @@ public struct AgentMachine: Sendable {
 }
 
 /// A token bucket: `rate` tokens a second, at most `burst` at once (RFC 2697 §3 with one colour).
-struct TokenBucket: Sendable {
+struct TokenBucket: Hashable, Sendable {
     private var tokens: Double
     private var filledAt: Instant?
     var rate: Rate
@@ -149,14 +164,14 @@ struct TokenBucket: Sendable {
         tokens = Double(burst)
     }
 
-    /// Takes one token; `false` when there is none.
-    mutating func take(_ now: Instant) -> Bool {
+    /// Takes one token at `time`, which may lie before an earlier one's; `false` when there is none.
+    mutating func take(_ time: Instant) -> Bool {
         guard !rate.isUnlimited else { return true }
-        if let filledAt, now > filledAt {
+        if let filledAt, time > filledAt {
             tokens = min(
-                Double(burst), tokens + Double(now.nanoseconds - filledAt.nanoseconds) / 1e9 * Double(rate.perSecond))
+                Double(burst), tokens + Double(time.nanoseconds - filledAt.nanoseconds) / 1e9 * Double(rate.perSecond))
         }
-        filledAt = now
+        filledAt = max(filledAt ?? time, time)
         guard tokens >= 1 else { return false }
         tokens -= 1
         return true

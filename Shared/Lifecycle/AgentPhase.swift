@@ -17,11 +17,11 @@ public enum AgentPhase: Hashable, Sendable {
     case online
     /// Its return, until `due`: its Last Will arrived. Can become what `online` can, and `online` again by a heartbeat.
     case lost(due: Instant)
-    /// A resume. `outstanding` is an order whose report has not come: until `due` its wake may still be published. Can
-    /// become `wakeQueued`, `online`, `resting` (resumed), `leaving`.
-    case held(outstanding: Int?, due: Instant)
-    /// The report of an outstanding order, until `due`; then the agent is gone for good.
-    case leaving(outstanding: Int, due: Instant)
+    /// A resume. Can become `wakeQueued`, `online`, `resting` (resumed), `leaving`.
+    case held
+    /// The reports of the orders that were given up, or the time when none of them can be published any more; then the
+    /// agent is gone for good.
+    case leaving
 }
 
 /// What the owner must do after an input.

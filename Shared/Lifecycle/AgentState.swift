@@ -111,6 +111,8 @@ public struct AgentState: Codable, Hashable, Sendable {
     public var cycle: Cycle?
     /// The issue number of the newest order of any cycle.
     public var issue = 0
+    /// Orders that were given up before their reports came: for a while their wakes may still be published.
+    public var abandonedIssues: [Int] = []
     /// It went offline while its gateway was lost: the gateway's return starts a `recover` cycle.
     public var wentOfflineWithGateway = false
     /// When each cause of a pause ends; a cause without an entry ends when it is resumed.

@@ -192,8 +192,10 @@ extension KeyedDecodingContainer<PolicySetting> {
     /// The text of a setting that is written as a string or, where it is a number, as an integer.
     fileprivate func decodeSetting(_ setting: PolicySetting) throws -> String? {
         if try decodeNil(forKey: setting) { return nil }
-        if let count = try? decode(Int.self, forKey: setting) { return String(count) }  // not an integer: a string
-        return try decode(String.self, forKey: setting)
+        // The usual type first: a failed attempt costs more than all the rest.
+        if setting == .maxWakeAttempts, let count = try? decode(Int.self, forKey: setting) { return String(count) }
+        if let text = try? decode(String.self, forKey: setting) { return text }
+        return String(try decode(Int.self, forKey: setting))
     }
 }
 

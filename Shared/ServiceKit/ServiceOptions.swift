@@ -40,10 +40,14 @@ public enum CommonOptions {
         "instance", value: "NAME", environment: "ROLLCALL_INSTANCE",
         help: "name of this instance among its service's (default 1)")
 
+    public static let counterInterval = OptionSpecification(
+        "counter-interval", value: "DURATION", environment: "ROLLCALL_COUNTER_INTERVAL",
+        help: "how often internal counters are published, for benchmarks (default 1s)")
+
     public static let program = [
         broker, topicRoot, logFormat, logLevel, connectTimeout, certificateAuthority, help, version,
     ]
-    public static let service = [instance] + program
+    public static let service = [instance, counterInterval] + program
 
     /// The settings of the policy as flags: `--checkin-deadline 30s`, `ROLLCALL_CHECKIN_DEADLINE=30s`.
     public static let policy: [OptionSpecification] = PolicySetting.allCases.map { setting in
@@ -89,6 +93,7 @@ public struct ProgramOptions: Sendable {
     public var logLevel: LogLevel
     public var connectTimeout: TimeSpan
     public var certificateAuthority: String?
+    public var counterInterval: TimeSpan
 
     /// - Parameter defaultBroker: what is used when neither option nor environment names one.
     public init(_ arguments: ParsedArguments, defaultBroker: String? = nil) throws(UsageError) {
@@ -111,6 +116,7 @@ public struct ProgramOptions: Sendable {
         (logFormat, logLevel) = try ProgramOptions.log(arguments)
         connectTimeout = try arguments.duration("connect-timeout") ?? .seconds(10)
         certificateAuthority = arguments.value("ca-file")
+        counterInterval = try arguments.duration("counter-interval") ?? .seconds(1)
     }
 
     public static func log(_ arguments: ParsedArguments) throws(UsageError) -> (Log.Format, LogLevel) {

@@ -102,7 +102,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         connect()
         loop.every(Presence.refreshInterval) { [unowned self] in announce() }
-        loop.every(.seconds(1)) { [unowned self] in publishCounters() }
+        loop.every(options.counterInterval) { [unowned self] in publishCounters() }
         loop.after(options.connectTimeout) { [unowned self] in
             guard !hasConnected else { return }
             fail(

@@ -259,6 +259,11 @@ final class SQLiteFrameWriter {
     }
 
     private func apply(_ credential: CredentialChange) throws(StorageError) {
+        guard credential.isWellFormed else {
+            // The broker would refuse it for ever, and everything behind it would wait.
+            throw StorageError(
+                .content, message: "a credential change that no broker takes", operation: "apply a frame")
+        }
         switch credential.change {
         case .set(let digest), .overlap(let digest, _):
             try database.run(
@@ -346,25 +351,6 @@ final class SQLiteFrameWriter {
             try database.run(
                 "UPDATE agents SET seen_at = coalesce(?, seen_at), rejection = coalesce(?, rejection) WHERE address = ?",
                 .integer(seenAt), .blob(rejection), .text(address))
-        }
-    }
-}
-
-extension CommandOutcome {
-    /// Whose secret is the one minted for the request; `nil` when none is.
-    fileprivate var mintedFor: String? {
-        switch self {
-        case .record(let record, minted: true): record.address.description
-        case .gateway(let gateway, minted: true): gateway
-        case .record, .gateway, .paused, .gatewayRemoved, .refused, .render: nil
-        }
-    }
-
-    fileprivate func with(minted: Bool) -> CommandOutcome {
-        switch self {
-        case .record(let record, _): .record(record, minted: minted)
-        case .gateway(let gateway, _): .gateway(gateway, minted: minted)
-        case .paused, .gatewayRemoved, .refused, .render: self
         }
     }
 }

@@ -2,8 +2,9 @@
 
     with RollcallSystem("--checkin-deadline", "1s") as system:
         system.cli("add-gateway", "gw", check=True)
-        operator = system.operator()
-        status, answer = operator.request("summary", {})
+        token = system.expect("provision", {"agent": "gw/main", "role": "main"})["token"]
+        agent = system.client("gw/main", token)
+        status, problem = system.request("wake", {"agent": "gw/nobody"})
 
 `ROLLCALL_BUILD` names the directory of the built programs (default: .build/debug of this repository).
 """
@@ -78,6 +79,7 @@ class RollcallSystem:
         self.errors = ""
         self._readers = []
         self._clients = []
+        self._operator = None
 
     # Life
 
@@ -235,6 +237,18 @@ class RollcallSystem:
         """A connected client as the operator."""
         return self.client()
 
+    def request(self, verb, members=None, **options):
+        """Sends a command as the operator, on one connection for all: `(status, answer)`, see `Client.request`."""
+        if self._operator is None:
+            self._operator = self.operator()
+        return self._operator.request(verb, members, **options)
+
+    def expect(self, verb, members=None, **options):
+        """The answer to a command that must succeed."""
+        status, answer = self.request(verb, members, **options)
+        assert status == 200, f"{verb} {members}: {answer}"
+        return answer
+
     def secret(self, username):
         """The secret of an operator or a service of this system."""
         return (self.data / "secrets" / username.replace(":", "-").replace("/", "-")).read_text().strip()
@@ -244,24 +258,29 @@ class RollcallSystem:
         for client in self._clients:
             client.close()
         self._clients = []
+        self._operator = None
 
     # Inside
 
     def _read_log(self, stream):
-        for line in stream:
-            text = line.decode(errors="replace").rstrip("\n")
-            try:
-                event = json.loads(text)
-            except ValueError:
-                event = None
-            if isinstance(event, dict):
-                self.log_events.append(event)
-            else:
-                self.other_lines.append(text)
+        with stream:
+            for line in stream:
+                self._take(line.decode(errors="replace").rstrip("\n"))
+
+    def _take(self, text):
+        try:
+            event = json.loads(text)
+        except ValueError:
+            event = None
+        if isinstance(event, dict):
+            self.log_events.append(event)
+        else:
+            self.other_lines.append(text)
 
     def _read_errors(self, stream):
-        for line in stream:
-            self.errors += line.decode(errors="replace")
+        with stream:
+            for line in stream:
+                self.errors += line.decode(errors="replace")
 
     def _join(self):
         for reader in self._readers:

@@ -40,6 +40,8 @@ let partition = Partition.of(gateway: "gw", count: Partition.defaultCount)
 
 func address(_ text: String) -> AgentAddress { AgentAddress(text)! }
 
+func digest(_ byte: String) -> String { String(repeating: byte, count: 32) }
+
 func state(
     _ agent: String, revision: Int, status: AgentStatus = .provisioning, board: String? = nil, role: Role = .main
 ) -> AgentState {

@@ -61,7 +61,7 @@ import Testing
         // The second entry repeats an event's id, which is unique.
         let report = try database.commit(
             frame(1, change("gw/a", 1)),
-            frame(2, change("gw/b", 1), change("gw/a", 1), credential("gw/b", .set(digest: "00"))),
+            frame(2, change("gw/b", 1), change("gw/a", 1), credential("gw/b", .set(digest: digest("00")))),
             frame(3, change("gw/c", 1)),
             frame(1, in: elsewhere, stream: stream("second"), change("\(other)/a", 1)))
         guard report.results.count == 4, case .failed(let error) = report.results[1] else {
@@ -101,6 +101,21 @@ import Testing
         #expect(error.kind == .content)
     }
 
+    @Test(arguments: [
+        credential("gw/a", .set(digest: "00")), credential("op:x", .remove),
+        credential("gw/a", .overlap(digest: digest("00"), seconds: 0)),
+    ])
+    func aCredentialThatNoBrokerTakesFails(_ entry: StoreEntry) throws {
+        let place = try Place()
+        let database = try Implementation.sqlite.open(place)
+        try database.grantToFirst()
+        guard case .failed(let error) = try database.commit(frame(1, entry)).results[0] else {
+            Issue.record("applied")
+            return
+        }
+        #expect(error.kind == .content)
+    }
+
     @Test(arguments: Implementation.allCases)
     func outboxKeepsTheOrderOfEntries(_ implementation: Implementation) throws {
         let place = try Place()
@@ -113,7 +128,7 @@ import Testing
         var rejected = StoreEntry()
         rejected.event = event("gw/a", 2, .heartbeatRejected)
         try database.commit(
-            frame(1, change("gw/a", 1), credential("gw/a", .set(digest: "aa")), answer("q", .paused(1))),
+            frame(1, change("gw/a", 1), credential("gw/a", .set(digest: digest("aa"))), answer("q", .paused(1))),
             frame(2, lost, rejected),
             frame(3, removal("gw/a", 3), credential("gw/a", .remove)))
         #expect(

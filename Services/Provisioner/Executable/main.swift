@@ -1,1 +1,8 @@
-print("")
+import ProvisionerShell
+import ServiceKit
+
+ServiceProgram.main(
+    ProvisionerProgram.name, description: ProvisionerProgram.description, options: ProvisionerProgram.options
+) { arguments throws(UsageError) in
+    try ProvisionerProgram.run(arguments)
+}

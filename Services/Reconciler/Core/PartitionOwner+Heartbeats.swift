@@ -32,7 +32,7 @@ extension PartitionOwner {
 
     /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
     private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedStamp: Timestamp) {
-        if slots[index]?.machine.noteHeartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp, now: now) == true {
+        if slots[index]?.machine.noteHeartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp) == true {
             countAccepted(1)
             noteSighting(index)
         } else {

@@ -79,17 +79,23 @@ final class SupervisedChild {
         watchEnd(of: process)
     }
 
-    /// Sends SIGTERM; the child is not started again.
-    func terminate() { end(SIGTERM) }
-
-    /// Sends SIGKILL; the child is not started again.
-    func kill() { end(SIGKILL) }
-
-    private func end(_ signal: Int32) {
+    /// The child may run on, but is not started again.
+    func retire() {
         isEnding = true
         if let restart { loop.cancel(restart) }
         restart = nil
-        if let processID { Glibc.kill(processID, signal) }
+    }
+
+    /// Sends SIGTERM; the child is not started again.
+    func terminate() {
+        retire()
+        if let processID { Glibc.kill(processID, SIGTERM) }
+    }
+
+    /// Sends SIGKILL; the child is not started again.
+    func kill() {
+        retire()
+        if let processID { Glibc.kill(processID, SIGKILL) }
     }
 
     // MARK: Inside

@@ -23,6 +23,9 @@ public final class Supervisor {
     static let brokerStopLimit = TimeSpan.seconds(2)
     /// How often a broker may fail to start before the system gives up.
     static let brokerStartsMax = 5
+    static let stopOrder: [[ServiceName]] = [
+        [.controlAPI], [.provisioner, .heartbeatIngest], [.reconciler], [.statusStore],
+    ]
     /// Identities beside the services' own.
     public static let operatorName = "op:admin"
     public static let benchName = "svc:bench/1"
@@ -54,6 +57,7 @@ public final class Supervisor {
     private var hasListened = false
     private var brokerStarts = 0
     private var lastBrokerLine = ""
+    private var terminated: Set<String> = []
     private var startedAt = Clock.now()
 
     public init(_ configuration: SupervisorConfiguration, loop: EventLoop, log: Log) {
@@ -96,15 +100,17 @@ public final class Supervisor {
         }
     }
 
-    /// Ends the services, then the broker; `stopped` is called at the end.
+    /// Ends the services in the order in which work flows, then the broker; `stopped` is called at the end.
     public func stop() {
         guard !isStopping else { return }
         isStopping = true
         log.event("up.stopping")
         operatorLink?.close()
         operatorLink = nil
-        for service in services { service.terminate() }
-        for service in services { loop.after(Supervisor.serviceStopLimit) { service.kill() } }
+        for service in services {
+            service.retire()
+            loop.after(Supervisor.serviceStopLimit) { service.kill() }
+        }
         stopFurther()
     }
 
@@ -291,8 +297,19 @@ public final class Supervisor {
         stop()
     }
 
+    /// Ends what nobody needs any more: the edges first, which hand what they have to the reconcilers, those next, which
+    /// hand it to the store. Each stage begins when the one before is gone.
     private func stopFurther() {
-        guard isStopping, !hasStopped, !services.contains(where: { $0.processID != nil }) else { return }
+        guard isStopping, !hasStopped else { return }
+        for stage in Supervisor.stopOrder {
+            let running = services.filter { child in
+                child.processID != nil && stage.contains { child.name.hasPrefix($0.rawValue) }
+            }
+            guard running.isEmpty else {
+                for child in running where terminated.insert(child.name).inserted { child.terminate() }
+                return
+            }
+        }
         if let broker, broker.processID != nil {
             broker.terminate()
             loop.after(Supervisor.brokerStopLimit) { broker.kill() }

@@ -18,6 +18,8 @@ public struct SupervisorConfiguration: Sendable {
     public var logLevel = LogLevel.info
     /// How many instances of a service run; absent: one.
     public var instances: [ServiceName: Int] = [:]
+    /// How often services publish their counters; `nil`: their default.
+    public var counterInterval: String?
     /// A descriptor that takes the children's standard output and error; `nil`: they have those of this process.
     public var childOutput: Int32?
 
@@ -32,6 +34,7 @@ public struct SupervisorConfiguration: Sendable {
             "--broker", broker, "--instance", instance, "--topic-root", topics.root, "--log-format", logFormat.rawValue,
             "--log-level", logLevel.name,
         ]
+        if let counterInterval { arguments += ["--counter-interval", counterInterval] }
         switch service {
         case .statusStore: arguments += ["--database", "sqlite:" + data.database]
         case .provisioner: arguments += ["--templates", programs.templates]

@@ -119,10 +119,12 @@ private final class UpRun {
     }
 
     func run() throws(ServiceFailure) -> Int32 {
+        umask(0o077)  // the database and the broker's files are for their owner too
         signal(SIGPIPE, SIG_IGN)  // nobody reads the log any more: the system goes on
         let signals = SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         loop.watch(signals.descriptor) { [unowned self] in
-            signals.drain()
+            guard let number = signals.drain().first else { return }
+            log.event("up.signalled", .info, ["signal": LogValue(Int(number))])
             end()
         }
         supervisor.becameReady = { [unowned self] in ready() }

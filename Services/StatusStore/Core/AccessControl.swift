@@ -34,7 +34,7 @@ public struct AccessControl: Sendable {
         }
 
         /// The last message.
-        public mutating func finish() -> [UInt8] {
+        public func finish() -> [UInt8] {
             message + Array("commit\n".utf8)
         }
     }

@@ -101,21 +101,3 @@ public enum LookupAnswer {
         }
     }
 }
-
-/// The store's retained note of what it has published: another store, or a broker that forgot, shows by it.
-public struct CursorMessage: Codable, Hashable, Sendable {
-    public let published: Int64
-    /// Which database it is about.
-    public let database: String
-
-    public init(published: Int64, database: String) {
-        self.published = published
-        self.database = database
-    }
-
-    /// From which sequence on statuses are to be published again, given what was found on the broker; `nil` for none.
-    public static func republishing(found: CursorMessage?, published: Int64, database: String) -> Int64? {
-        guard let found, found.database == database, found.published <= published else { return published > 0 ? 0 : nil }
-        return found.published < published ? found.published : nil
-    }
-}

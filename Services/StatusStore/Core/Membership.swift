@@ -37,7 +37,9 @@ public struct Membership: Sendable {
         switch presence.state {
         case .stopped, .lost:
             // The will of an earlier life may arrive after the first word of the next one.
-            guard known == nil || known?.incarnation == presence.incarnation || known?.heardAt == nil else { return false }
+            guard known == nil || known?.incarnation == presence.incarnation || known?.heardAt == nil else {
+                return false
+            }
             members[presence.instance] = nil
             return false
         case .running:
@@ -50,7 +52,8 @@ public struct Membership: Sendable {
             }
             let wasAlive = known.map { $0.incarnation == presence.incarnation && isAlive($0, now) } ?? false
             members[presence.instance] = Member(
-                incarnation: presence.incarnation, heardAt: now, epochs: Membership.epochs(presence), expectedUntil: nil)
+                incarnation: presence.incarnation, heardAt: now, epochs: Membership.epochs(presence), expectedUntil: nil
+            )
             return !wasAlive
         }
     }

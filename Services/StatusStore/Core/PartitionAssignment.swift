@@ -65,7 +65,8 @@ public struct PartitionAssignment: Sendable {
             } else if let owner = ownership?.owner, live[owner.instance]?.incarnation == owner.incarnation {
                 directives.append(
                     .revoke(
-                        partition: partition, epoch: owner.epoch, instance: owner.instance, incarnation: owner.incarnation))
+                        partition: partition, epoch: owner.epoch, instance: owner.instance,
+                        incarnation: owner.incarnation))
             }
             directives.append(.grant(partition: partition, instance: instance, incarnation: member.incarnation))
         }

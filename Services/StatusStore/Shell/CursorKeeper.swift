@@ -25,6 +25,8 @@ final class CursorKeeper {
     private let database: any StatusDatabase
     private var phase = Phase.disconnected
     private var tickets: Set<Int> = []
+    /// What was published before this connection, and the highest sequence there was.
+    private var past: (published: Int64, last: Int64) = (0, 0)
     private var noted: Int64 = -1
     private var notedAt = Instant(nanoseconds: 0)
 
@@ -33,7 +35,8 @@ final class CursorKeeper {
         self.database = database
     }
 
-    func connected(_ connection: Connection) {
+    func connected(_ connection: Connection, published: Int64) throws(StorageError) {
+        past = (published, try database.lastSequence())
         phase = .reading(until: nil)
         tickets = []
         noted = -1
@@ -51,10 +54,10 @@ final class CursorKeeper {
         runtime.loop.after(CursorKeeper.waitingTime) {}
     }
 
-    func received(_ delivery: Delivery, published: Int64) {
+    func received(_ delivery: Delivery) {
         guard case .reading = phase, delivery.isRetained else { return }
         // A note that cannot be read is as good as none.
-        found(try? JSON.decode(CursorMessage.self, from: delivery.payload), published)
+        found(try? JSON.decode(CursorMessage.self, from: delivery.payload))
     }
 
     func acknowledged(_ ticket: Int) -> Bool {
@@ -66,7 +69,7 @@ final class CursorKeeper {
         switch phase {
         case .disconnected: return
         case .reading(let until):
-            if let until, until <= now { found(nil, published) }
+            if let until, until <= now { found(nil) }
         case .republishing(let after, let last):
             guard tickets.count < CursorKeeper.pageSize else { return }
             let page = try database.statuses(changedAfter: after, upTo: last, limit: CursorKeeper.pageSize)
@@ -82,7 +85,9 @@ final class CursorKeeper {
                 phase = .keeping
             }
         case .keeping:
-            guard published != noted, now.milliseconds(since: notedAt) >= CursorKeeper.interval.milliseconds else { return }
+            guard published != noted, now.milliseconds(since: notedAt) >= CursorKeeper.interval.milliseconds else {
+                return
+            }
             note(on: connection, published: published, now: now)
         }
     }
@@ -101,14 +106,15 @@ final class CursorKeeper {
         _ = try? connection.publish(publication)
     }
 
-    private func found(_ cursor: CursorMessage?, _ published: Int64) {
-        let first = CursorMessage.republishing(found: cursor, published: published, database: database.identity)
+    private func found(_ cursor: CursorMessage?) {
+        let first = CursorMessage.republishing(
+            found: cursor, published: past.published, last: past.last, database: database.identity)
         guard let first else {
             phase = .keeping
             return
         }
         runtime.log.event(
-            "store.republishing_statuses", .info, ["after": .integer(first), "up_to": .integer(published)])
-        phase = .republishing(after: first, upTo: published)
+            "store.republishing_statuses", .info, ["after": .integer(first), "up_to": .integer(past.published)])
+        phase = .republishing(after: first, upTo: past.published)
     }
 }

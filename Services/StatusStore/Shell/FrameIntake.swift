@@ -178,12 +178,12 @@ final class FrameIntake {
         }
         attempts.forget(stream)
         receiver.committed(stream, upTo: seq)
-        runtime.log.event(
-            "store.dead_letter", .error,
-            [
-                "stream": LogValue("\(stream.instance)/\(stream.incarnation)/\(stream.stream)"), "seq": LogValue(seq),
-                "partition": LogValue(place?.partition ?? -1), "error": LogValue(error),
-            ])
+        var members: [(key: String, value: LogValue)] = [
+            ("stream", LogValue("\(stream.instance)/\(stream.incarnation)/\(stream.stream)")), ("seq", LogValue(seq)),
+            ("error", LogValue(error)),
+        ]
+        if let place { members.append(("partition", LogValue(place.partition))) }
+        runtime.log.event("store.dead_letter", .error, members)
         return true
     }
 

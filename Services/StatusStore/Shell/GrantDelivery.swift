@@ -93,7 +93,9 @@ final class GrantDelivery {
     }
 
     func received(_ receipt: StreamReceipt, on connection: Connection, now: Instant) -> Bool {
-        guard let (instance, recipient) = recipients.first(where: { $0.value.sender.id == receipt.id }) else { return false }
+        guard let (instance, recipient) = recipients.first(where: { $0.value.sender.id == receipt.id }) else {
+            return false
+        }
         let frames = recipients[instance]?.sender.receive(receipt, now: now) ?? []
         for (seq, message) in recipient.sent where seq <= receipt.upTo {
             recipients[instance]?.sent[seq] = nil
@@ -137,7 +139,7 @@ final class GrantDelivery {
         for (instance, recipient) in recipients
         where live[instance]?.incarnation != recipient.incarnation && recipient.waiting.isEmpty {
             // What it did not receipt is given up: should it return, its presence shows what it lacks.
-            for case let (partition, epoch)? in recipient.sent.values.map(\.completes) {
+            for case (let partition, let epoch)? in recipient.sent.values.map(\.completes) {
                 assignment.receipted(partition, epoch: epoch, now: now)
             }
             recipients[instance] = nil

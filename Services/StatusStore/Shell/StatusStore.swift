@@ -66,7 +66,11 @@ public final class StatusStore: Service {
         self.parts = parts
         let (topics, runtime) = (parts.runtime.topics, parts.runtime)
         parts.identities.begin()
-        parts.cursor.connected(connection)
+        do throws(StorageError) {
+            try parts.cursor.connected(connection, published: parts.outbox.published)
+        } catch {
+            report(error)
+        }
         connection.subscribe([
             topics.stream(to: .store), topics.allPresence, topics.lookups,
             topics.receipts(service: runtime.name.rawValue, instance: runtime.instance),
@@ -94,7 +98,7 @@ public final class StatusStore: Service {
             guard let receipt = try? JSON.decode(StreamReceipt.self, from: delivery.payload) else { return }
             _ = parts.grants.received(receipt, on: connection, now: now)
         case ("internal", "lookups"), ("commands", _): parts.lookups.received(delivery, on: connection)
-        case ("internal", "cursor"): parts.cursor.received(delivery, published: parts.outbox.published)
+        case ("internal", "cursor"): parts.cursor.received(delivery)
         case ("services", _): heard(delivery, parts, now)
         default: return
         }
@@ -121,11 +125,7 @@ public final class StatusStore: Service {
         do throws(StorageError) {
             try work(parts, now)
         } catch {
-            guard error.kind == .corrupt else {
-                return parts.runtime.log.event("store.read_failed", .error, ["error": LogValue(error)])
-            }
-            parts.runtime.fail(
-                ServiceFailure("database \(options.databasePath): \(error)", status: ExitStatus.unreachable))
+            report(error)
         }
     }
 
@@ -140,6 +140,8 @@ public final class StatusStore: Service {
         guard let parts, let connection = parts.connection, connection.isConnected else { return true }
         guard parts.intake.isEmpty, parts.outbox.isEmpty else { return false }
         parts.cursor.note(on: connection, published: parts.outbox.published, now: parts.runtime.loop.now)
+        // So that the next start has nothing to repeat.
+        tidy()
         return true
     }
 
@@ -168,6 +170,16 @@ public final class StatusStore: Service {
             try parts.cursor.pump(on: connection, published: parts.outbox.published, now: now)
         }
         parts.lookups.pump(on: connection)
+    }
+
+    /// A damaged database ends the service; anything else is tried again in the next turn.
+    private func report(_ error: StorageError) {
+        guard error.kind == .corrupt else {
+            parts?.runtime.log.event("store.read_failed", .error, ["error": LogValue(error)])
+            return
+        }
+        parts?.runtime.fail(
+            ServiceFailure("database \(options.databasePath): \(error)", status: ExitStatus.unreachable))
     }
 
     private func heard(_ delivery: Delivery, _ parts: Parts, _ now: Instant) {

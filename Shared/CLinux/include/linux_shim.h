@@ -5,6 +5,9 @@
 // Asks the kernel to send `signal` to this process when its parent dies. 0, or -1 with errno.
 int rollcall_set_parent_death_signal(int signal);
 
+// Makes orphans among the descendants of this process its own children, so that it can reap them. 0, or -1 with errno.
+int rollcall_become_subreaper(void);
+
 // posix_spawn cannot set the parent death signal: fork, prctl, dup2, chdir, exec in one step, async-signal-safe throughout.
 // `arguments` and `environment` end with NULL. A standard descriptor of -1 is inherited. When `own_group` is not 0 the child
 // leads a process group of its own. `directory` may be NULL. The process id, or -1 with errno when fork failed;

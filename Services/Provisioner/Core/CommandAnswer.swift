@@ -1,0 +1,93 @@
+internal import Contract
+internal import Lifecycle
+
+// The bodies of answers; each member is always there, absent is `null`.
+
+/// `{record}` of `update`, `wake` and `delete`.
+struct RecordAnswer: Encodable {
+    let record: AgentRecord
+}
+
+/// `{record, token}` of `provision` and of `rotate-token` for an agent.
+struct RecordTokenAnswer: Encodable {
+    let record: AgentRecord
+    let token: String?
+
+    enum CodingKeys: String, CodingKey { case record, token }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(record, forKey: .record)
+        try container.encode(token, forKey: .token)
+    }
+}
+
+/// `{gateway, token}` of `add-gateway` and of `rotate-token` for a gateway.
+struct GatewayTokenAnswer: Encodable {
+    let gateway: String
+    let token: String?
+
+    enum CodingKeys: String, CodingKey { case gateway, token }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(gateway, forKey: .gateway)
+        try container.encode(token, forKey: .token)
+    }
+}
+
+/// `{gateway, deleted_agents}` of `remove-gateway`.
+struct GatewayRemovedAnswer: Encodable {
+    let gateway: String
+    let deletedAgents: Int
+
+    enum CodingKeys: String, CodingKey {
+        case gateway
+        case deletedAgents = "deleted_agents"
+    }
+}
+
+/// `{paused}` of `pause` and `resume`.
+struct PausedAnswer: Encodable {
+    let paused: Int
+}
+
+/// What a gateway gets on its agents' `credentials` topic.
+struct CredentialsAnswer: Encodable {
+    let username: String
+    let token: String
+    let tokenID: String
+
+    enum CodingKeys: String, CodingKey {
+        case username, token
+        case tokenID = "token_id"
+    }
+}
+
+extension Command {
+    /// Whether it may need a new secret.
+    var mayMint: Bool {
+        switch self {
+        case .provision, .addGateway, .rotateAgentToken, .rotateGatewayToken: true
+        case .update, .wake, .delete, .pause, .resume, .removeGateway: false
+        }
+    }
+
+    /// The names of the variables that it sets or removes.
+    var variableNames: some Sequence<String> {
+        switch self {
+        case .provision(let request), .update(let request): request.variables.keys
+        case .wake, .delete, .rotateAgentToken, .rotateGatewayToken, .pause, .resume, .addGateway, .removeGateway:
+            [String: String?]().keys
+        }
+    }
+
+    /// The agent whose files may have to be rendered.
+    var renderedAgent: AgentAddress? {
+        switch self {
+        case .provision(let request), .update(let request): request.agent
+        case .wake(let agent): agent
+        case .delete, .rotateAgentToken, .rotateGatewayToken, .pause, .resume, .addGateway, .removeGateway: nil
+        }
+    }
+}

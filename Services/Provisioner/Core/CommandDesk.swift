@@ -1,0 +1,349 @@
+public import Contract
+public import Lifecycle
+
+/// The front of the commands: judges each request's form, forwards it to whoever owns its effect, and answers.
+///
+/// A pure value: events in, directives out. It keeps what waits for an answer and nothing else; when it is lost, the
+/// requests it forwarded take effect all the same, and who asked with an idempotency key can ask again.
+public struct CommandDesk: Sendable {
+    /// How long the owner and the store have for an answer; beyond it the client is told `unavailable`.
+    public static let answerLimit = TimeSpan.seconds(15)
+    /// Requests that may wait for an answer; beyond it new ones are answered `unavailable`.
+    public static let pendingMax = 10_000
+    /// How long requests wait for the number of partitions after a start.
+    public static let holdLimit = TimeSpan.seconds(5)
+    public static let heldMax = 1_000
+    /// How often one request may be rendered again because its agent changed meanwhile.
+    public static let renderRoundsMax = 8
+
+    public enum Event: Sendable {
+        /// The store said how many partitions there are.
+        case partitionsAnnounced(Int)
+        case commandReceived(CommandArrival)
+        /// A gateway asks for an agent's credentials.
+        case credentialsRequested(AgentAddress, ReplyAddress, FreshSecrets)
+        case answered(requestID: String, outcome: CommandOutcome, minted: Bool)
+        case timePassed
+        /// The service stops: nothing waits any longer.
+        case stopped
+    }
+
+    public enum Directive: Hashable, Sendable {
+        case forward(PartitionRequest, partition: Int)
+        case answer(Reply)
+    }
+
+    /// Who waits for an answer, and for how long. `reply` is `nil` for who does not care.
+    struct Waiter: Sendable {
+        let reply: ReplyAddress?
+        let deadline: Instant
+    }
+
+    /// A request under way.
+    struct Pending: Sendable {
+        let command: Command
+        let isCredentialsRequest: Bool
+        let digest: String
+        let isKeyed: Bool
+        let token: CandidateToken?
+        let traceparent: String?
+        var waiters: [Waiter]
+        /// The partitions that have not answered.
+        var awaited: Set<Int>
+        /// Agents paused or resumed so far; `nil` while no partition accepted.
+        var paused: Int?
+        var refusal: Problem?
+        var renderRounds = 0
+    }
+
+    private let instance: String
+    private let repliesPrefix: String
+    private let files: AgentFiles
+    private let sha256: @Sendable ([UInt8]) -> String
+    private var partitionCount: Int?
+    private var pending: [String: Pending] = [:]
+    private var held: [(event: Event, deadline: Instant)] = []
+    /// Whether the streams to the partitions have room; the shell says so.
+    public var hasRoom = true
+
+    /// - Parameters:
+    ///   - instance: the provisioner that the answers come back to.
+    ///   - sha256: the digest of a message in hexadecimal.
+    public init(
+        instance: String, topics: Topics, files: AgentFiles, sha256: @escaping @Sendable ([UInt8]) -> String
+    ) {
+        self.instance = instance
+        repliesPrefix = topics.repliesPrefix
+        self.files = files
+        self.sha256 = sha256
+    }
+
+    /// How many requests wait for an answer.
+    public var pendingCount: Int { pending.count + held.count }
+
+    public mutating func handle(_ event: Event, now: Instant, into directives: inout [Directive]) {
+        switch event {
+        case .partitionsAnnounced(let count):
+            partitionCount = count
+            let waiting = held
+            held = []
+            for (event, _) in waiting { handle(event, now: now, into: &directives) }
+        case .commandReceived(let arrival): receive(arrival, now, &directives)
+        case .credentialsRequested(let agent, let reply, let fresh):
+            receiveCredentialsRequest(event, agent, reply, fresh, now, &directives)
+        case .answered(let requestID, let outcome, let minted): settle(requestID, outcome, minted, &directives)
+        case .timePassed: expire(where: { $0 <= now }, &directives)
+        case .stopped: expire(where: { _ in true }, &directives)
+        }
+    }
+
+    // MARK: Requests
+
+    private mutating func receive(_ arrival: CommandArrival, _ now: Instant, _ directives: inout [Directive]) {
+        if let verb = Verb(rawValue: arrival.verb), verb.isLookup { return }  // the store's
+        do throws(Problem) {
+            let command = try parse(arrival)
+            guard partitionCount != nil else {
+                return try hold(.commandReceived(arrival), now)
+            }
+            var digest = Array(arrival.verb.utf8)
+            digest.append(0)
+            digest += arrival.payload
+            let request = Pending(
+                command: command, isCredentialsRequest: false, digest: sha256(digest),
+                isKeyed: arrival.idempotencyKey != nil, token: command.mayMint ? arrival.fresh.token : nil,
+                traceparent: arrival.traceparent,
+                waiters: [Waiter(reply: arrival.reply, deadline: now + CommandDesk.answerLimit)], awaited: [])
+            try begin(requestID(of: arrival), request, &directives)
+        } catch {
+            guard let reply = arrival.reply else { return }
+            directives.append(.answer(Reply(reply, error)))
+        }
+    }
+
+    private mutating func receiveCredentialsRequest(
+        _ event: Event, _ agent: AgentAddress, _ reply: ReplyAddress, _ fresh: FreshSecrets, _ now: Instant,
+        _ directives: inout [Directive]
+    ) {
+        do throws(Problem) {
+            guard partitionCount != nil else { return try hold(event, now) }
+            let request = Pending(
+                command: .rotateAgentToken(agent, now: false), isCredentialsRequest: true,
+                digest: sha256(Array("credentials\0\(agent)".utf8)), isKeyed: false, token: fresh.token,
+                traceparent: nil, waiters: [Waiter(reply: reply, deadline: now + CommandDesk.answerLimit)], awaited: [])
+            try begin(fresh.requestID, request, &directives)
+        } catch {
+            directives.append(.answer(Reply(reply, error)))
+        }
+    }
+
+    /// A command whose form is right, its variables' names included.
+    private func parse(_ arrival: CommandArrival) throws(Problem) -> Command {
+        guard let verb = Verb(rawValue: arrival.verb) else {
+            throw Problem(member: "", "there is no command '\(arrival.verb.prefix(80))'")
+        }
+        if verb == .syncTemplates { throw Problem(.unavailable, "\(verb.rawValue) is not built yet") }
+        if let key = arrival.idempotencyKey, !(1...Limits.idempotencyKeyLengthMax).contains(key.utf8.count) {
+            throw Problem(
+                member: "idempotency-key",
+                "has \(key.utf8.count) bytes, 1 to \(Limits.idempotencyKeyLengthMax) are taken")
+        }
+        let command = try Command.parse(verb, arrival.payload)
+        let names = Dictionary(command.variableNames.map { ($0, "") }) { first, _ in first }
+        do {
+            try TemplateVariables.check(names)
+        } catch {
+            throw Problem(member: "variables.\(error.variable ?? "")", error.description)
+        }
+        return command
+    }
+
+    private func requestID(of arrival: CommandArrival) -> String {
+        guard let key = arrival.idempotencyKey else { return arrival.fresh.requestID }
+        var message = Array((arrival.reply?.asker(below: repliesPrefix) ?? "").utf8)
+        message.append(0)
+        message += key.utf8
+        return sha256(message)
+    }
+
+    private mutating func hold(_ event: Event, _ now: Instant) throws(Problem) {
+        guard held.count < CommandDesk.heldMax else { throw CommandDesk.noStore }
+        held.append((event, now + CommandDesk.holdLimit))
+    }
+
+    /// Forwards a request, unless the same one is under way: then who asked again waits with who asked first.
+    private mutating func begin(
+        _ requestID: String, _ request: Pending, _ directives: inout [Directive]
+    ) throws(Problem) {
+        if let first = pending[requestID] {
+            guard first.digest == request.digest else {
+                throw Problem(.conflict, "the idempotency key was used for another request")
+            }
+            guard first.waiters.count < CommandDesk.pendingMax else { throw CommandDesk.tooBusy }
+            pending[requestID]?.waiters += request.waiters
+            return
+        }
+        guard pending.count < CommandDesk.pendingMax, hasRoom else { throw CommandDesk.tooBusy }
+        var request = request
+        if let gateway = request.command.gateway {
+            request.awaited = [partition(of: gateway)]
+        } else {
+            request.awaited = Set(0..<(partitionCount ?? 0))
+        }
+        pending[requestID] = request
+        forward(requestID, request, rendered: firstGuess(request.command), &directives)
+    }
+
+    private static let tooBusy = Problem(.unavailable, "too many requests wait for their answers")
+    private static let noStore = Problem(.unavailable, "the status store was not heard of")
+
+    private func partition(of gateway: String) -> Int {
+        Partition.of(gateway: gateway, count: partitionCount ?? Partition.defaultCount)
+    }
+
+    private func forward(
+        _ requestID: String, _ request: Pending, rendered: RenderedTemplates?, _ directives: inout [Directive]
+    ) {
+        let isForAll = request.command.gateway == nil
+        for partition in request.awaited.sorted() {
+            let message = PartitionRequest(
+                id: isForAll ? "\(requestID)/\(partition)" : requestID, digest: request.digest,
+                isKeyed: request.isKeyed, command: request.command,
+                minted: request.token.map { MintedToken(digest: $0.digest, id: $0.id) }, rendered: rendered,
+                traceparent: request.traceparent, provisioner: instance)
+            directives.append(.forward(message, partition: partition))
+        }
+    }
+
+    /// What a new agent's files would be rendered from, so that its owner need not ask. The owner decides.
+    private func firstGuess(_ command: Command) -> RenderedTemplates? {
+        guard case .provision(let request) = command, let role = request.role else { return nil }
+        let inputs = RenderInputs(
+            role: role, board: request.board, variables: request.variables.compactMapValues { $0 })
+        // What cannot be rendered from the request alone may be from the record: the owner will ask.
+        return try? render(request.agent, inputs)
+    }
+
+    private func render(_ agent: AgentAddress, _ inputs: RenderInputs) throws(TemplateError) -> RenderedTemplates {
+        let digest = try files.render(
+            agent, role: inputs.role, board: inputs.board, variables: inputs.variables
+        ).digest
+        return RenderedTemplates(inputs: inputs, digest: digest)
+    }
+
+    // MARK: Answers
+
+    private mutating func settle(
+        _ wireID: String, _ outcome: CommandOutcome, _ minted: Bool, _ directives: inout [Directive]
+    ) {
+        let parts = wireID.split(separator: "/", maxSplits: 1)
+        let requestID = parts.first.map(String.init) ?? ""
+        // Forgotten, or another life's: whoever asked was told.
+        guard var request = pending[requestID] else { return }
+        if request.command.gateway == nil {
+            guard parts.count == 2, let partition = Int(parts[1]), request.awaited.remove(partition) != nil else {
+                return
+            }
+            switch outcome {
+            case .paused(let count): request.paused = (request.paused ?? 0) + count
+            case .refused(let problem): request.refusal = request.refusal ?? problem
+            case .record, .gateway, .gatewayRemoved, .render: break
+            }
+            pending[requestID] = request
+            guard request.awaited.isEmpty else { return }
+            if request.paused == nil, let refusal = request.refusal {
+                return finish(requestID, .failure(refusal), minted: false, &directives)
+            }
+            return finish(requestID, .success(.paused(request.paused ?? 0)), minted: false, &directives)
+        }
+        switch outcome {
+        case .render(let inputs): renderAgain(requestID, request, inputs, &directives)
+        case .refused(let problem): finish(requestID, .failure(problem), minted: false, &directives)
+        case .record, .paused, .gateway, .gatewayRemoved:
+            finish(requestID, .success(outcome), minted: minted, &directives)
+        }
+    }
+
+    private mutating func renderAgain(
+        _ requestID: String, _ request: Pending, _ inputs: RenderInputs, _ directives: inout [Directive]
+    ) {
+        guard let agent = request.command.renderedAgent, request.renderRounds < CommandDesk.renderRoundsMax else {
+            let problem = Problem(.unavailable, "the agent changed again and again while its files were rendered")
+            return finish(requestID, .failure(problem), minted: false, &directives)
+        }
+        do {
+            let rendered = try render(agent, inputs)
+            pending[requestID]?.renderRounds += 1
+            forward(requestID, request, rendered: rendered, &directives)
+        } catch {
+            let member = error.variable.map { "variables.\($0)" } ?? "variables"
+            let problem = Problem(
+                .invalidRequest, error.description, errors: [.init(member: member, detail: error.description)])
+            finish(requestID, .failure(problem), minted: false, &directives)
+        }
+    }
+
+    private mutating func finish(
+        _ requestID: String, _ result: Result<CommandOutcome, Problem>, minted: Bool, _ directives: inout [Directive]
+    ) {
+        guard let request = pending.removeValue(forKey: requestID) else { return }
+        for waiter in request.waiters {
+            guard let address = waiter.reply else { continue }
+            switch result {
+            case .failure(let problem): directives.append(.answer(Reply(address, problem)))
+            case .success(let outcome): directives.append(.answer(request.reply(to: address, outcome, minted: minted)))
+            }
+        }
+    }
+
+    private mutating func expire(where isOver: (Instant) -> Bool, _ directives: inout [Directive]) {
+        for (event, _) in held.filter({ isOver($0.deadline) }) {
+            let reply: ReplyAddress?
+            switch event {
+            case .commandReceived(let arrival): reply = arrival.reply
+            case .credentialsRequested(_, let address, _): reply = address
+            case .partitionsAnnounced, .answered, .timePassed, .stopped: reply = nil
+            }
+            if let reply { directives.append(.answer(Reply(reply, CommandDesk.noStore))) }
+        }
+        held.removeAll { isOver($0.deadline) }
+        let problem = Problem(
+            .unavailable, "the owner of the agent did not answer in time; it is safe to ask again with the same key")
+        for (requestID, request) in pending where request.waiters.contains(where: { isOver($0.deadline) }) {
+            for waiter in request.waiters where isOver(waiter.deadline) {
+                if let address = waiter.reply { directives.append(.answer(Reply(address, problem))) }
+            }
+            pending[requestID]?.waiters.removeAll { isOver($0.deadline) }
+            if pending[requestID]?.waiters.isEmpty ?? false { pending[requestID] = nil }
+        }
+    }
+}
+
+extension CommandDesk.Pending {
+    /// The answer that an outcome becomes for who asked for this.
+    fileprivate func reply(to address: ReplyAddress, _ outcome: CommandOutcome, minted: Bool) -> Reply {
+        let text = minted ? token?.text : nil
+        switch outcome {
+        case .record(let record, _):
+            if isCredentialsRequest { return credentials(to: address, record, text) }
+            return command.mayMint
+                ? Reply(address, RecordTokenAnswer(record: record, token: text))
+                : Reply(address, RecordAnswer(record: record))
+        case .paused(let count): return Reply(address, PausedAnswer(paused: count))
+        case .gateway(let gateway, _): return Reply(address, GatewayTokenAnswer(gateway: gateway, token: text))
+        case .gatewayRemoved(let gateway, let count):
+            return Reply(address, GatewayRemovedAnswer(gateway: gateway, deletedAgents: count))
+        case .refused(let problem): return Reply(address, problem)
+        case .render: return Reply(address, Problem(.unavailable, "the answer is not one to this request"))
+        }
+    }
+
+    private func credentials(to address: ReplyAddress, _ record: AgentRecord, _ text: String?) -> Reply {
+        guard let text, let token else {
+            return Reply(address, Problem(.unavailable, "no token was minted; ask again"))
+        }
+        return Reply(
+            address,
+            CredentialsAnswer(username: record.address.description, token: text, tokenID: record.tokenID ?? token.id))
+    }
+}

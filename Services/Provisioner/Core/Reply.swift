@@ -1,0 +1,51 @@
+public import Contract
+
+/// Where an answer goes: the response topic of a request and its correlation data (MQTT 5 §4.10).
+public struct ReplyAddress: Hashable, Sendable {
+    public let topic: String
+    public let correlation: [UInt8]?
+
+    /// `nil` when there is no response topic, or one that does not lie below `prefix`: nothing is answered elsewhere.
+    ///
+    /// - Parameter prefix: ends with a slash.
+    public init?(_ topic: String?, correlation: [UInt8]?, below prefix: String) {
+        guard let topic, topic.hasPrefix(prefix) else { return nil }
+        let rest = topic.utf8.dropFirst(prefix.utf8.count)
+        guard !rest.isEmpty, topic.utf8.count <= ReplyAddress.lengthMax,
+            rest.allSatisfy({ $0 >= 32 && $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "#") && $0 != 127 })
+        else { return nil }
+        self.topic = topic
+        self.correlation = correlation
+    }
+
+    public static let lengthMax = 1_024
+
+    /// Who asks, as far as the topic tells: the first level below `R/replies/`, of a service the first two, as its
+    /// username is `svc:NAME/INSTANCE`. Idempotency keys are told apart by it.
+    func asker(below prefix: String) -> String {
+        let levels = topic.dropFirst(prefix.count).split(separator: "/", omittingEmptySubsequences: false)
+        let count = levels.first?.hasPrefix("svc:") ?? false ? 2 : 1
+        return levels.prefix(count).joined(separator: "/")
+    }
+}
+
+/// An answer ready to be published.
+public struct Reply: Hashable, Sendable {
+    public let address: ReplyAddress
+    public let payload: [UInt8]
+    public let isProblem: Bool
+
+    public init(_ address: ReplyAddress, _ problem: Problem) {
+        self.address = address
+        payload = JSON.bytes(problem)
+        isProblem = true
+    }
+
+    init(_ address: ReplyAddress, _ body: some Encodable) {
+        self.address = address
+        payload = JSON.bytes(body)
+        isProblem = false
+    }
+
+    public var contentType: String { isProblem ? Problem.contentType : jsonContentType }
+}

@@ -1,0 +1,99 @@
+internal import Bus
+internal import Contract
+internal import Lifecycle
+
+/// Events for people and for programs.
+enum EventText {
+    /// The table of `history`.
+    static func table(_ events: [HistoryEvent], _ style: Style) -> String {
+        var table = Table(["TIME", "EVENT", "REASON", "STATUS", "GENERATION", "ATTEMPTS", "ERROR"])
+        table.rows = events.map { event in
+            let record = event.record
+            return [
+                .init(event.time.description), .init(event.event.rawValue), .init(event.reason ?? "-"),
+                .init(record?.status.rawValue ?? "-", record?.status.colour),
+                .init(record.map { "\($0.generation)" } ?? "-"),
+                .init(record.map(RecordText.attempts) ?? "-"), .init(record?.lastProvisionError ?? ""),
+            ]
+        }
+        return table.text(style)
+    }
+}
+
+/// One lifecycle event as it came over the bus: its CloudEvents attributes and its payload.
+struct LiveEvent {
+    let id: String
+    let value: JSONValue
+
+    /// `nil` for what is not a lifecycle event.
+    init?(_ delivery: Delivery) {
+        guard let id = delivery.userProperty("id"), let source = delivery.userProperty("source"),
+            let subject = delivery.userProperty("subject"), let time = delivery.userProperty("time"),
+            // A payload that is not JSON is not one of ours.
+            let payload = try? JSON.decode(JSONValue.self, from: delivery.payload), let event = payload["event"]
+        else { return nil }
+        self.id = id
+        var members: [String: JSONValue] = [
+            "id": .string(id), "event": event, "time": .string(time), "source": .string(source),
+            "subject": .string(subject),
+            "reason": payload["reason"] ?? .null, "record": payload["record"] ?? .null,
+        ]
+        if let gateway = payload["gateway"] { members["gateway"] = gateway }
+        if let agents = payload["agents"] { members["agents"] = agents }
+        value = .object(members)
+    }
+
+    /// The form of `history`, one line.
+    var json: [UInt8] { JSON.bytes(value) }
+
+    /// `TIME ADDRESS EVENT REASON STATUS …`, one line.
+    func text(_ style: Style) -> String {
+        let record = value["record"]
+        let status = record?["status"]?.string
+        var text =
+            EventLine.filled(value["time"]?.string ?? "", 24) + EventLine.filled(value["subject"]?.string ?? "", 24)
+        text +=
+            EventLine.filled(value["event"]?.string ?? "", 18) + EventLine.filled(value["reason"]?.string ?? "-", 14)
+        if let status {
+            text += style.paint(status, AgentStatus(rawValue: status)?.colour)
+            if let generation = record?["lifecycle_generation"]?.integer { text += "  generation \(generation)" }
+            if let attempts = record?["wake_attempts"]?.integer, attempts > 0 {
+                text += ", wake \(attempts)/\(record?["policy"]?["max_wake_attempts"]?.integer ?? attempts)"
+            }
+            if let error = record?["last_provision_error"]?.string { text += "  \(Printable.text(error))" }
+        } else if let agents = value["agents"]?.integer {
+            text += "\(agents) agent\(agents == 1 ? "" : "s")"
+        }
+        return text + "\n"
+    }
+}
+
+private enum EventLine {
+    static func filled(_ text: String, _ width: Int) -> String {
+        let safe = Printable.text(text)
+        return safe + String(repeating: " ", count: max(0, width - safe.count) + 2)
+    }
+}
+
+/// The ids of events that were seen: a redelivered one is shown once.
+struct SeenEvents {
+    /// What a redelivery can reach back.
+    static let countMax = 10_000
+
+    private var ids: Set<String> = []
+    private var order: [String] = []
+    private var oldest = 0
+
+    /// Whether `id` is new.
+    mutating func insert(_ id: String) -> Bool {
+        guard ids.insert(id).inserted else { return false }
+        if order.count < SeenEvents.countMax {
+            order.append(id)
+        } else {
+            ids.remove(order[oldest])
+            order[oldest] = id
+            oldest = (oldest + 1) % SeenEvents.countMax
+        }
+        return true
+    }
+}

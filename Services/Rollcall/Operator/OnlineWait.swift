@@ -1,0 +1,75 @@
+internal import Bus
+internal import Contract
+internal import Glibc
+internal import Lifecycle
+internal import ServiceKit
+
+/// Waits until an agent's cycle has ended, by its retained status.
+///
+/// Only what belongs to the expected generation, or to a later one, counts: the status before the request is still
+/// retained when it is sent.
+struct OnlineWait {
+    enum End: Equatable {
+        case online, offline, removed, interrupted
+    }
+
+    private struct Standing: Decodable {
+        let status: String
+        let generation: Int
+
+        enum CodingKeys: String, CodingKey {
+            case status
+            case generation = "lifecycle_generation"
+        }
+    }
+
+    /// The generation of the request's answer; statuses may come before it.
+    var expected: Int?
+    /// The newest record that counts, as it came.
+    var payload: [UInt8]? { newest.flatMap { $0.generation >= expected ?? .max ? $0.payload : nil } }
+
+    private var newest: (payload: [UInt8], generation: Int, status: String)?
+    private var isRemoved = false
+
+    init() {}
+
+    mutating func received(_ payload: [UInt8]) {
+        guard !payload.isEmpty else {
+            isRemoved = expected != nil
+            return
+        }
+        // What cannot be read is not the status of an agent.
+        guard let standing = try? JSON.decode(Standing.self, from: payload) else { return }
+        newest = (payload, standing.generation, standing.status)
+    }
+
+    /// How the cycle ended; `nil` while it has not.
+    var end: End? {
+        if isRemoved { return .removed }
+        guard let newest, let expected, newest.generation >= expected else { return nil }
+        switch AgentStatus(rawValue: newest.status) {
+        case .online: return .online
+        case .offline: return .offline
+        case .deleting: return .removed
+        case .provisioning, .updating, nil: return nil
+        }
+    }
+}
+
+extension OnlineWait {
+    /// Runs the loop until the cycle has ended, or SIGINT or SIGTERM.
+    static func run(_ loop: EventLoop, until end: () -> End?) -> End {
+        let signals = SignalDescriptor([SIGINT, SIGTERM])
+        var isInterrupted = false
+        loop.watch(signals.descriptor) {
+            signals.drain()
+            isInterrupted = true
+        }
+        defer { loop.unwatch(signals.descriptor) }
+        while true {
+            if let end = end() { return end }
+            if isInterrupted { return .interrupted }
+            _ = loop.run(until: { isInterrupted || end() != nil }, for: .seconds(3_600))
+        }
+    }
+}

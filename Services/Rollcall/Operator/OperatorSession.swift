@@ -1,0 +1,154 @@
+internal import Bus
+internal import Contract
+internal import Glibc
+internal import Lifecycle
+internal import ServiceKit
+
+/// The answer to a request, and what it says.
+struct Answer {
+    let payload: [UInt8]
+    let value: JSONValue
+}
+
+/// One operator's connection: asks, waits for the answer, follows topics.
+///
+/// It connects again after a loss, subscribes again and asks again with the same idempotency key.
+final class OperatorSession: ConnectionDelegate {
+    /// An unanswered request is sent again after this.
+    static let repeatInterval = TimeSpan.seconds(5)
+
+    let loop = EventLoop()
+    let settings: OperatorSettings
+    /// What arrives on followed topics.
+    var received: (Delivery) -> Void = { _ in }
+    /// Whether the connection is there, with all its subscriptions; tells each change.
+    var availabilityChanged: (Bool, String) -> Void = { _, _ in }
+
+    private var filters: [String]
+    private let replyTopic: String
+    private var connection: Connection?
+    private var isReady = false
+    private var hasBeenReady = false
+    private var refusal: String?
+    private var pending: Pending?
+
+    private struct Pending {
+        let publication: Publication
+        let correlation: [UInt8]
+        var answer: Delivery?
+        var refusedReason: UInt8?
+        var ticket: Int?
+        var hasListener = true
+    }
+
+    /// - Parameter following: topic filters beside that of the answers.
+    init(_ settings: OperatorSettings, following filters: [String] = []) {
+        self.settings = settings
+        replyTopic = settings.topics.replies(to: settings.username) + "/\(OperatorSettings.random())"
+        self.filters = [replyTopic] + filters
+    }
+
+    /// - Throws: `unreachable` when the broker is not there in time, or refuses us.
+    func connect() throws(CommandFailure) {
+        signal(SIGPIPE, SIG_IGN)
+        ConnectWatchdog.arm(settings.connectTimeout + .seconds(1))
+        var options = ConnectionOptions(
+            broker: settings.broker, clientID: "\(settings.username)~cli-\(OperatorSettings.random())")
+        options.certificateAuthority = settings.certificateAuthority
+        let connection = Connection(options, loop: loop, delegate: self)
+        self.connection = connection
+        _ = loop.run(until: { isReady || refusal != nil }, for: settings.connectTimeout)
+        ConnectWatchdog.disarm()
+        if let refusal { throw .unreachable(refusal) }
+        guard isReady else {
+            throw .unreachable(connection.lastError?.description ?? "the broker \(settings.broker) did not answer")
+        }
+    }
+
+    func close() {
+        connection?.close(within: TimeSpan(milliseconds: 500))
+    }
+
+    // MARK: Asking
+
+    /// Asks and waits for the answer.
+    ///
+    /// - Throws: `refused` for a problem, also our own `unavailable` when no answer comes within the timeout.
+    func request(_ verb: Verb, _ members: [String: JSONValue]) throws(CommandFailure) -> Answer {
+        let correlation = Array(OperatorSettings.random().utf8)
+        var publication = Publication(
+            topic: settings.topics.command(verb.rawValue), payload: JSON.bytes(JSONValue.object(members)))
+        publication.contentType = jsonContentType
+        publication.responseTopic = replyTopic
+        publication.correlationData = correlation
+        publication.userProperties = [("idempotency-key", settings.idempotencyKey)]
+        // Whoever takes it later answers nobody.
+        publication.expirySeconds = UInt32((settings.timeout.milliseconds + 999) / 1_000)
+        pending = Pending(publication: publication, correlation: correlation)
+        defer { pending = nil }
+        send()
+        let timer = loop.every(OperatorSession.repeatInterval) { [unowned self] in send() }
+        defer { loop.cancel(timer) }
+        _ = loop.run(until: { pending?.answer != nil || pending?.refusedReason != nil }, for: settings.timeout)
+        guard let answer = pending?.answer else { throw .refused(Refusal(unanswered(verb))) }
+        if answer.contentType == Problem.contentType { throw .refused(Refusal(payload: answer.payload)) }
+        do {
+            return Answer(payload: answer.payload, value: try JSON.decode(JSONValue.self, from: answer.payload))
+        } catch {
+            throw .failed("the answer is not JSON: \(JSON.describe(error).detail)")
+        }
+    }
+
+    private func unanswered(_ verb: Verb) -> Problem {
+        if let reason = pending?.refusedReason {
+            return reason == ReasonCode.notAuthorized
+                ? Problem(.notAuthorized, "the broker does not let \(settings.username) ask for \(verb.rawValue)")
+                : Problem(.unavailable, "the broker refused the request with reason code \(reason)")
+        }
+        let cause = pending?.hasListener == false ? "; no service is there to take it" : ""
+        return Problem(
+            .unavailable,
+            "no answer within \(settings.timeout.seconds) s\(cause); safe to ask again with --idempotency-key \(settings.idempotencyKey)"
+        )
+    }
+
+    private func send() {
+        guard isReady, let connection, let request = pending, request.answer == nil else { return }
+        // Refused only while disconnected: the next session sends again.
+        pending?.ticket = try? connection.publish(request.publication)
+    }
+
+    // MARK: ConnectionDelegate
+
+    func connected(_ connection: Connection) {
+        connection.subscribe(filters)
+    }
+
+    func subscribed(refused: [String], on connection: Connection) {
+        if !refused.isEmpty {
+            refusal = "the broker does not let \(settings.username) read \(refused.joined(separator: ", "))"
+        }
+        isReady = true
+        availabilityChanged(true, hasBeenReady ? "connected again" : "connected")
+        hasBeenReady = true
+        send()
+    }
+
+    func disconnected(_ error: BusError, on connection: Connection) {
+        if isReady { availabilityChanged(false, error.description) }
+        isReady = false
+        if error.isRefusal, !hasBeenReady { refusal = "\(error) (as \(settings.username))" }
+    }
+
+    func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
+        guard pending?.ticket == ticket else { return }
+        if reason >= ReasonCode.failure { pending?.refusedReason = reason }
+        pending?.hasListener = reason != ReasonCode.noMatchingSubscribers
+    }
+
+    func received(_ delivery: Delivery, on connection: Connection) {
+        guard delivery.topic == replyTopic else { return received(delivery) }
+        guard pending?.answer == nil, delivery.correlationData == pending?.correlation else { return }
+        pending?.answer = delivery
+    }
+}

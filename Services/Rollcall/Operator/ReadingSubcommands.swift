@@ -1,0 +1,123 @@
+internal import Bus
+internal import Contract
+internal import Lifecycle
+internal import ServiceKit
+
+/// Subcommands that only look.
+extension Subcommand {
+    /// Records asked for at once where all are wanted.
+    static let pageSize: Int64 = 500
+
+    private static func reading(
+        _ name: String, _ form: RequestForm, _ summary: String, placeholder: String? = nil, details: String = "",
+        run: @escaping @Sendable (Invocation) throws(CommandFailure) -> Int32
+    ) -> Subcommand {
+        Subcommand(
+            name: name, placeholder: placeholder ?? form.placeholder, summary: summary, details: details,
+            options: form.options + [OperatorSettings.json] + OperatorSettings.requestOptions
+                + OperatorSettings.connectionOptions + [CommonOptions.help],
+            hiddenOptions: form.hiddenOptions + OperatorSettings.hiddenOptions, run: run)
+    }
+
+    static let gateways = reading("gateways", .gateways, "list the gateways") { invocation throws(CommandFailure) in
+        let answer = try invocation.ask(.listGateways, try invocation.request(.gateways))
+        return invocation.show(answer) { StatusText.gateways(answer.value["gateways"]?.array ?? [], $0) }
+    }
+
+    static let status = reading(
+        "status", .summary, "show the system, or one agent", placeholder: "[ADDRESS]",
+        details: "Without an address: services, the partitions they own and how many agents are where."
+    ) { invocation throws(CommandFailure) in
+        try invocation.refuseArguments(after: 1)
+        guard !invocation.arguments.positional.isEmpty else { return try SystemStatus(invocation: invocation).run() }
+        let answer = try invocation.ask(.get, ["agent": .string(invocation.arguments.positional[0])])
+        if invocation.console.isJSON { return invocation.show(answer) { _ in "" } }
+        let record = try answer.record()
+        return invocation.show(answer) { RecordText.sheet(record, now: invocation.console.now, $0) }
+    }
+
+    static let agents = reading("agents", .agents, "list agents") { invocation throws(CommandFailure) in
+        var request = try invocation.request(.agents)
+        let isWhole = request["limit"] == nil
+        if isWhole { request["limit"] = .integer(pageSize) }
+        let session = try invocation.connect()
+        defer { session.close() }
+        let first = try session.request(.list, request)
+        var records = first.value["records"]?.array ?? []
+        var next = first.value["next"]?.string
+        while isWhole, let after = next {
+            request["after"] = .string(after)
+            let page = try session.request(.list, request)
+            records += page.value["records"]?.array ?? []
+            next = page.value["next"]?.string
+        }
+        if invocation.console.isJSON {
+            // One page is shown as it came; several become one document of the same form.
+            let isOnePage = first.value["next"]?.string == next
+            let whole = JSONValue.object(["records": .array(records), "next": .null])
+            invocation.console.writeDocument(isOnePage ? first.payload : JSON.bytes(whole))
+            return ExitStatus.done
+        }
+        let decoded = try Answer.decode([AgentRecord].self, JSON.bytes(records))
+        invocation.console.write(RecordText.table(decoded, now: invocation.console.now, invocation.console.style))
+        if let next { invocation.console.complain("more: --after \(next)") }
+        return ExitStatus.done
+    }
+
+    static let history = reading("history", .history, "show what happened to an agent, newest first") {
+        invocation throws(CommandFailure) in
+        let answer = try invocation.ask(.history, try invocation.request(.history))
+        if invocation.console.isJSON { return invocation.show(answer) { _ in "" } }
+        let events = try Answer.decode([HistoryEvent].self, JSON.bytes(answer.value["events"] ?? .array([])))
+        let status = invocation.show(answer) { EventText.table(events, $0) }
+        if let next = answer.value["next"]?.string { invocation.console.complain("older: --before \(next)") }
+        return status
+    }
+}
+
+extension Invocation {
+    /// The answer as it came with `--json`, else the text.
+    fileprivate func show(_ answer: Answer, text: (Style) -> String) -> Int32 {
+        if console.isJSON { console.writeDocument(answer.payload) } else { console.write(text(console.style)) }
+        return ExitStatus.done
+    }
+}
+
+/// `rollcall status` without an address.
+private struct SystemStatus {
+    let invocation: Invocation
+
+    func run() throws(CommandFailure) -> Int32 {
+        let request = try invocation.request(.summary)
+        let session = OperatorSession(
+            try invocation.settings(), following: [try invocation.settings().topics.allPresence])
+        var presences: [String: JSONValue] = [:]
+        session.received = { delivery in
+            // An emptied presence, and what cannot be read, is no service.
+            presences[delivery.topic] = try? JSON.decode(JSONValue.self, from: delivery.payload)
+        }
+        try session.connect()
+        defer { session.close() }
+        // The retained presences were queued by the broker before it took the request: they come before its answer.
+        let summary: Answer?
+        let failure: CommandFailure?
+        do {
+            (summary, failure) = (try session.request(.summary, request), nil)
+        } catch {
+            (summary, failure) = (nil, error)
+        }
+        show(presences.sorted { $0.key < $1.key }.map(\.value), summary?.value)
+        if let failure { throw failure }
+        return ExitStatus.done
+    }
+
+    private func show(_ services: [JSONValue], _ summary: JSONValue?) {
+        let console = invocation.console
+        if console.isJSON {
+            return console.writeDocument(
+                JSON.bytes(JSONValue.object(["services": .array(services), "summary": summary ?? .null])))
+        }
+        console.write(StatusText.services(services, now: console.now, console.style))
+        if let summary { console.write("\n" + StatusText.summary(summary, console.style)) }
+    }
+}

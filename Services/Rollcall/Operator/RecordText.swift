@@ -1,0 +1,111 @@
+internal import Contract
+internal import Lifecycle
+
+extension AgentStatus {
+    var colour: Style.Colour {
+        switch self {
+        case .online: .green
+        case .provisioning, .updating: .yellow
+        case .offline: .red
+        case .deleting: .dim
+        }
+    }
+}
+
+/// Records for people.
+enum RecordText {
+    /// One line: where the agent stands.
+    static func line(_ record: AgentRecord, _ style: Style) -> String {
+        var text =
+            "\(record.address) \(style.paint(record.status.rawValue, record.status.colour)), generation \(record.generation)"
+        if record.wakeAttempts > 0 { text += ", wake \(attempts(record))" }
+        if record.isPaused { text += ", paused" }
+        if let error = record.lastProvisionError { text += ": \(Printable.text(error))" }
+        return text + "\n"
+    }
+
+    static func attempts(_ record: AgentRecord) -> String {
+        record.wakeAttempts == 0 ? "-" : "\(record.wakeAttempts)/\(record.policy.maxWakeAttempts)"
+    }
+
+    /// The table of `agents`.
+    static func table(_ records: [AgentRecord], now: Timestamp, _ style: Style) -> String {
+        var table = Table(["ADDRESS", "ROLE", "BOARD", "STATUS", "ATTEMPTS", "SEEN", "DEADLINE", "ERROR"])
+        table.rows = records.map { record in
+            let status = record.status.rawValue + (record.isPaused ? " (paused)" : "")
+            return [
+                .init(record.address.description), .init(record.role.rawValue), .init(record.board ?? "-"),
+                .init(status, record.status.colour), .init(attempts(record)),
+                .init(RelativeTime.text(record.lastSeenAt, now: now)),
+                .init(RelativeTime.deadline(record.checkinDeadlineAt, now: now)),
+                .init(record.lastProvisionError ?? ""),
+            ]
+        }
+        return table.text(style)
+    }
+
+    /// Everything about one agent, a line a subject.
+    static func sheet(_ record: AgentRecord, now: Timestamp, _ style: Style) -> String {
+        let ago = { (stamp: Timestamp?) in RelativeTime.text(stamp, now: now) }
+        var lines: [(String, String)] = [
+            ("role", record.role.rawValue + (record.board.map { ", board \($0)" } ?? "")),
+            ("generation", generation(record, ago)),
+            ("wakes", wakes(record, ago)),
+        ]
+        if let deadline = record.checkinDeadlineAt {
+            lines.append(("deadline", "\(RelativeTime.deadline(deadline, now: now)) (\(deadline))"))
+        }
+        lines.append(("last seen", ago(record.lastSeenAt)))
+        if let status = record.reportedStatus { lines.append(("reports", status.rawValue)) }
+        if let bootID = record.bootID { lines.append(("boot id", bootID)) }
+        if let rejection = record.lastRejection {
+            lines.append(("rejected", "\(rejection.reason.rawValue) ×\(rejection.count), last \(ago(rejection.at))"))
+        }
+        if record.isPaused {
+            let until = record.pausedUntil.map { ", until \($0)" } ?? ""
+            lines.append(("paused", "by \(record.pausedBy.map(\.rawValue).joined(separator: ", "))\(until)"))
+        }
+        if let digest = record.templatesDigest { lines.append(("templates", templates(record, digest))) }
+        lines.append(("policy", settings(PolicyOverrides(all: record.policy))))
+        if !record.policyOverrides.isEmpty { lines.append(("own policy", settings(record.policyOverrides))) }
+        let variables = record.variables.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+        if !variables.isEmpty { lines.append(("variables", variables.joined(separator: " "))) }
+        if let token = record.tokenID { lines.append(("token id", token)) }
+        lines.append(("created", "\(record.createdAt), updated \(record.updatedAt), revision \(record.revision)"))
+        var text =
+            "\(style.paint(record.address.description, .bold))  \(style.paint(record.status.rawValue, record.status.colour))\n"
+        if let error = record.lastProvisionError { text += style.paint(Printable.text(error), .red) + "\n" }
+        for (name, value) in lines {
+            text += "  \(name)" + String(repeating: " ", count: 12 - name.count) + Printable.text(value) + "\n"
+        }
+        return text
+    }
+
+    private static func generation(_ record: AgentRecord, _ ago: (Timestamp?) -> String) -> String {
+        guard let action = record.provisionAction else { return "\(record.generation)" }
+        return "\(record.generation), \(action.rawValue) requested \(ago(record.provisionRequestedAt))"
+    }
+
+    private static func wakes(_ record: AgentRecord, _ ago: (Timestamp?) -> String) -> String {
+        var text =
+            record.wakeAttempts == 0 ? "none pending" : "\(record.wakeAttempts) of \(record.policy.maxWakeAttempts)"
+        if let sentAt = record.lastWakeSentAt { text += ", last sent \(ago(sentAt))" }
+        switch record.wakeDelivery {
+        case .accepted: text += ", somebody was subscribed"
+        case .noSubscriber: text += ", nobody was subscribed"
+        case nil: break
+        }
+        return text
+    }
+
+    private static func templates(_ record: AgentRecord, _ wanted: String) -> String {
+        guard let reported = record.templatesDigestReported else { return wanted }
+        return reported == wanted ? "\(wanted), as reported" : "\(wanted); stale: the agent runs \(reported)"
+    }
+
+    static func settings(_ overrides: PolicyOverrides) -> String {
+        PolicySetting.allCases.compactMap { setting in
+            overrides.text(of: setting).map { "\(setting.rawValue)=\($0)" }
+        }.joined(separator: " ")
+    }
+}

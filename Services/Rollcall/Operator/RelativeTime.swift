@@ -1,0 +1,29 @@
+internal import Lifecycle
+
+/// Times as people say them, from a given now.
+enum RelativeTime {
+    /// `12s ago`, `3m ago`; `in 2h` for what is to come; `-` for what is absent.
+    static func text(_ stamp: Timestamp?, now: Timestamp) -> String {
+        guard let stamp else { return "-" }
+        let distance = now.millisecondsSince1970 - stamp.millisecondsSince1970
+        if abs(distance) < 1_000 { return "now" }
+        return distance > 0 ? "\(length(distance)) ago" : "in \(length(-distance))"
+    }
+
+    /// A deadline: `in 12s`, or `4s late`.
+    static func deadline(_ stamp: Timestamp?, now: Timestamp) -> String {
+        guard let stamp else { return "-" }
+        let distance = stamp.millisecondsSince1970 - now.millisecondsSince1970
+        if abs(distance) < 1_000 { return "now" }
+        return distance > 0 ? "in \(length(distance))" : "\(length(-distance)) late"
+    }
+
+    private static func length(_ milliseconds: Int64) -> String {
+        switch milliseconds / 1_000 {
+        case let seconds where seconds < 120: "\(seconds)s"
+        case let seconds where seconds < 7_200: "\(seconds / 60)m"
+        case let seconds where seconds < 172_800: "\(seconds / 3_600)h"
+        case let seconds: "\(seconds / 86_400)d"
+        }
+    }
+}

@@ -1,0 +1,77 @@
+internal import Contract
+internal import Lifecycle
+
+/// The whole system for people: its services and how many agents are where.
+enum StatusText {
+    static func services(_ presences: [JSONValue], now: Timestamp, _ style: Style) -> String {
+        guard !presences.isEmpty else { return "No service has announced itself.\n" }
+        var table = Table(["SERVICE", "INSTANCE", "STATE", "SINCE", "VERSION", "PARTITIONS"])
+        table.rows = presences.map { presence in
+            let state = presence["state"]?.string ?? "?"
+            let since = presence["started_at"]?.string.flatMap(Timestamp.init)
+            return [
+                .init(presence["service"]?.string ?? "?"), .init(presence["instance"]?.string ?? "?"),
+                .init(state, state == "running" ? .green : .red),
+                .init(RelativeTime.text(since, now: now)), .init(presence["version"]?.string ?? "?"),
+                .init(partitions(presence)),
+            ]
+        }
+        return table.text(style)
+    }
+
+    /// `0-7, 9 (9)`, with the reason why nothing is judged, when there is one.
+    private static func partitions(_ presence: JSONValue) -> String {
+        let numbers = (presence["partitions"]?.object?.keys.compactMap { Int($0) } ?? []).sorted()
+        var ranges: [ClosedRange<Int>] = []
+        for number in numbers {
+            if let last = ranges.last, last.upperBound + 1 == number {
+                ranges[ranges.count - 1] = last.lowerBound...number
+            } else {
+                ranges.append(number...number)
+            }
+        }
+        let texts = ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
+        let owned = numbers.isEmpty ? "" : "\(texts.joined(separator: ", ")) (\(numbers.count))"
+        guard let blind = presence["blind"]?.string else { return owned }
+        return owned + (owned.isEmpty ? "" : "; ") + "judges nothing: \(blind)"
+    }
+
+    static func summary(_ summary: JSONValue, _ style: Style) -> String {
+        let counts = AgentStatus.allCases.map { status in
+            let count = summary["by_status"]?[status.rawValue]?.integer ?? 0
+            return "\(count) " + style.paint(status.rawValue, count > 0 ? status.colour : nil)
+        }
+        let total = summary["total"]?.integer ?? 0
+        return "\(total) agent\(total == 1 ? "" : "s"): \(counts.joined(separator: ", "))\n"
+    }
+
+    static func gateways(_ gateways: [JSONValue], _ style: Style) -> String {
+        var table = Table(["GATEWAY", "STATE", "AGENTS", "POLICY"])
+        table.rows = gateways.map { gateway in
+            let state = gateway["state"]?.string ?? "?"
+            let colour: Style.Colour? =
+                switch state {
+                case "connected": .green
+                case "lost": .red
+                default: .dim
+                }
+            return [
+                .init(gateway["gateway"]?.string ?? "?"), .init(state, colour),
+                .init(gateway["agents"]?.integer.map(String.init) ?? "?"), .init(policy(gateway["policy"])),
+            ]
+        }
+        return table.text(style)
+    }
+
+    /// What of a policy is not the product's default.
+    private static func policy(_ value: JSONValue?) -> String {
+        let defaults = PolicyOverrides(all: Policy())
+        return PolicySetting.allCases.compactMap { setting -> String? in
+            guard let value = value?[setting.rawValue] else { return nil }
+            guard let text = value.string ?? value.integer.map(String.init), text != defaults.text(of: setting) else {
+                return nil
+            }
+            return "\(setting.rawValue)=\(text)"
+        }.joined(separator: " ")
+    }
+}

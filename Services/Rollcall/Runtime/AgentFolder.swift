@@ -1,0 +1,115 @@
+internal import Contract
+internal import Glibc
+internal import Lifecycle
+
+/// Why something about files did not work.
+struct FolderError: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ operation: String) {
+        description = "\(operation): \(String(cString: strerror(errno)))"
+    }
+
+    init(refusing reason: String) {
+        description = reason
+    }
+}
+
+/// The folder `DIR/GATEWAY/AGENT` of one agent: its templates are written there, its command runs there.
+struct AgentFolder {
+    static let digestFileName = ".rollcall-templates-digest"
+    static let nameLengthMax = 255
+
+    let path: String
+
+    init(base: String, agent: AgentAddress) {
+        path = "\(base)/\(agent)"
+    }
+
+    /// Makes the folder and those above it.
+    func make() throws(FolderError) {
+        try AgentFolder.makeDirectory(path)
+    }
+
+    static func makeDirectory(_ path: String) throws(FolderError) {
+        var made = path.hasPrefix("/") ? "" : "."
+        for level in path.split(separator: "/") {
+            made += "/\(level)"
+            guard mkdir(made, 0o755) == 0 || errno == EEXIST || errno == EISDIR else {
+                throw FolderError("mkdir \(made)")
+            }
+        }
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw FolderError(path) }
+        guard status.st_mode & S_IFMT == S_IFDIR else { throw FolderError(refusing: "\(path) is not a directory") }
+    }
+
+    /// The digest of the files that were written last; `nil` when there are none.
+    var installedDigest: String? {
+        guard let file = fopen("\(path)/\(AgentFolder.digestFileName)", "re") else { return nil }
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 1_024)
+        let count = fread(&bytes, 1, bytes.count, file)
+        let text = String(decoding: bytes.prefix(count).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        return text.isEmpty ? nil : text
+    }
+
+    /// Whether `name` may name a file here: plain characters, not hidden, no way out of the folder.
+    static func isPlain(_ name: String) -> Bool {
+        guard let first = name.utf8.first, first != UInt8(ascii: "."), name.utf8.count <= nameLengthMax else {
+            return false
+        }
+        return name.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                true
+            default: false
+            }
+        }
+    }
+
+    /// Writes all files, then the digest that says so. Nothing is written when one name is not plain.
+    func install(_ answer: FilesAnswer) throws(FolderError) {
+        for file in answer.files where !AgentFolder.isPlain(file.name) {
+            throw FolderError(refusing: "'\(file.name.prefix(80))' is not a plain file name")
+        }
+        try make()
+        for file in answer.files {
+            if file.preserve, exists(file.name) { continue }
+            try write(Array(file.content.utf8), to: file.name)
+        }
+        try write(Array("\(answer.templatesDigest)\n".utf8), to: AgentFolder.digestFileName)
+    }
+
+    /// Whether something of that name is there, a dangling link included.
+    private func exists(_ name: String) -> Bool {
+        var status = stat()
+        return lstat("\(path)/\(name)", &status) == 0
+    }
+
+    /// Whole or not at all: a temporary file, then rename(2), which replaces a link and does not follow it.
+    private func write(_ bytes: [UInt8], to name: String) throws(FolderError) {
+        let temporary = "\(path)/.\(UInt64.random(in: .min ... .max)).tmp"
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
+        guard descriptor >= 0 else { throw FolderError("create \(temporary)") }
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else {
+                let error = FolderError("write \(path)/\(name)")
+                close(descriptor)
+                unlink(temporary)
+                throw error
+            }
+            rest = rest.dropFirst(count)
+        }
+        close(descriptor)
+        guard rename(temporary, "\(path)/\(name)") == 0 else {
+            let error = FolderError("rename to \(path)/\(name)")
+            unlink(temporary)
+            throw error
+        }
+    }
+}

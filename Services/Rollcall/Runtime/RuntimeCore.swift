@@ -1,0 +1,141 @@
+internal import Lifecycle
+
+/// What happened, as the runtime's core is told.
+enum RuntimeEvent: Hashable, Sendable {
+    /// A wake came; `installedDigest` is of the files that the agent's folder holds.
+    case woken(Wake, installedDigest: String?)
+    /// The agent's files are in its folder.
+    case filesArrived(AgentAddress, digest: String)
+    /// Files came and could not be used.
+    case filesFailed(AgentAddress)
+    case processStarted(AgentAddress, run: Int, bootID: String)
+    /// The command and, when it was stopped, all of its process group have ended, or it could not be started.
+    case processExited(AgentAddress, run: Int)
+    /// The record says `deleting` (with its generation), or its retained status was emptied.
+    case removed(AgentAddress, generation: Int?)
+    case connected
+    case disconnected
+    case timePassed
+    case stopRequested
+    /// What does not end is left behind.
+    case stopLimitPassed
+}
+
+/// What the shell is to do.
+enum RuntimeDirective: Hashable, Sendable {
+    case requestFiles(AgentAddress)
+    case start(Wake, run: Int)
+    /// TERM to the process group.
+    case terminate(AgentAddress, run: Int)
+    /// KILL to the process group.
+    case kill(AgentAddress, run: Int)
+    /// All heartbeats of one turn, by address.
+    case publish([Beat])
+    case tell(AgentAddress, RuntimeNote)
+    /// Everything has ended.
+    case finish
+}
+
+/// What is worth a line in the log.
+enum RuntimeNote: Hashable, Sendable {
+    case ignoredOldWake(Wake)
+    case ignoredRepeat(Wake)
+    case replaced(by: Wake)
+    case startsWithoutFiles(Wake)
+    /// The command has lived long enough: it is checked in.
+    case proved
+    case endedEarly
+    case ended
+    case removed
+}
+
+/// What the lives of one turn ask for.
+struct Output {
+    let isConnected: Bool
+    var directives: [RuntimeDirective] = []
+    var beats: [Beat] = []
+
+    mutating func tell(_ agent: AgentAddress, _ note: RuntimeNote) {
+        directives.append(.tell(agent, note))
+    }
+}
+
+/// The decisions of the agent runtime and of the gateway runtime: one agent is a gateway of one.
+///
+/// A value: events and the time in, directives out. What it knows is in memory only: after a restart the first wake of
+/// each agent starts its command.
+struct RuntimeCore: Sendable {
+    private var lives: [AgentAddress: AgentLife] = [:]
+    /// The keys of `lives`, sorted, so that equal events give equal directives.
+    private var order: [AgentAddress] = []
+    private var isConnected = false
+    private var isStopping = false
+    private var isFinished = false
+
+    /// When `timePassed` is wanted next; `nil` when nothing waits for time.
+    var nextDue: Instant? {
+        lives.values.reduce(into: nil as Instant?) { earliest, life in
+            guard let due = life.nextDue(isConnected: isConnected) else { return }
+            earliest = earliest.map { min($0, due) } ?? due
+        }
+    }
+
+    func wantsFiles(_ agent: AgentAddress) -> Bool { lives[agent]?.wantsFiles ?? false }
+
+    mutating func handle(_ event: RuntimeEvent, now: Instant, into directives: inout [RuntimeDirective]) {
+        if case .connected = event { isConnected = true }
+        if case .disconnected = event { isConnected = false }
+        var output = Output(isConnected: isConnected)
+        apply(event, now: now, into: &output)
+        directives += output.directives
+        if !output.beats.isEmpty { directives.append(.publish(output.beats.sorted { $0.agent < $1.agent })) }
+        guard isStopping, !isFinished, lives.values.allSatisfy({ $0.phase == .idle }) else { return }
+        isFinished = true
+        directives.append(.finish)
+    }
+
+    private mutating func apply(_ event: RuntimeEvent, now: Instant, into output: inout Output) {
+        switch event {
+        case .woken(let wake, let installedDigest):
+            guard !isStopping else { return }
+            add(wake.agent)
+            lives[wake.agent]?.woken(wake, installedDigest: installedDigest, now: now, into: &output)
+        case .filesArrived(let agent, let digest): lives[agent]?.filesArrived(digest: digest, into: &output)
+        case .filesFailed(let agent): lives[agent]?.filesFailed(into: &output)
+        case .processStarted(let agent, let run, let bootID):
+            lives[agent]?.processStarted(run: run, bootID: bootID, now: now)
+        case .processExited(let agent, let run): lives[agent]?.processExited(run: run, now: now, into: &output)
+        case .removed(let agent, let generation): lives[agent]?.removed(generation: generation, now: now, into: &output)
+        case .connected: forEachLife { $0.connected(now: now, into: &output) }
+        case .disconnected: return
+        case .timePassed: timePassed(now: now, into: &output)
+        case .stopRequested:
+            isStopping = true
+            forEachLife { $0.stopRequested(now: now, into: &output) }
+        case .stopLimitPassed: forEachLife { $0.stopLimitPassed(now: now, into: &output) }
+        }
+    }
+
+    private mutating func timePassed(now: Instant, into output: inout Output) {
+        forEachLife { $0.timePassed(now: now, into: &output) }
+        guard isConnected else { return }
+        let before = output.beats.count
+        forEachLife { $0.beatIfDue(isJoining: false, now: now, into: &output) }
+        guard output.beats.count > before else { return }
+        forEachLife { $0.beatIfDue(isJoining: true, now: now, into: &output) }
+    }
+
+    private mutating func add(_ agent: AgentAddress) {
+        guard lives[agent] == nil else { return }
+        lives[agent] = AgentLife(address: agent)
+        order.insert(agent, at: order.firstIndex { agent < $0 } ?? order.endIndex)
+    }
+
+    private mutating func forEachLife(_ body: (inout AgentLife) -> Void) {
+        for agent in order {
+            guard var life = lives[agent] else { continue }
+            body(&life)
+            lives[agent] = life
+        }
+    }
+}

@@ -1,0 +1,150 @@
+internal import Bus
+internal import Contract
+internal import Lifecycle
+internal import ServiceKit
+
+/// A runtime's connection: who it is, what it subscribes to, its Last Will and what it publishes.
+///
+/// An agent's Last Will names the boot id of the command that runs, and MQTT fixes a Last Will when it connects. So each
+/// connection has a boot id; the first start on it takes that one, every later start connects anew (`renewBootID`).
+final class RuntimeLink {
+    let settings: RuntimeSettings
+    private let loop: EventLoop
+    private unowned let delegate: any ConnectionDelegate
+    private(set) var connection: Connection?
+    private var password: String
+    private var bootID = Token.random()
+    private var isBootIDTaken = false
+    /// Tells the answers to our requests for files from those to an earlier life.
+    private let correlation = Array(Token.random().utf8)
+
+    init(_ settings: RuntimeSettings, loop: EventLoop, delegate: any ConnectionDelegate) {
+        self.settings = settings
+        self.loop = loop
+        self.delegate = delegate
+        password = settings.program.broker.password ?? ""
+    }
+
+    private var topics: Topics { settings.program.topics }
+    private var replies: String { topics.replies(to: settings.identity.username) + "/files" }
+
+    // MARK: Connecting
+
+    func open() {
+        var broker = settings.program.broker
+        broker.password = password
+        var options = ConnectionOptions(broker: broker, clientID: settings.identity.username + "~runtime")
+        options.certificateAuthority = settings.program.certificateAuthority
+        options.will = will
+        connection = Connection(options, loop: loop, delegate: delegate)
+    }
+
+    /// After a refusal: whether the token file holds another token by now, which is then used.
+    func reloadToken() -> Bool {
+        // A file that cannot be read now is read at the next refusal.
+        guard let token = try? ProgramOptions.secret(from: settings.tokenFile), token != password else { return false }
+        password = token
+        reopen()
+        return true
+    }
+
+    /// The boot id of a new start. For an agent the Last Will changes with it.
+    func renewBootID() -> String {
+        defer { isBootIDTaken = true }
+        guard isBootIDTaken else { return bootID }
+        bootID = Token.random()
+        if case .agent = settings.identity { reopen() }
+        return bootID
+    }
+
+    private func reopen() {
+        connection?.close(within: .seconds(1))
+        open()
+    }
+
+    private var will: Publication {
+        switch settings.identity {
+        case .agent(let address):
+            return message(topics.heartbeat(address), JSON.bytes(HeartbeatMessage(lost: bootID)))
+        case .gateway(let gateway): return gatewayStatus(.lost, of: gateway)
+        }
+    }
+
+    private func gatewayStatus(_ state: GatewayStatusMessage.State, of gateway: String) -> Publication {
+        var publication = message(topics.gatewayStatus(gateway), JSON.bytes(GatewayStatusMessage(state: state)))
+        publication.isRetained = true
+        return publication
+    }
+
+    private func message(_ topic: String, _ payload: [UInt8]) -> Publication {
+        var publication = Publication(topic: topic, payload: payload)
+        publication.contentType = jsonContentType
+        return publication
+    }
+
+    /// Subscribes, then says that it is there: a wake that follows finds us.
+    func subscribe() {
+        let agents: String
+        switch settings.identity {
+        case .agent(let address): agents = address.description
+        case .gateway(let gateway): agents = "\(gateway)/+"
+        }
+        connection?.subscribe([
+            "\(topics.root)/agents/\(agents)/wake", "\(topics.root)/agents/\(agents)/status", "\(replies)/+",
+        ])
+        if case .gateway(let gateway) = settings.identity { publish(gatewayStatus(.connected, of: gateway)) }
+    }
+
+    // MARK: Publishing
+
+    /// What cannot be published because the connection is gone is said again after the next one.
+    private func publish(_ publication: Publication) {
+        _ = try? connection?.publish(publication)
+    }
+
+    func publish(_ beats: [Beat]) {
+        switch settings.identity {
+        case .agent:
+            for beat in beats {
+                publish(message(topics.heartbeat(beat.agent), JSON.bytes(HeartbeatMessage(beat, isEntry: false))))
+            }
+        case .gateway(let gateway):
+            for payload in GatewayHeartbeats.messages(beats) {
+                publish(message(topics.gatewayHeartbeats(gateway), payload))
+            }
+        }
+    }
+
+    func requestFiles(of agent: AgentAddress) {
+        var request = message(topics.files(agent), Array("{}".utf8))
+        request.responseTopic = "\(replies)/\(agent.agent)"
+        request.correlationData = correlation
+        // An answer to an older request than the last few is of no use.
+        request.expirySeconds = 10
+        publish(request)
+    }
+
+    /// Whose files an answer brings; `nil` for anything else.
+    func agent(ofReply delivery: Delivery) -> AgentAddress? {
+        guard delivery.topic.hasPrefix(replies + "/"), delivery.correlationData == correlation else { return nil }
+        let id = String(delivery.topic.dropFirst(replies.count + 1))
+        switch settings.identity {
+        case .agent(let address): return address.agent == id ? address : nil
+        case .gateway(let gateway): return AgentAddress(gateway: gateway, agent: id)
+        }
+    }
+
+    /// A clean end.
+    func close() {
+        if case .gateway(let gateway) = settings.identity { publish(gatewayStatus(.stopped, of: gateway)) }
+        connection?.close(within: TimeSpan(milliseconds: 800))
+    }
+}
+
+/// Short random names.
+enum Token {
+    /// 64 random bits in base 36.
+    static func random() -> String {
+        String(UInt64.random(in: .min ... .max), radix: 36)
+    }
+}

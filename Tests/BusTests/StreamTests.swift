@@ -1,0 +1,199 @@
+import Bus
+import Contract
+import Lifecycle
+import Testing
+
+private let id = StreamID(service: "s", instance: "1", incarnation: "a", stream: "x")
+
+private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }
+
+/// The sending end of a stream.
+@Suite struct StreamSenderTests {
+    @Test func framesAreNumberedAndKeptUntilTheirReceipt() {
+        var sender = StreamSender<String>(id)
+        #expect(sender.announcement() == nil)
+        let frames = ["a", "b", "c"].map { sender.send($0, now: at(0)) }
+        #expect(frames.map(\.seq) == [1, 2, 3])
+        #expect(frames.map(\.lowest) == [1, 1, 1])
+        #expect(frames.map(\.body) == ["a", "b", "c"])
+        #expect(sender.keptCount == 3)
+        #expect(sender.receiptedSeq == 0)
+
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 2, resendFrom: nil), now: at(10)).isEmpty)
+        #expect(sender.keptCount == 1)
+        #expect(sender.receiptedSeq == 2)
+        #expect(sender.send("d", now: at(11)).lowest == 3)
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 4, resendFrom: nil), now: at(12)).isEmpty)
+        #expect(sender.keptCount == 0)
+        #expect(sender.receiptedSeq == 4)
+        #expect(sender.announcement() == nil)
+        #expect(sender.highestSeq == 4)
+    }
+
+    @Test func receiptsOfAnotherLifeSayNothing() {
+        var sender = StreamSender<String>(id)
+        _ = sender.send("a", now: at(0))
+        let other = StreamID(service: "s", instance: "1", incarnation: "b", stream: "x")
+        #expect(sender.receive(StreamReceipt(id: other, upTo: 1, resendFrom: nil), now: at(1)).isEmpty)
+        #expect(sender.keptCount == 1)
+    }
+
+    @Test func lateAndRepeatedReceiptsChangeNothing() {
+        var sender = StreamSender<String>(id)
+        for _ in 1...3 { _ = sender.send("a", now: at(0)) }
+        _ = sender.receive(StreamReceipt(id: id, upTo: 3, resendFrom: nil), now: at(1))
+        _ = sender.send("b", now: at(2))
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 2, resendFrom: nil), now: at(3)).isEmpty)
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 3, resendFrom: nil), now: at(3)).isEmpty)
+        #expect(sender.keptCount == 1)
+        #expect(sender.receiptedSeq == 3)
+    }
+
+    @Test func whatWaitsTooLongIsRepeatedWithItsAge() {
+        var sender = StreamSender<String>(id)
+        _ = sender.send("a", now: at(0))
+        #expect(sender.due(now: at(999)).isEmpty)
+        let repeated = sender.due(now: at(1_000))
+        #expect(repeated.map(\.seq) == [1])
+        #expect(repeated.map(\.held) == [1_000])
+        #expect(sender.due(now: at(1_999)).isEmpty)
+        #expect(sender.due(now: at(2_000)).map(\.held) == [2_000])
+        #expect(sender.oldestKept == at(0))
+    }
+
+    @Test func whatIsAskedForIsRepeated() {
+        var sender = StreamSender<String>(id)
+        for text in ["a", "b", "c"] { _ = sender.send(text, now: at(0)) }
+        let frames = sender.receive(StreamReceipt(id: id, upTo: 1, resendFrom: 3), now: at(5))
+        #expect(frames.map(\.body) == ["c"])
+        #expect(frames.map(\.lowest) == [2])
+        // Asked for something that was receipted: from the lowest that is kept.
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 1, resendFrom: 1), now: at(6)).map(\.seq) == [2, 3])
+    }
+
+    /// A new connection gets everything that is kept, 64 at a time, the rest with the receipts.
+    @Test func aNewConnectionGetsAllThatIsKept() {
+        var sender = StreamSender<Int>(id)
+        for number in 1...200 { _ = sender.send(number, now: at(0)) }
+        var arrived = sender.resendAll(now: at(10)).map(\.seq)
+        #expect(arrived == Array(1...64))
+        while let last = arrived.last, last < 200 {
+            let more = sender.receive(StreamReceipt(id: id, upTo: last, resendFrom: nil), now: at(20))
+            #expect(!more.isEmpty)
+            guard !more.isEmpty else { return }
+            arrived += more.map(\.seq)
+        }
+        #expect(arrived == Array(1...200))
+    }
+
+    @Test func aFullSenderSaysSo() {
+        var sender = StreamSender<Int>(id)
+        for number in 1...StreamSender<Int>.keptMax { _ = sender.send(number, now: at(0)) }
+        #expect(sender.isFull)
+        _ = sender.receive(StreamReceipt(id: id, upTo: 1, resendFrom: nil), now: at(1))
+        #expect(!sender.isFull)
+    }
+}
+
+/// The receiving end of streams.
+@Suite struct StreamReceiverTests {
+    @Test func eachFrameIsAppliedOnceAndInOrder() {
+        var receiver = StreamReceiver()
+        #expect(judge(&receiver, 1) == .apply)
+        #expect(judge(&receiver, 1) == .duplicate)
+        #expect(judge(&receiver, 2) == .apply)
+        #expect(judge(&receiver, 1) == .duplicate)
+        #expect(judge(&receiver, 3) == .apply)
+    }
+
+    @Test func aReceiptComesOnlyAfterTheCommit() {
+        var receiver = StreamReceiver()
+        _ = judge(&receiver, 1)
+        _ = judge(&receiver, 2)
+        _ = judge(&receiver, 2)
+        #expect(receiver.takeReceipts().isEmpty)
+        receiver.committed(id, upTo: 1)
+        #expect(receiver.takeReceipts() == [StreamReceipt(id: id, upTo: 1, resendFrom: nil)])
+        #expect(receiver.takeReceipts().isEmpty)
+        receiver.committed(id, upTo: 2)
+        receiver.committed(id, upTo: 2)
+        #expect(receiver.takeReceipts() == [StreamReceipt(id: id, upTo: 2, resendFrom: nil)])
+        // A repeat of what is committed means that the receipt was lost.
+        #expect(judge(&receiver, 2) == .duplicate)
+        #expect(receiver.takeReceipts() == [StreamReceipt(id: id, upTo: 2, resendFrom: nil)])
+    }
+
+    @Test func aCommitOfWhatWasNotAppliedIsCut() {
+        var receiver = StreamReceiver()
+        _ = judge(&receiver, 1)
+        receiver.committed(id, upTo: 5)
+        #expect(receiver.takeReceipts() == [StreamReceipt(id: id, upTo: 1, resendFrom: nil)])
+        #expect(judge(&receiver, 2) == .apply)
+    }
+
+    @Test func aGapIsAskedForFiveTimesASecond() {
+        var receiver = StreamReceiver()
+        _ = judge(&receiver, 1, now: 1_000)
+        #expect(judge(&receiver, 3, now: 1_001) == .gap(askFrom: 2))
+        #expect(judge(&receiver, 4, now: 1_100) == .gap(askFrom: nil))
+        #expect(judge(&receiver, 5, now: 1_201) == .gap(askFrom: 2))
+        #expect(receiver.ask(id, from: 2) == StreamReceipt(id: id, upTo: 0, resendFrom: 2))
+        #expect(judge(&receiver, 2, now: 1_202) == .apply)
+        #expect(judge(&receiver, 3, now: 1_203) == .apply)
+    }
+
+    @Test func anAnnouncementShowsAGapAtTheTail() {
+        var receiver = StreamReceiver()
+        _ = judge(&receiver, 1, now: 1_000)
+        #expect(judge(&receiver, 3, hasBody: false, now: 1_001) == .gap(askFrom: 2))
+        #expect(judge(&receiver, 2, now: 1_002) == .apply)
+        #expect(judge(&receiver, 3, now: 1_003) == .apply)
+        #expect(judge(&receiver, 3, hasBody: false, now: 1_004) == .duplicate)
+        // An announcement alone is never applied.
+        #expect(judge(&receiver, 4, hasBody: false, now: 2_000) == .gap(askFrom: 4))
+    }
+
+    @Test func aReceiverWithoutStateBeginsAtTheLowest() {
+        var receiver = StreamReceiver()
+        #expect(judge(&receiver, 9, lowest: 7, now: 1_000) == .gap(askFrom: 7))
+        #expect(judge(&receiver, 7, lowest: 7, now: 1_001) == .apply)
+        #expect(judge(&receiver, 8, lowest: 7, now: 1_002) == .apply)
+        // What others committed meanwhile is not waited for.
+        #expect(judge(&receiver, 12, lowest: 12, now: 1_003) == .apply)
+    }
+
+    @Test func aRestoredReceiverGoesOnWhereItWas() {
+        var receiver = StreamReceiver()
+        receiver.restore(id, committed: 5, now: at(0))
+        #expect(judge(&receiver, 5, lowest: 4) == .duplicate)
+        #expect(receiver.takeReceipts() == [StreamReceipt(id: id, upTo: 5, resendFrom: nil)])
+        #expect(judge(&receiver, 6, lowest: 4) == .apply)
+    }
+
+    @Test func aForgottenStreamBeginsAnew() {
+        var receiver = StreamReceiver()
+        _ = judge(&receiver, 1)
+        receiver.committed(id, upTo: 1)
+        receiver.forget { $0.instance == "1" }
+        #expect(receiver.takeReceipts().isEmpty)
+        #expect(judge(&receiver, 1) == .apply)
+    }
+
+    @Test func theStreamUnheardOfForLongestIsForgottenFirst() {
+        var receiver = StreamReceiver()
+        func stream(_ number: Int) -> StreamID {
+            StreamID(service: "s", instance: "1", incarnation: "\(number)", stream: "x")
+        }
+        for number in 0...StreamReceiver.streamsMax {
+            _ = receiver.judge(stream(number), seq: 1, lowest: 1, hasBody: true, now: at(Int64(number)))
+        }
+        #expect(receiver.judge(stream(1), seq: 1, lowest: 1, hasBody: true, now: at(9_000)) == .duplicate)
+        #expect(receiver.judge(stream(0), seq: 1, lowest: 1, hasBody: true, now: at(9_001)) == .apply)
+    }
+
+    private func judge(
+        _ receiver: inout StreamReceiver, _ seq: Int, lowest: Int = 1, hasBody: Bool = true, now: Int64 = 0
+    ) -> StreamReceiver.Verdict {
+        receiver.judge(id, seq: seq, lowest: lowest, hasBody: hasBody, now: at(now))
+    }
+}

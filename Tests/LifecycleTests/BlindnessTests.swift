@@ -1,0 +1,186 @@
+import Lifecycle
+import Testing
+
+/// While check-ins could not arrive or be counted nothing is judged; then what was waited for is waited for anew. Taking an
+/// agent over is a time of blindness too.
+@Suite struct BlindnessTests {
+    @Test func theSameWakeIsRepeatedAndItsPublicationArmsAFullDeadline() throws {
+        var subject = Subject.awaitingCheckin()
+        let first = try #require(subject.orders.last)
+        subject.pass("5m")
+        #expect(subject.sightRegained() == ["changed (own_outage)", "turn?"])
+        #expect(subject.logs == [.deadlineDeferred(attempt: 1, delay: .seconds(30), .ownOutage)])
+        #expect(subject.record.checkinDeadlineAt == nil)
+        #expect(subject.record.wakeAttempts == 1)
+        #expect(subject.dueIn == nil)
+        #expect(subject.turn() == ["order 1.1#2 provision"])
+        var expected = first
+        expected.issue = 2
+        #expect(subject.orders.last == expected)
+        subject.pass("1s")
+        _ = subject.woken()
+        #expect(subject.dueIn == 30_100)
+        #expect(subject.record.wakeAttempts == 1)
+    }
+
+    @Test func aRepeatIsTheSameWakeWhateverChangedSince() throws {
+        var subject = Subject.awaitingCheckin()
+        let first = try #require(subject.orders.last)
+        _ = subject.apply { machine, around, directives in
+            machine.change {
+                $0.record.templatesDigest = "digest-2"
+                $0.record.board = "b2"
+                $0.record.variables = ["K": "V"]
+                $0.record.policy.maxWakeAttempts = 9
+                $0.record.policy.heartbeatInterval = DurationText(5, .seconds)
+            }
+            machine.noteChange("updated", around, into: &directives)
+        }
+        _ = subject.sightRegained()
+        _ = subject.turn()
+        var expected = first
+        expected.issue = 2
+        #expect(subject.orders.last == expected)
+    }
+
+    @Test func anOrderWhoseReportHasNotComeIsRepeated() {
+        var subject = Subject()
+        _ = subject.provision()
+        _ = subject.turn()
+        #expect(subject.sightRegained() == ["settle", "turn?"])
+        #expect(subject.turn() == ["order 1.1#2 provision"])
+    }
+
+    @Test func aQueuedWakeKeepsItsPlace() {
+        var subject = Subject()
+        _ = subject.provision()
+        #expect(subject.sightRegained() == ["turn?"])
+        #expect(subject.turn() == ["order 1.1#1 provision"])
+        var second = Subject.awaitingCheckin()
+        _ = second.passToDue()
+        #expect(second.sightRegained() == ["turn?"])
+        #expect(second.turn() == ["order 1.2#2 retrigger"])
+    }
+
+    @Test(arguments: [("1m", 540_000), ("9m", 90_000), ("30m", 90_000)])
+    func anOnlineAgentGetsAtLeastOneIntervalAndOneDeadline(silence: String, due: Int64) {
+        var subject = Subject.online()
+        subject.pass(silence)
+        #expect(subject.sightRegained() == [])
+        #expect(subject.dueIn == due)
+        #expect(subject.record.status == .online)
+    }
+
+    @Test func theGraceAfterALastWillRunsAnew() {
+        var subject = Subject.online()
+        subject.pass("1s")
+        _ = subject.heartbeat(.lost)
+        subject.pass("20m")
+        #expect(subject.sightRegained() == [])
+        #expect(subject.dueIn == 10_000)
+    }
+
+    @Test func blindnessTwiceInARowRepeatsOnce() {
+        var subject = Subject.awaitingCheckin()
+        _ = subject.sightRegained()
+        #expect(subject.sightRegained() == ["turn?"])
+        #expect(subject.turn() == ["order 1.1#2 provision"])
+        #expect(subject.turn() == [])
+    }
+
+    @Test func offlineAndPausedAgentsAreLeftAlone() {
+        var offline = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
+        _ = offline.passToDue()
+        #expect(offline.sightRegained() == [])
+        var paused = Subject.awaitingCheckin()
+        _ = paused.pause()
+        #expect(paused.sightRegained() == [])
+        #expect(paused.dueIn == nil)
+    }
+
+    @Test func attemptsGoOnAfterwards() {
+        var subject = Subject.awaitingCheckin([.maxWakeAttempts: "2"])
+        for _ in 0..<5 {
+            _ = subject.sightRegained()
+            _ = subject.turn()
+            _ = subject.woken()
+        }
+        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "turn?"])
+        _ = subject.turn()
+        _ = subject.woken()
+        #expect(subject.passToDue() == ["offline (checkin_missed)"])
+        #expect(Set(subject.orders.map(\.attempt)) == [1, 2])
+    }
+
+    // MARK: Restored
+
+    @Test func aSuccessorRepeatsTheCommittedOrder() throws {
+        var subject = Subject.awaitingCheckin()
+        let first = try #require(subject.orders.last)
+        subject.restore(away: "10m")
+        #expect(subject.dueIn == nil)
+        #expect(subject.sightRegained() == ["settle", "changed (own_outage)", "turn?"])
+        _ = subject.turn()
+        var expected = first
+        expected.issue = 2
+        #expect(subject.orders.last == expected)
+        _ = subject.woken()
+        #expect(subject.dueIn == 30_100)
+    }
+
+    @Test func aSuccessorOrdersTheFirstWakeOfACycleThatHadNone() {
+        var subject = Subject()
+        _ = subject.provision()
+        subject.restore()
+        #expect(subject.sightRegained() == ["turn?"])
+        #expect(subject.turn() == ["order 1.1#1 provision"])
+    }
+
+    @Test func aSuccessorCountsTheCheckInOfItsPredecessorsWake() {
+        var subject = Subject.awaitingCheckin()
+        subject.restore(away: "1s")
+        #expect(subject.heartbeat() == ["settle", "online (checked_in)"])
+    }
+
+    @Test func aSuccessorTakesNoHeartbeatFromBeforeTheOrderForACheckIn() {
+        var subject = Subject.online()
+        _ = subject.wake()
+        subject.pass("10s")
+        _ = subject.turn()
+        subject.restore(away: "10s")
+        #expect(subject.heartbeat(age: "11s") == ["seen"])
+        #expect(subject.heartbeat(age: "9s").last == "online (checked_in)")
+    }
+
+    @Test func anOnlineAgentIsTakenOverWithAGrace() {
+        var subject = Subject.online()
+        subject.restore(away: "30m")
+        _ = subject.sightRegained()
+        #expect(subject.record.status == .online)
+        #expect(subject.dueIn == 90_000)
+        subject.pass("30s")
+        _ = subject.heartbeat()
+        #expect(subject.dueIn == 600_000)
+    }
+
+    @Test func anOfflineAgentIsTakenOverAsItIs() {
+        var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
+        _ = subject.passToDue()
+        let record = subject.record
+        subject.restore(away: "1h")
+        #expect(subject.sightRegained() == [])
+        #expect(subject.record == record)
+        #expect(subject.dueIn == nil)
+    }
+
+    @Test func theCapOfExtensionsSurvives() {
+        var subject = Subject.awaitingCheckin([.startupExtensionMax: "1m"])
+        _ = subject.heartbeat(.starting, extend: "90s")
+        subject.restore()
+        _ = subject.sightRegained()
+        _ = subject.turn()
+        _ = subject.woken()
+        #expect(subject.heartbeat(.starting, extend: "90s") == ["seen"])
+        #expect(subject.dueIn == 30_100)
+    }
+}

@@ -1,0 +1,45 @@
+import Lifecycle
+import Testing
+
+@Suite struct DeletionTests {
+    @Test func anAgentWithoutAnOrderUnderWayIsGoneAtOnceAndItsNumbersStay() {
+        var subject = Subject.online()
+        #expect(subject.delete() == ["deleting", "deleted", "erase 1 r5"])
+        #expect(subject.record.status == .deleting)
+    }
+
+    @Test func nothingElseHappensToItMeanwhile() {
+        var subject = Subject()
+        _ = subject.provision()
+        _ = subject.turn()
+        _ = subject.delete()
+        #expect(subject.record.checkinDeadlineAt == nil)
+        #expect(subject.delete() == [])
+        #expect(subject.pause() == [])
+        #expect(subject.turn() == [])
+        #expect(subject.sightRegained() == [])
+        #expect(subject.gatewayReturned() == [])
+        subject.pass("1s")
+        #expect(subject.deadlinePassed() == [])
+        #expect(subject.expired() == ["deleted", "erase 1 r3"])
+    }
+
+    @Test func aPausedAgentIsDeletedToo() {
+        var subject = Subject.awaitingCheckin()
+        _ = subject.pause(.gateway, until: subject.stamp + .seconds(60))
+        #expect(subject.delete() == ["deleting", "deleted", "erase 1 r5"])
+        #expect(!subject.record.isPaused)
+        #expect(subject.record.pausedUntil == nil)
+    }
+
+    @Test func aDeletionSurvivesARestart() {
+        var subject = Subject()
+        _ = subject.provision()
+        _ = subject.turn()
+        _ = subject.delete()
+        subject.restore(away: "1s")
+        _ = subject.sightRegained()
+        #expect(subject.dueIn == 6_000, "its order may be published by whoever has it")
+        #expect(subject.passToDue() == ["deleted", "erase 1 r3"])
+    }
+}

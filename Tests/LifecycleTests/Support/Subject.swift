@@ -1,0 +1,216 @@
+import Lifecycle
+
+/// One agent's machine with its two clocks. Every input answers with a transcript: what it led to, a line a directive.
+struct Subject: Sendable {
+    var machine: AgentMachine
+    var now = Instant(nanoseconds: 1_000_000_000_000)
+    var stamp = Timestamp("2026-01-31T09:00:00.000Z")!
+    var isGatewayLost = false
+    /// Every order that was handed out, the newest last.
+    var orders: [WakeOrder] = []
+    /// What the last input had logged.
+    var logs: [LifecycleLog] = []
+
+    static let address = AgentAddress("gw-1/a1")!
+
+    /// A new agent; the policy has the contract's defaults but for `settings`.
+    init(_ settings: [PolicySetting: String] = [:]) {
+        var overrides = PolicyOverrides()
+        for (setting, text) in settings {
+            do {
+                try overrides.set(setting, to: text)
+            } catch {
+                preconditionFailure("a test's policy is wrong: \(error)")
+            }
+        }
+        var record = AgentRecord(
+            address: Subject.address, board: "b1", role: .worker, status: .offline,
+            policy: Policy().overridden(by: overrides), createdAt: stamp)
+        record.templatesDigest = "digest-1"
+        record.tokenID = "t1"
+        machine = AgentMachine(new: record, tokenDigest: "secret-1")
+    }
+
+    var record: AgentRecord { machine.record }
+    var phase: AgentPhase { machine.phase }
+    var isQuiet: Bool { machine.isQuiet }
+
+    var around: AgentSurroundings { AgentSurroundings(now: now, stamp: stamp, isGatewayLost: isGatewayLost) }
+
+    // MARK: Time
+
+    /// Both clocks go on.
+    mutating func pass(_ span: String) {
+        pass(milliseconds: Subject.milliseconds(span))
+    }
+
+    mutating func pass(milliseconds: Int64) {
+        now = now + TimeSpan(milliseconds: milliseconds)
+        stamp = stamp + TimeSpan(milliseconds: milliseconds)
+    }
+
+    /// Both clocks go on to the machine's next deadline, which is then handled.
+    mutating func passToDue() -> [String] {
+        guard let due = machine.due else { return ["nothing is due"] }
+        let nanoseconds = max(0, due.nanoseconds - now.nanoseconds)
+        pass(milliseconds: (nanoseconds + 999_999) / 1_000_000)
+        return deadlinePassed()
+    }
+
+    /// Milliseconds until the next deadline; `nil` without one.
+    var dueIn: Int64? { machine.due.map { $0.milliseconds(since: now) } }
+
+    static func milliseconds(_ span: String) -> Int64 {
+        do {
+            return span == "0s" ? 0 : try DurationText(parsing: span).span.milliseconds
+        } catch {
+            preconditionFailure("a test's duration is wrong: \(error)")
+        }
+    }
+
+    // MARK: Inputs
+
+    mutating func apply(
+        _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
+    ) -> [String] {
+        var directives: [AgentDirective] = []
+        body(&machine, around, &directives)
+        logs = directives.compactMap { if case .log(let log) = $0 { log } else { nil } }
+        for case .order(let order, _) in directives { orders.append(order) }
+        return directives.compactMap(Subject.line)
+    }
+
+    mutating func provision() -> [String] {
+        apply { $0.requestCycle(.provision, reason: .provision, traceparent: nil, $1, into: &$2) }
+    }
+
+    mutating func update() -> [String] {
+        apply { $0.requestCycle(.update, reason: .update, traceparent: nil, $1, into: &$2) }
+    }
+
+    mutating func wake() -> [String] {
+        apply { $0.requestCycle(.update, reason: .manual, traceparent: nil, $1, into: &$2) }
+    }
+
+    mutating func turn() -> [String] {
+        apply { $0.turnCame($1, into: &$2) }
+    }
+
+    /// The report of the newest order, or of an earlier issue.
+    mutating func woken(
+        age: String = "0s", issue: Int? = nil, delivery: WakeDelivery = .accepted
+    ) -> [String] {
+        guard let order = orders.last(where: { issue == nil || $0.issue == issue }) else { return ["no order"] }
+        let age = TimeSpan(milliseconds: Subject.milliseconds(age))
+        let sentAt = stamp - age
+        return report(
+            order,
+            .woken(sentAt: sentAt, deadlineAt: sentAt + order.checkinDeadline.span, delivery: delivery, age: age))
+    }
+
+    mutating func failed(_ error: String = "the template is broken", age: String = "0s") -> [String] {
+        guard let order = orders.last else { return ["no order"] }
+        let age = TimeSpan(milliseconds: Subject.milliseconds(age))
+        return report(order, .failed(at: stamp - age, error: error, age: age))
+    }
+
+    mutating func expired() -> [String] {
+        guard let order = orders.last else { return ["no order"] }
+        return report(order, .expired)
+    }
+
+    mutating func report(_ order: WakeOrder, _ outcome: AgentMachine.WakeOutcome) -> [String] {
+        apply {
+            $0.wakeReported(
+                generation: order.generation, attempt: order.attempt, issue: order.issue, outcome, $1, into: &$2)
+        }
+    }
+
+    /// A heartbeat that was received `age` ago.
+    mutating func heartbeat(
+        _ status: HeartbeatStatus = .ok, age: String = "0s", generation: Int? = nil, boot: String? = nil,
+        seq: Int64? = nil, extend: String? = nil, digest: String? = nil, token: String? = nil
+    ) -> [String] {
+        let age = TimeSpan(milliseconds: Subject.milliseconds(age))
+        var heartbeat = Heartbeat(receivedAt: now - age, receivedStamp: stamp - age)
+        heartbeat.status = status
+        heartbeat.generation = generation
+        heartbeat.bootID = boot
+        heartbeat.seq = seq
+        heartbeat.extend = extend.map { DurationText(Subject.milliseconds($0), .milliseconds) }
+        heartbeat.templatesDigest = digest
+        heartbeat.tokenDigest = token
+        return apply { $0.heartbeatReceived(heartbeat, $1, into: &$2) }
+    }
+
+    mutating func reject(_ reason: RejectionReason) -> [String] {
+        apply { $0.reject(reason, $1, into: &$2) }
+    }
+
+    mutating func deadlinePassed() -> [String] {
+        apply { $0.deadlinePassed($1, into: &$2) }
+    }
+
+    mutating func pause(_ cause: PauseCause = .agent, until: Timestamp? = nil) -> [String] {
+        apply { $0.pause(cause, until: until, $1, into: &$2) }
+    }
+
+    mutating func resume(_ cause: PauseCause = .agent) -> [String] {
+        apply { $0.resume(cause, $1, into: &$2) }
+    }
+
+    mutating func delete() -> [String] {
+        apply { $0.delete($1, into: &$2) }
+    }
+
+    mutating func sightRegained() -> [String] {
+        apply { $0.sightRegained($1, into: &$2) }
+    }
+
+    mutating func gatewayReturned() -> [String] {
+        apply { $0.gatewayReturned($1, into: &$2) }
+    }
+
+    /// Another owner takes over with what was committed last; `away`: how long nobody owned the agent.
+    mutating func restore(away: String = "0s") {
+        pass(away)
+        // Another machine's monotonic clock has nothing to do with ours.
+        now = Instant(nanoseconds: now.nanoseconds + 987_654_321)
+        machine = AgentMachine(restored: machine.state, around)
+    }
+
+    // MARK: Shortcuts
+
+    /// A new agent whose first wake was published just now.
+    static func awaitingCheckin(_ settings: [PolicySetting: String] = [:]) -> Subject {
+        var subject = Subject(settings)
+        _ = subject.provision()
+        _ = subject.turn()
+        _ = subject.woken()
+        return subject
+    }
+
+    /// An agent that has just checked in with its first wake.
+    static func online(_ settings: [PolicySetting: String] = [:], boot: String? = nil) -> Subject {
+        var subject = awaitingCheckin(settings)
+        _ = subject.heartbeat(boot: boot)
+        return subject
+    }
+
+    // MARK: Transcript
+
+    /// What a directive says, in a line; a log says nothing here.
+    static func line(_ directive: AgentDirective) -> String? {
+        switch directive {
+        case .emit(let event, let reason, _): reason.map { "\(event.rawValue) (\($0))" } ?? event.rawValue
+        case .order(let order, _):
+            "order \(order.generation).\(order.attempt)#\(order.issue) \(order.reason.rawValue)"
+        case .settleOrder: "settle"
+        case .requestTurn: "turn?"
+        case .noteSighting: "seen"
+        case .erase(let tombstone): "erase \(tombstone.generation) r\(tombstone.revision)"
+        case .log: nil
+        case .countSequence(let lost, let isRepeated): isRepeated ? "repeated" : "lost \(lost)"
+        }
+    }
+}

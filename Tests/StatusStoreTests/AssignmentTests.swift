@@ -1,0 +1,165 @@
+import Contract
+import Lifecycle
+import Testing
+
+@testable import StatusStoreCore
+
+private let stamp = Timestamp(millisecondsSince1970: 0)
+
+func at(_ seconds: Double) -> Instant { Instant(nanoseconds: Int64(seconds * 1e9) + 1_000_000_000_000) }
+
+func presence(
+    _ instance: String, _ incarnation: String = "i1", _ state: Presence.State = .running, epochs: [Int: Int] = [:],
+    service: ServiceName = .reconciler
+) -> Presence {
+    var presence = Presence(
+        service: service, instance: instance, state: state, startedAt: stamp, configDigest: "c",
+        incarnation: incarnation)
+    presence.partitions = Dictionary(uniqueKeysWithValues: epochs.map { (String($0.key), $0.value) })
+    return presence
+}
+
+@Suite struct MembershipTests {
+    @Test func aRetainedCopyProvesNothingButIsWaitedFor() {
+        var members = Membership(of: .reconciler)
+        #expect(members.heard(presence("r1"), isRetained: true, now: at(0)) == false)
+        #expect(members.live(now: at(0)).isEmpty)
+        #expect(members.isSettling(now: at(3)))
+        #expect(!members.isSettling(now: at(5)))
+        #expect(members.heard(presence("r1"), isRetained: false, now: at(1)) == true)
+        #expect(!members.isSettling(now: at(1)))
+        #expect(members.live(now: at(10)).keys.sorted() == ["r1"])
+        #expect(members.live(now: at(12)).isEmpty)
+    }
+
+    @Test func aLastWillEndsItAtOnceUnlessItIsAnEarlierLifes() {
+        var members = Membership(of: .reconciler)
+        members.heard(presence("r1", "old"), isRetained: false, now: at(0))
+        members.heard(presence("r1", "new"), isRetained: false, now: at(1))
+        members.heard(presence("r1", "old", .lost), isRetained: false, now: at(1))
+        #expect(members.live(now: at(1))["r1"]?.incarnation == "new")
+        members.heard(presence("r1", "new", .lost), isRetained: false, now: at(2))
+        #expect(members.live(now: at(2)).isEmpty)
+        #expect(!members.isSettling(now: at(2)))
+    }
+
+    @Test func comingBackIsNoticedAndOtherServicesAreNot() {
+        var members = Membership(of: .provisioner)
+        #expect(members.heard(presence("r1"), isRetained: false, now: at(0)) == false)
+        #expect(members.heard(presence("p1", service: .provisioner), isRetained: false, now: at(0)) == true)
+        #expect(members.heard(presence("p1", service: .provisioner), isRetained: false, now: at(2)) == false)
+        #expect(members.heard(presence("p1", "i2", service: .provisioner), isRetained: false, now: at(4)) == true)
+        #expect(members.heard(presence("p1", "i2", service: .provisioner), isRetained: false, now: at(20)) == true)
+    }
+
+    @Test func afterDeafnessWhoeverLivedIsWaitedFor() {
+        var members = Membership(of: .reconciler)
+        members.heard(presence("r1"), isRetained: false, now: at(0))
+        members.heard(presence("r2"), isRetained: false, now: at(0))
+        members.connected(now: at(30))
+        members.heard(presence("r1"), isRetained: false, now: at(31))
+        #expect(members.isSettling(now: at(31)))
+        members.heard(presence("r2"), isRetained: false, now: at(32))
+        #expect(!members.isSettling(now: at(32)))
+        #expect(members.live(now: at(32)).count == 2)
+    }
+}
+
+@Suite struct AssignmentTests {
+    private func grants(_ directives: [PartitionAssignment.Directive]) -> [Int: String] {
+        var result: [Int: String] = [:]
+        for case .grant(let partition, let instance, _) in directives { result[partition] = instance }
+        return result
+    }
+
+    /// Carries out what was decided, at epoch `epoch`, and receipts it.
+    private func carryOut(
+        _ directives: [PartitionAssignment.Directive], _ assignment: inout PartitionAssignment, epoch: Int, now: Instant
+    ) {
+        for case .grant(let partition, let instance, let incarnation) in directives {
+            assignment.granted(partition, to: .init(epoch: epoch, instance: instance, incarnation: incarnation))
+            assignment.receipted(partition, epoch: epoch, now: now)
+        }
+    }
+
+    @Test func nobodyLivesNothingIsGranted() {
+        let assignment = PartitionAssignment(partitionCount: 16, owners: [:], now: at(0))
+        #expect(assignment.decide(Membership(of: .reconciler), now: at(0)).isEmpty)
+    }
+
+    @Test func theOnlyOneGetsAllAndNothingTwice() {
+        var members = Membership(of: .reconciler)
+        members.heard(presence("r1"), isRetained: false, now: at(0))
+        var assignment = PartitionAssignment(partitionCount: 16, owners: [:], now: at(0))
+        let directives = assignment.decide(members, now: at(0))
+        #expect(grants(directives).count == 16)
+        carryOut(directives, &assignment, epoch: 1, now: at(0))
+        #expect(assignment.decide(members, now: at(0)).isEmpty)
+    }
+
+    @Test func oneMoreMovesOnlyItsShareAndTheOldOwnerIsToldFirst() {
+        var members = Membership(of: .reconciler)
+        members.heard(presence("r1"), isRetained: false, now: at(0))
+        var assignment = PartitionAssignment(partitionCount: 64, owners: [:], now: at(0))
+        carryOut(assignment.decide(members, now: at(0)), &assignment, epoch: 1, now: at(0))
+        members.heard(presence("r2"), isRetained: false, now: at(1))
+        let moved = assignment.decide(members, now: at(1))
+        #expect(Set(grants(moved).values) == ["r2"])
+        #expect((16...48).contains(grants(moved).count))
+        #expect(moved.count == grants(moved).count * 2)
+        guard case .revoke(let first, let epoch, "r1", "i1") = moved[0] else {
+            Issue.record("\(moved[0])")
+            return
+        }
+        #expect(moved[1] == .grant(partition: first, instance: "r2", incarnation: "i1"))
+        #expect(epoch == 1)
+    }
+
+    @Test func aDeadOwnerIsReplacedAtOnceWithoutRevoke() {
+        var members = Membership(of: .reconciler)
+        members.heard(presence("r1"), isRetained: false, now: at(0))
+        members.heard(presence("r2"), isRetained: false, now: at(0))
+        var assignment = PartitionAssignment(partitionCount: 16, owners: [:], now: at(0))
+        carryOut(assignment.decide(members, now: at(0)), &assignment, epoch: 1, now: at(0))
+        members.heard(presence("r1", "i1", .lost), isRetained: false, now: at(1))
+        let directives = assignment.decide(members, now: at(1))
+        #expect(!directives.isEmpty)
+        #expect(directives.count == grants(directives).count)
+        #expect(Set(grants(directives).values) == ["r2"])
+    }
+
+    @Test func aRestartUnderTheSameNameIsGrantedAgain() {
+        var members = Membership(of: .reconciler)
+        let owners = [0: PartitionAssignment.Owner(epoch: 7, instance: "r1", incarnation: "i1")]
+        let assignment = PartitionAssignment(partitionCount: 1, owners: owners, now: at(0))
+        members.heard(presence("r1", "i2"), isRetained: false, now: at(0))
+        #expect(assignment.decide(members, now: at(0)) == [.grant(partition: 0, instance: "r1", incarnation: "i2")])
+    }
+
+    @Test func aLostGrantIsGivenAgainAndEachTimeLater() {
+        var members = Membership(of: .reconciler)
+        let owners = [0: PartitionAssignment.Owner(epoch: 7, instance: "r1", incarnation: "i1")]
+        var assignment = PartitionAssignment(partitionCount: 1, owners: owners, now: at(0))
+        members.heard(presence("r1", epochs: [0: 7]), isRetained: false, now: at(5))
+        #expect(assignment.decide(members, now: at(5)).isEmpty)
+        members.heard(presence("r1", epochs: [0: 6]), isRetained: false, now: at(6))
+        #expect(assignment.decide(members, now: at(6)) == [.grant(partition: 0, instance: "r1", incarnation: "i1")])
+        assignment.granted(0, to: .init(epoch: 8, instance: "r1", incarnation: "i1"))
+        members.heard(presence("r1", epochs: [0: 7]), isRetained: false, now: at(60))
+        #expect(assignment.decide(members, now: at(60)).isEmpty, "the grant is still under way")
+        assignment.receipted(0, epoch: 8, now: at(60))
+        members.heard(presence("r1"), isRetained: false, now: at(64))
+        #expect(assignment.decide(members, now: at(64)).isEmpty)
+        members.heard(presence("r1"), isRetained: false, now: at(66))
+        #expect(assignment.decide(members, now: at(66)).count == 1)
+    }
+
+    @Test func weightsSpreadOverNamesThatDifferLittle() {
+        var shares: [String: Int] = [:]
+        for partition in 0..<300 {
+            shares[PartitionAssignment.winner(of: partition, among: ["r1", "r2", "r3"])!, default: 0] += 1
+        }
+        #expect(shares.count == 3)
+        for share in shares.values { #expect((60...140).contains(share)) }
+    }
+}

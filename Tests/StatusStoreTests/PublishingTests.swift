@@ -1,0 +1,201 @@
+import Contract
+import Lifecycle
+import Testing
+
+@testable import StatusStoreCore
+
+@Suite struct OrderBookTests {
+    private func agent(_ name: String) -> AgentAddress { AgentAddress(gateway: "gw", agent: name)! }
+
+    @Test func publishesOldestFirstAndAgainWhenNotSettled() {
+        var book = OrderBook()
+        book.issued(agent("a"), position: 1)
+        book.issued(agent("b"), position: 2)
+        #expect(book.take(now: at(0)) == [agent("a"), agent("b")])
+        #expect(book.take(now: at(5.9)).isEmpty)
+        book.settled(agent("a"))
+        #expect(book.take(now: at(6)) == [agent("b")])
+        #expect(book.take(now: at(7)).isEmpty)
+        book.settled(agent("b"))
+        #expect(book.take(now: at(20)).isEmpty)
+        #expect(book.count == 0)
+    }
+
+    @Test func aNewOrderReplacesTheOneBefore() {
+        var book = OrderBook()
+        book.issued(agent("a"), position: 1)
+        #expect(book.take(now: at(0)) == [agent("a")])
+        book.issued(agent("a"), position: 2)
+        #expect(book.take(now: at(1)) == [agent("a")])
+        #expect(book.take(now: at(6)).isEmpty, "the one before does not count")
+        #expect(book.take(now: at(7)) == [agent("a")])
+    }
+
+    @Test func publishesAllAgainInTheirOrder() {
+        var book = OrderBook()
+        for number in 1...5 { book.issued(agent("a\(number)"), position: Int64(number)) }
+        _ = book.take(now: at(0))
+        book.settled(agent("a2"))
+        book.publishAllAgain()
+        #expect(book.take(now: at(1)).map(\.agent) == ["a1", "a3", "a4", "a5"])
+    }
+
+    @Test func isPaced() {
+        var book = OrderBook()
+        for number in 1...(OrderBook.underWayMax + 10) { book.issued(agent("a\(number)"), position: Int64(number)) }
+        #expect(book.take(now: at(0)).count == OrderBook.underWayMax)
+        #expect(book.take(now: at(1)).isEmpty)
+        for number in 1...5 { book.settled(agent("a\(number)")) }
+        #expect(book.take(now: at(1)).map(\.agent) == (1...5).map { "a\(OrderBook.underWayMax + $0)" })
+        // What has expired waits behind those that were never published.
+        #expect(book.take(now: at(6)).prefix(5).map(\.agent) == (6...10).map { "a\(OrderBook.underWayMax + $0)" })
+    }
+}
+
+@Suite struct OutboxWindowTests {
+    @Test func countsOnlyWhatIsAcknowledgedWithoutAGap() {
+        var window = OutboxWindow(published: 10)
+        window.published(11, tickets: [1, 2])
+        window.published(12, tickets: [3])
+        window.acknowledged(3)
+        #expect(window.published == 10)
+        window.acknowledged(1)
+        #expect(window.published == 10)
+        window.acknowledged(2)
+        #expect(window.published == 12)
+        #expect(window.sent == 12)
+    }
+
+    @Test func nothingGoesOutBehindABarUntilItIsAcknowledged() {
+        var window = OutboxWindow(published: 0)
+        window.published(1, tickets: [1])
+        window.published(2, tickets: [2], bars: true)
+        #expect(window.room == 0)
+        window.acknowledged(2)
+        #expect(window.room == 0, "what is before the bar is not acknowledged")
+        window.acknowledged(1)
+        #expect(window.room == OutboxWindow.sizeMax)
+    }
+
+    @Test func startsAgainAtTheLowestThatIsNotAcknowledged() {
+        var window = OutboxWindow(published: 0)
+        window.published(1, tickets: [1])
+        window.published(2, tickets: [2])
+        window.published(3, tickets: [3], bars: true)
+        window.acknowledged(1)
+        window.startAgain()
+        #expect(window.sent == 1)
+        #expect(window.room == OutboxWindow.sizeMax)
+        #expect(!window.has(ticket: 2))
+        window.acknowledged(2)
+        #expect(window.published == 1)
+    }
+
+    @Test func isBounded() {
+        var window = OutboxWindow(published: 0)
+        for number in 1...OutboxWindow.sizeMax { window.published(Int64(number), tickets: [number]) }
+        #expect(window.room == 0)
+    }
+}
+
+@Suite struct MessageTests {
+    @Test func aFrameIsPutAsideAfterFiveAttempts() {
+        var attempts = FrameAttempts()
+        let stream = StreamID(service: "s", instance: "i", incarnation: "n", stream: "x")
+        for _ in 1...4 { #expect(attempts.failed(stream, seq: 1) == false) }
+        #expect(attempts.failed(stream, seq: 2) == false, "another frame has attempts of its own")
+        for _ in 1...3 { _ = attempts.failed(stream, seq: 2) }
+        #expect(attempts.failed(stream, seq: 2) == true)
+    }
+
+    @Test func aFullTableIsOneOrMoreMessages() {
+        var table = AccessControl.Table()
+        #expect(String(decoding: table.finish(), as: UTF8.self) == "begin\ncommit\n")
+        var messages: [[UInt8]] = []
+        let digest = String(repeating: "a", count: 64)
+        for number in 0..<30_000 {
+            if let message = table.add(username: "gw/agent-\(number)", digest: digest) { messages.append(message) }
+        }
+        messages.append(table.finish())
+        #expect(messages.count > 2)
+        #expect(messages.allSatisfy { $0.count <= AccessControl.messageBytesMax + 8 })
+        let lines = messages.flatMap { $0.split(separator: UInt8(ascii: "\n")) }.map {
+            String(decoding: $0, as: UTF8.self)
+        }
+        #expect(lines.first == "begin")
+        #expect(lines.last == "commit")
+        #expect(lines.count == 30_002)
+    }
+
+    @Test func aGrantIsDividedAndComesTogetherAgain() throws {
+        var content = GrantChunks.Content()
+        let states = (0..<1_000).map { number in
+            AgentState(
+                record: AgentRecord(
+                    address: AgentAddress(gateway: "gw", agent: "a\(number)")!, board: nil, role: .main,
+                    status: .offline,
+                    policy: Policy(), createdAt: Timestamp(millisecondsSince1970: 0)))
+        }
+        content.agents = states.map { JSON.bytes($0) }
+        content.gateways = [GatewayState(gateway: "gw")]
+        content.boardPauses = [BoardPause(board: "b", until: nil)]
+        content.tombstones = [Tombstone(agent: AgentAddress("gw/gone")!, generation: 3, revision: 9)]
+        let bodies = GrantChunks.compose(partition: 3, epoch: 2, incarnation: "i", content)
+        #expect(bodies.count > 1)
+        #expect(bodies.allSatisfy { $0.count < 500_000 })
+        var found: [AgentState] = []
+        let frame = StreamFrame<Bool>(
+            id: StreamID(service: "s", instance: "i", incarnation: "n", stream: "x"), seq: 4, lowest: 2, held: 7,
+            body: true)
+        for (index, body) in bodies.enumerated() {
+            let raw = try JSON.decode(StreamFrame<ReconcilerMessage>.self, from: RawFrame.compose(frame, body: body))
+            #expect([raw.seq, raw.lowest, Int(raw.held)] == [4, 2, 7])
+            guard case .grant(let chunk) = raw.body else {
+                Issue.record("no grant")
+                return
+            }
+            #expect([chunk.index, chunk.count, chunk.epoch, chunk.partition] == [index, bodies.count, 2, 3])
+            #expect(chunk.gateways.count == (index == 0 ? 1 : 0))
+            found += chunk.agents
+        }
+        #expect(found == states)
+        #expect(GrantChunks.compose(partition: 0, epoch: 1, incarnation: "i", .init()).count == 1)
+    }
+
+    @Test func aPageTellsWhereTheNextBegins() {
+        let items = ["1", "2", "3"].map { Array($0.utf8) }
+        func page(_ member: String, _ limit: Int) -> String {
+            String(decoding: LookupAnswer.page(member, items, limit: limit) { "c\($0)" }, as: UTF8.self)
+        }
+        #expect(page("records", 3) == #"{"next":null,"records":[1,2,3]}"#)
+        #expect(page("records", 2) == #"{"next":"c1","records":[1,2]}"#)
+        #expect(page("events", 1) == #"{"events":[1],"next":"c0"}"#)
+        let large = [UInt8](repeating: 0x31, count: 400_000)
+        let shortened = LookupAnswer.page("records", [large, large, large], limit: 3) { "c\($0)" }
+        #expect(shortened.count <= Limits.messageBytesMax)
+        #expect(String(decoding: shortened.prefix(13), as: UTF8.self) == #"{"next":"c1","#)
+        #expect(
+            String(decoding: LookupAnswer.page("records", [], limit: 3) { "c\($0)" }, as: UTF8.self)
+                == #"{"next":null,"records":[]}"#)
+    }
+
+    @Test func theSummaryNamesEveryStatus() {
+        var summary = LookupAnswer.Summary(gateways: ["empty"])
+        summary.add(2, .online, gateway: "gw")
+        #expect(summary.total == 2)
+        #expect(summary.byStatus == ["provisioning": 0, "updating": 0, "online": 2, "offline": 0, "deleting": 0])
+        #expect(summary.byGateway["empty"]?.total == 0)
+        #expect(summary.byGateway["gw"]?.byStatus["online"] == 2)
+        #expect(summary.byGateway["gw"]?.byStatus.count == 5)
+    }
+
+    @Test(
+        arguments: [
+            (nil, 0, nil), (nil, 5, 0), (CursorMessage(published: 5, database: "d"), 5, nil),
+            (CursorMessage(published: 3, database: "d"), 5, 3), (CursorMessage(published: 8, database: "d"), 5, nil),
+            (CursorMessage(published: 10, database: "d"), 5, 0), (CursorMessage(published: 5, database: "other"), 5, 0),
+        ] as [(CursorMessage?, Int64, Int64?)])
+    func statusesAreRepublishedWhereTheBrokerKnowsLess(_ found: CursorMessage?, _ published: Int64, _ from: Int64?) {
+        #expect(CursorMessage.republishing(found: found, published: published, last: 9, database: "d") == from)
+    }
+}
