@@ -174,6 +174,16 @@ class Watcher:
 
         return self.wait(found, seconds, f"wake number {count} {members or ''} of {agent}")
 
+    def wait_statuses(self, agent, revision, seconds=10):
+        """The retained records of an agent as they were published, once there is one of that revision."""
+        topic = f"{TOPIC_ROOT}/agents/{agent}/status"
+
+        def found(messages):
+            hits = [seen for seen in messages if seen.topic == topic]
+            return hits if hits and hits[-1].payload and hits[-1].json["revision"] >= revision else None
+
+        return self.wait(found, seconds, f"the status of {agent} at revision {revision}")
+
     def close(self):
         self._client.disconnect()
         self._client.loop_stop()
