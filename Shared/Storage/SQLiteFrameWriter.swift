@@ -143,6 +143,7 @@ final class SQLiteFrameWriter {
         if let event = entry.event { try add(event, of: entry, partition) }
         if let tombstone = entry.tombstone { try bury(tombstone, hasEvent: entry.event != nil, partition) }
         for sighting in entry.sightings ?? [] { try note(sighting, partition) }
+        if let seen = entry.seen { try note(seen, partition) }
         if let order = entry.order {
             try checkPartition(order.agent.gateway, partition)
             try database.run(
@@ -214,6 +215,14 @@ final class SQLiteFrameWriter {
             : try publish(.cleared, target: tombstone.agent.description, payload: nil)
         pending[tombstone.agent] = PendingAgent(partition: partition, tombstone: tombstone, changedAt: changedAt)
         try settle(tombstone.agent)
+    }
+
+    private func note(_ seen: SeenAgents, _ partition: Int) throws(StorageError) {
+        for (text, at) in zip(seen.agents, seen.at) {
+            guard let agent = AgentAddress(text) else { continue }  // no such agent can be stored
+            try checkPartition(agent.gateway, partition)
+            pending[agent, default: PendingAgent(partition: partition)].seenAt = Timestamp(millisecondsSince1970: at)
+        }
     }
 
     private func note(_ sighting: Sighting, _ partition: Int) throws(StorageError) {
