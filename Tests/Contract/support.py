@@ -242,6 +242,8 @@ class SystemTest(unittest.TestCase):
         cls.system.start()
         cls.gateway_tokens = {}
         cls.names = collections.Counter()
+        # All watchers: there is a new one after a restart.
+        cls.watchers = []
         cls.connect()
         for gateway in cls.gateways:
             cls.gateway_tokens[gateway] = cls.operator.expect("add-gateway", {"gateway": gateway})["token"]
@@ -253,6 +255,7 @@ class SystemTest(unittest.TestCase):
         cls.watcher = Watcher(
             cls.system.port, cls.system.env["ROLLCALL_USERNAME"], cls.system.env["ROLLCALL_PASSWORD"],
             *(f"{TOPIC_ROOT}/{topic_filter}" for topic_filter in cls.filters))
+        cls.watchers.append(cls.watcher)
         cls.addClassCleanup(cls.watcher.close)
 
     def expect(self, verb, members=None, **options):
