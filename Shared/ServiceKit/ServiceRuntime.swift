@@ -69,6 +69,8 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var exitStatus = ExitStatus.done
     private var loggedDisconnect = false
     private var mismatched: Set<String> = []
+    /// The incarnation of every other service, by `service/instance`.
+    private var peers: [String: String] = [:]
 
     public init(
         _ service: any Service, name: ServiceName, instance: String, options: ProgramOptions
@@ -127,8 +129,10 @@ public final class ServiceRuntime: ConnectionDelegate {
         publishPresence(.running, on: connection)
     }
 
-    /// Logs, once, a service whose configuration cannot work with ours.
+    /// Takes note of a service: introduces this one to a new life, and logs, once, a configuration that cannot work
+    /// with ours.
     public func check(_ presence: Presence) {
+        introduce(to: presence)
         guard presence.state == .running, !presence.configDigest.hasPrefix(configDigest),
             !configDigest.hasPrefix(presence.configDigest),
             mismatched.insert("\(presence.service)/\(presence.instance)").inserted
@@ -139,6 +143,16 @@ public final class ServiceRuntime: ConnectionDelegate {
                 "other": LogValue("\(presence.service)/\(presence.instance)"), "ours": LogValue(configDigest),
                 "theirs": LogValue(presence.configDigest),
             ])
+    }
+
+    /// A service that has just started believes no retained presence, ours neither: without a live one it would wait for
+    /// our next refresh.
+    private func introduce(to other: Presence) {
+        let peer = "\(other.service)/\(other.instance)"
+        guard other.state == .running, other.incarnation != incarnation,
+            peers.updateValue(other.incarnation, forKey: peer) != other.incarnation
+        else { return }
+        announce()
     }
 
     // MARK: ConnectionDelegate

@@ -65,7 +65,7 @@ struct ProcessTests {
         #expect(LocalPort.free(randomly: { port }) == nil)
     }
 
-    @Test func aSystemIsReadyWhenAllRunAndEveryPartitionHasAnOwner() {
+    @Test func aSystemIsReadyWhenAllRunAndEveryPartitionHasAnOwnerThatSees() {
         func presence(_ service: ServiceName, _ state: Presence.State = .running) -> Presence {
             Presence(
                 service: service, instance: "1", state: state, startedAt: Timestamp(millisecondsSince1970: 0),
@@ -86,6 +86,10 @@ struct ProcessTests {
         readiness.heard(reconciler)
         #expect(readiness.missing == ["1 of 2 partitions have an owner"])
         reconciler.partitions = ["0": 1, "1": 1]
+        reconciler.blind = "starting"
+        readiness.heard(reconciler)
+        #expect(readiness.missing == ["reconciler/1 judges nothing: starting"])
+        reconciler.blind = nil
         readiness.heard(reconciler)
         #expect(readiness.missing == [])
     }

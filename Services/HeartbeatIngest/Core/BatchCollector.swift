@@ -56,6 +56,18 @@ public struct BatchCollector: Sendable {
         if open[partition].isFull { close(partition, now: received) }
     }
 
+    /// Adds the heartbeats of one gateway message: a segment, as a message of its size fits into one batch.
+    public mutating func add(
+        _ names: [String], gateway: String, partition: Int, at stamp: Timestamp, received: Instant
+    ) {
+        append(
+            HeartbeatBatch.Segment(
+                at: stamp.millisecondsSince1970, age: 0, gateway: gateway, names: names, detail: nil),
+            bytes: names.reduce(0) { $0 + $1.utf8.count + 3 }, partition, received)
+        open[partition].names += names.count
+        if open[partition].isFull { close(partition, now: received) }
+    }
+
     /// Adds a heartbeat that says more, or one that is rejected.
     public mutating func add(_ detail: HeartbeatDetail, partition: Int, at stamp: Timestamp, received: Instant) {
         append(

@@ -99,10 +99,16 @@ public struct HeartbeatIntake: Sendable {
             return Dismissal(reason: error.reason, gateway: gateway, topic: topic, count: 1)
         }
         let partition = Partition.of(gateway: gateway, count: partitionCount)
-        counters.received += Int64(message.entries.count)
-        counters.names += Int64(message.entries.count)
+        let count = message.names.count + message.entries.count
+        counters.received += Int64(count)
+        counters.names += Int64(count)
+        if tokenDigest == nil, !message.names.isEmpty {
+            counters.plain += Int64(count)
+            collector.add(message.names, gateway: gateway, partition: partition, at: stamp, received: now)
+            return nil
+        }
         var nameless = 0
-        for entry in message.entries {
+        for entry in message.names.map(GatewayHeartbeats.Entry.plain) + message.entries {
             let (name, form): (String, HeartbeatForm)
             switch entry {
             case .plain(let agent): (name, form) = (agent, .plain)

@@ -258,23 +258,32 @@ public struct PartitionOwner: Sendable {
     /// Hands what changed without an event to the store.
     mutating func flushSightings() {
         sightingsDue = nil
-        var entry = StoreEntry()
-        var batch: [Sighting] = []
+        var seen = SeenAgents()
+        var rejected: [Sighting] = []
         for index in sightings {
-            guard let record = slots[index]?.machine.record else { continue }
+            guard let address = slots[index]?.machine.state.record.address else { continue }
             slots[index]?.hasUnsavedSighting = false
-            batch.append(
-                Sighting(agent: record.address, lastSeenAt: record.lastSeenAt, lastRejection: record.lastRejection))
-            if batch.count == PartitionOwner.sightingsMax {
-                entry.sightings = batch
-                directives.append(.commit(entry))
-                batch = []
+            let at = slots[index]?.machine.state.record.lastSeenAt
+            if let rejection = slots[index]?.machine.state.record.lastRejection {
+                rejected.append(Sighting(agent: address, lastSeenAt: at, lastRejection: rejection))
+            } else if let at {
+                seen.agents.append(address.description)
+                seen.at.append(at.millisecondsSince1970)
             }
+            if seen.agents.count + rejected.count == PartitionOwner.sightingsMax { commit(&seen, &rejected) }
         }
         sightings.removeAll(keepingCapacity: true)
-        guard !batch.isEmpty else { return }
-        entry.sightings = batch
+        commit(&seen, &rejected)
+    }
+
+    private mutating func commit(_ seen: inout SeenAgents, _ rejected: inout [Sighting]) {
+        guard !seen.agents.isEmpty || !rejected.isEmpty else { return }
+        var entry = StoreEntry()
+        if !seen.agents.isEmpty { entry.seen = seen }
+        if !rejected.isEmpty { entry.sightings = rejected }
         directives.append(.commit(entry))
+        seen = SeenAgents()
+        rejected = []
     }
 
     mutating func countAccepted(_ count: Int) { counters.heartbeats += Int64(count) }

@@ -89,6 +89,7 @@ final class OwnedPartition {
 
     private static func size(of entry: StoreEntry) -> Int {
         let variables = entry.state?.record.variables.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count } ?? 0
-        return 2_000 + 4 * variables + (entry.sightings?.count ?? 0) * 120
+        return 2_000 + 4 * variables + (entry.sightings?.count ?? 0) * 250 + (entry.seen?.agents.count ?? 0) * 145
+            - (entry.state == nil ? 1_900 : 0)
     }
 }

@@ -16,7 +16,6 @@ public final class ReconcilerService: Service {
     private var grants: StreamInlet<ReconcilerMessage>!
     private var sight = Sight()
     private var blind: String? = "starting"
-    private var storeIncarnation: String?
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
     private var isStopping = false
     private var finishedCounters = PartitionCounters()
@@ -197,21 +196,10 @@ public final class ReconcilerService: Service {
         guard !delivery.payload.isEmpty else { return }
         let presence = try JSON.decode(Presence.self, from: delivery.payload)
         runtime.check(presence)
-        answer(presence, isRetained: delivery.isRetained)
         guard presence.service == ServiceName.heartbeatIngest.rawValue else { return }
         let now = Clock.now()
         sight.heard(presence, isRetained: delivery.isRetained, now: now)
         evaluateSight(now)
-    }
-
-    /// A store that has just started believes no retained copy of our presence: without a live one its grants would
-    /// wait for the next refresh.
-    private func answer(_ presence: Presence, isRetained: Bool) {
-        guard presence.service == ServiceName.statusStore.rawValue, presence.state == .running, !isRetained,
-            presence.incarnation != storeIncarnation
-        else { return }
-        storeIncarnation = presence.incarnation
-        runtime.announce()
     }
 
     private func receiveGatewayStatus(_ delivery: Delivery) throws {

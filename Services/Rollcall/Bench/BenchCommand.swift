@@ -18,7 +18,9 @@ public enum BenchCommand {
             let parsed = try ParsedArguments(arguments, options: BenchOptions.specifications)
             if parsed.has("help") {
                 let usage = "rollcall bench heartbeats [OPTION]..."
-                print(helpText(usage: usage, description: description, options: BenchOptions.specifications), terminator: "")
+                print(
+                    helpText(usage: usage, description: description, options: BenchOptions.specifications),
+                    terminator: "")
                 return ExitStatus.done
             }
             guard parsed.positional == ["heartbeats"] else { throw UsageError("say what to measure: heartbeats") }

@@ -19,7 +19,8 @@ struct BenchOptions {
 
     static let specifications = [
         OptionSpecification("agents", value: "N", help: "agents that send heartbeats, 1 to 1000000 (default 1000)"),
-        OptionSpecification("mode", value: "single|gateway", help: "one message each, or a gateway's for many (default single)"),
+        OptionSpecification(
+            "mode", value: "single|gateway", help: "one message each, or a gateway's for many (default single)"),
         OptionSpecification("batch", value: "N", help: "agents in one gateway message, 1 to 5000 (default 500)"),
         OptionSpecification("rate", value: "N", help: "heartbeats a second; 0: as many as are accepted (default 0)"),
         OptionSpecification("qos", value: "0|1", help: "quality of service (default 0)"),
@@ -36,7 +37,9 @@ struct BenchOptions {
         seconds = try arguments.integer("seconds", in: 1...600) ?? seconds
         rounds = try arguments.integer("rounds", in: 1...20) ?? rounds
         if let text = arguments.value("mode") {
-            guard let mode = Mode(rawValue: text) else { throw UsageError("--mode: '\(text)' is not single or gateway") }
+            guard let mode = Mode(rawValue: text) else {
+                throw UsageError("--mode: '\(text)' is not single or gateway")
+            }
             self.mode = mode
         }
         if let level = try arguments.integer("qos", in: 0...1) {

@@ -73,7 +73,8 @@ final class HeartbeatBench: ConnectionDelegate {
         func fill() {
             while open < 100, next < names.count, refused == nil {
                 let members: [String: JSONValue] = [
-                    "agent": .string("\(HeartbeatBench.gateway)/\(names[next])"), "role": .string("main"), "wake": .bool(false),
+                    "agent": .string("\(HeartbeatBench.gateway)/\(names[next])"), "role": .string("main"),
+                    "wake": .bool(false),
                 ]
                 next += 1
                 open += 1
@@ -86,7 +87,8 @@ final class HeartbeatBench: ConnectionDelegate {
         }
         fill()
         let limit = TimeSpan.seconds(Int64(60 + names.count / 200))
-        guard loop.run(until: { (next == names.count && open == 0) || refused != nil }, for: limit), refused == nil else {
+        guard loop.run(until: { (next == names.count && open == 0) || refused != nil }, for: limit), refused == nil
+        else {
             throw ServiceFailure("agents could not be provisioned: \(refused ?? "no answers")")
         }
     }
@@ -105,7 +107,8 @@ final class HeartbeatBench: ConnectionDelegate {
     private var agentNames: [String] { (0..<options.agents).map { "a\($0)" } }
 
     private func connect() {
-        let service = ConnectionOptions(broker: supervisor.address(of: Supervisor.benchName), clientID: Supervisor.benchName)
+        let service = ConnectionOptions(
+            broker: supervisor.address(of: Supervisor.benchName), clientID: Supervisor.benchName)
         counterConnection = Connection(service, loop: loop, delegate: self)
         let probe = ConnectionOptions(broker: gatewayAddress, clientID: "\(HeartbeatBench.gateway)~probe")
         probeConnection = Connection(probe, loop: loop, delegate: self)
@@ -134,7 +137,9 @@ final class HeartbeatBench: ConnectionDelegate {
             wait(milliseconds: 100)
         }
         try end(counts)
-        guard online >= options.agents else { throw ServiceFailure("only \(online) of \(options.agents) agents came online") }
+        guard online >= options.agents else {
+            throw ServiceFailure("only \(online) of \(options.agents) agents came online")
+        }
         wait(milliseconds: 1_000)
     }
 
@@ -160,7 +165,8 @@ final class HeartbeatBench: ConnectionDelegate {
         publisher.broker.password = supervisor.address(of: Supervisor.benchName).password
         var message = messages[0]
         message.topic = topic
-        PublisherThread(options: publisher, messages: [message], rate: 0, counts: counts).start()
+        PublisherThread(options: publisher, messages: [message], rate: 0, heartbeatsPerMessage: 1, counts: counts)
+            .start()
         try wait(for: counts)
         func arrived() -> Int {
             let count = subscriberCounts.arrived.load(ordering: .relaxed)
@@ -174,7 +180,8 @@ final class HeartbeatBench: ConnectionDelegate {
         try end(counts)
         try end(subscriberCounts)
         return Round(
-            messagesPerSecond: round, drops: counts.published.load(ordering: .relaxed) - arrived(), heartbeats: 0, cpuSeconds: [:])
+            messagesPerSecond: round, drops: counts.published.load(ordering: .relaxed) - arrived(), heartbeats: 0,
+            cpuSeconds: [:])
     }
 
     private func fullRound() throws(ServiceFailure) -> Round {
@@ -222,14 +229,18 @@ final class HeartbeatBench: ConnectionDelegate {
 
     private func startPublisher(_ counts: SharedCounts, rate: Double) {
         let connection = ConnectionOptions(broker: gatewayAddress, clientID: "\(HeartbeatBench.gateway)~load")
-        PublisherThread(options: connection, messages: messages, rate: rate, counts: counts).start()
+        PublisherThread(
+            options: connection, messages: messages, rate: rate, heartbeatsPerMessage: options.heartbeatsPerMessage,
+            counts: counts
+        ).start()
     }
 
     private lazy var messages: [Publication] = {
         switch options.mode {
         case .single:
             return agentNames.map { name in
-                var publication = Publication(topic: "\(topics.root)/agents/\(HeartbeatBench.gateway)/\(name)/heartbeat", payload: [])
+                var publication = Publication(
+                    topic: "\(topics.root)/agents/\(HeartbeatBench.gateway)/\(name)/heartbeat", payload: [])
                 publication.qualityOfService = options.qualityOfService
                 return publication
             }
@@ -250,7 +261,10 @@ final class HeartbeatBench: ConnectionDelegate {
 
     /// Heartbeats that the reconciler has accepted.
     private var accepted: Int {
-        Int(latest.values.reduce(0) { $0 + ($1.service == ServiceName.reconciler.rawValue ? $1.counters["heartbeats"] ?? 0 : 0) })
+        Int(
+            latest.values.reduce(0) {
+                $0 + ($1.service == ServiceName.reconciler.rawValue ? $1.counters["heartbeats"] ?? 0 : 0)
+            })
     }
 
     /// Processor seconds of every process of the system.
@@ -282,7 +296,8 @@ final class HeartbeatBench: ConnectionDelegate {
         let perMessage = Double(options.heartbeatsPerMessage)
         return BenchReport(
             agents: options.agents, mode: options.mode.rawValue, batch: options.heartbeatsPerMessage,
-            qos: Int(options.qualityOfService.rawValue), rate: options.rate, seconds: options.seconds, rounds: options.rounds,
+            qos: Int(options.qualityOfService.rawValue), rate: options.rate, seconds: options.seconds,
+            rounds: options.rounds,
             heartbeatsPerSecond: median(full.map { $0.messagesPerSecond * perMessage }),
             bareMessagesPerSecond: median(bare.map(\.messagesPerSecond)),
             ratio: median(zip(full, bare).map { $0.messagesPerSecond / max(1, $1.messagesPerSecond) }),
@@ -299,7 +314,9 @@ final class HeartbeatBench: ConnectionDelegate {
         probeIsDegraded.toggle()
         let topic = "\(topics.root)/agents/\(HeartbeatBench.gateway)/\(HeartbeatBench.probe)/heartbeat"
         let payload = probeIsDegraded ? "{\"status\":\"degraded\"}" : "{\"status\":\"ok\"}"
-        guard (try? probeConnection.publish(Publication(topic: topic, payload: Array(payload.utf8)))) != nil else { return }
+        guard (try? probeConnection.publish(Publication(topic: topic, payload: Array(payload.utf8)))) != nil else {
+            return
+        }
         probeSentAt = Clock.now()
     }
 
@@ -307,7 +324,8 @@ final class HeartbeatBench: ConnectionDelegate {
         if connection === counterConnection {
             connection.subscribe([topics.counters(service: "+", instance: "+")])
         } else {
-            connection.subscribe(["\(topics.root)/agents/\(HeartbeatBench.gateway)/\(HeartbeatBench.probe)/lifecycle/+"])
+            connection.subscribe(["\(topics.root)/agents/\(HeartbeatBench.gateway)/\(HeartbeatBench.probe)/lifecycle/+"]
+            )
         }
     }
 

@@ -16,13 +16,16 @@ final class SharedCounts: Sendable {
 
 /// A thread that publishes prepared messages in turn, at a rate or as fast as they arrive.
 struct PublisherThread: Sendable {
-    /// Messages under way at most: enough to keep every part busy, far below the broker's queue.
-    static let underWayMax = 8_000
+    /// Heartbeats and messages under way at most: enough to keep every part busy, far below the broker's queue.
+    static let heartbeatsUnderWayMax = 100_000
+    static let messagesUnderWayMax = 8_000
 
     let options: ConnectionOptions
     let messages: [Publication]
     /// Messages a second; 0: as fast as they arrive.
     let rate: Double
+    /// Heartbeats in each.
+    let heartbeatsPerMessage: Int
     let counts: SharedCounts
 
     func start() {
@@ -31,6 +34,8 @@ struct PublisherThread: Sendable {
 
     private func run() {
         let loop = EventLoop()
+        let underWayMax = max(
+            4, min(PublisherThread.messagesUnderWayMax, PublisherThread.heartbeatsUnderWayMax / heartbeatsPerMessage))
         let delegate = QuietDelegate(counts)
         let connection = Connection(options, loop: loop, delegate: delegate)
         let start = Clock.now()
@@ -38,7 +43,7 @@ struct PublisherThread: Sendable {
         loop.turnEnded = {
             guard connection.isConnected else { return }
             let published = counts.published.load(ordering: .relaxed)
-            var budget = PublisherThread.underWayMax - (published - counts.arrived.load(ordering: .relaxed))
+            var budget = underWayMax - (published - counts.arrived.load(ordering: .relaxed))
             if rate > 0 {
                 let due = Int(Double(Clock.now().nanoseconds - start.nanoseconds) / 1e9 * rate)
                 budget = min(budget, due - published)

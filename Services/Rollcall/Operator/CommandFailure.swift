@@ -47,8 +47,10 @@ struct Refusal: Hashable {
     /// For people: the type and what is wrong, then each member that is.
     var text: String {
         let detail = value["detail"]?.string ?? value["title"]?.string ?? value.string ?? ""
-        var lines = ["\(type): \(detail)"]
         let errors = value["errors"]?.array ?? []
+        // Who is unknown is said by the type already.
+        let isUnknown = errors.count == 1 && type.hasPrefix("unknown-")
+        var lines = ["\(type): \((isUnknown ? errors[0]["detail"]?.string : nil) ?? detail)"]
         for error in errors {
             guard let member = error["member"]?.string, let reason = error["detail"]?.string else { continue }
             if errors.count == 1, detail == reason || detail == "\(member): \(reason)" { continue }

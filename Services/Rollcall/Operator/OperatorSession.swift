@@ -31,6 +31,7 @@ final class OperatorSession: ConnectionDelegate {
     private var hasBeenReady = false
     private var refusal: String?
     private var pending: Pending?
+    private var requests = 0
 
     private struct Pending {
         let publication: Publication
@@ -81,7 +82,10 @@ final class OperatorSession: ConnectionDelegate {
         publication.contentType = jsonContentType
         publication.responseTopic = replyTopic
         publication.correlationData = correlation
-        publication.userProperties = [("idempotency-key", settings.idempotencyKey)]
+        // Pages of one listing are requests of their own, each with its own key.
+        requests += 1
+        let key = settings.idempotencyKey + (requests > 1 ? "-\(requests)" : "")
+        publication.userProperties = [("idempotency-key", key)]
         // Whoever takes it later answers nobody.
         publication.expirySeconds = UInt32((settings.timeout.milliseconds + 999) / 1_000)
         pending = Pending(publication: publication, correlation: correlation)

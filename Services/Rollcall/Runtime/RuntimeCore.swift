@@ -119,9 +119,8 @@ struct RuntimeCore: Sendable {
     private mutating func timePassed(now: Instant, into output: inout Output) {
         forEachLife { $0.timePassed(now: now, into: &output) }
         guard isConnected else { return }
-        let before = output.beats.count
         forEachLife { $0.beatIfDue(isJoining: false, now: now, into: &output) }
-        guard output.beats.count > before else { return }
+        guard !output.beats.isEmpty else { return }
         forEachLife { $0.beatIfDue(isJoining: true, now: now, into: &output) }
     }
 

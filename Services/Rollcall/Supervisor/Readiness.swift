@@ -25,6 +25,10 @@ struct Readiness: Hashable, Sendable {
             return ["the status store announces no partitions"]
         }
         let owned = all.reduce(0) { $0 + ($1.partitions?.count ?? 0) }
-        return owned == count ? [] : ["\(owned) of \(count) partitions have an owner"]
+        guard owned == count else { return ["\(owned) of \(count) partitions have an owner"] }
+        // A blind reconciler sends no wake and judges no deadline.
+        return all.compactMap { presence in
+            presence.blind.map { "\(presence.service)/\(presence.instance) judges nothing: \($0)" }
+        }.sorted()
     }
 }

@@ -1,0 +1,166 @@
+import Bus
+import Contract
+import Lifecycle
+import Testing
+
+@testable import RollcallOperator
+
+/// What people read, at a fixed time.
+struct TextTests {
+    @Test func agentsLineUp() {
+        let text = RecordText.table([Samples.waiting, Samples.online, Samples.offline], now: Samples.now, .plain)
+        #expect(
+            text == """
+                ADDRESS     ROLE    BOARD  STATUS            ATTEMPTS  SEEN     DEADLINE  ERROR
+                gw/builder  worker  web    updating          2/5       3h ago   in 10s
+                gw/main     main    -      online            -         12s ago  -
+                gw/x        lead    web    offline (paused)  3/3       -        -         Agent did not check in after wake; max wake attempts reached: gateway gw is lost
+
+                """)
+    }
+
+    @Test func theSheetSaysAllOfARecord() {
+        #expect(
+            RecordText.sheet(Samples.waiting, now: Samples.now, .plain) == """
+                gw/builder  updating
+                  role        worker, board web
+                  generation  3, update requested 60s ago
+                  wakes       2 of 5, last sent 20s ago, somebody was subscribed
+                  deadline    in 10s (2026-01-31T09:00:10.000Z)
+                  last seen   3h ago
+                  reports     degraded
+                  boot id     b1
+                  rejected    bad_token ×4, last 2s ago
+                  templates   d2; stale: the agent runs d1
+                  policy      checkin_deadline=30s max_wake_attempts=5 heartbeat_interval=60s offline_after=10m on_lapse=wake lost_grace=10s startup_extension_max=5m wake_rate=50/s heartbeat_rate=10/s
+                  own policy  max_wake_attempts=5
+                  variables   COLOUR=red LANG=de
+                  token id    t1
+                  created     2026-01-30T08:00:00.000Z, updated 2026-01-31T08:59:40.000Z, revision 12
+
+                """)
+        let paused = RecordText.sheet(Samples.offline, now: Samples.now, .plain)
+        #expect(paused.contains("\nAgent did not check in after wake; max wake attempts reached: gateway gw is lost\n"))
+        #expect(paused.contains("\n  paused      by agent, board, until 2026-01-31T10:00:00.000Z\n"))
+    }
+
+    @Test func servicesAndCountsAreShown() throws {
+        let presence = try JSON.decode(
+            JSONValue.self,
+            from: Array(
+                #"{"service":"reconciler","instance":"1","state":"running","started_at":"2026-01-31T08:00:00Z","version":"0.1.0","partitions":{"0":1,"1":4,"3":2,"10":1}}"#
+                    .utf8))
+        #expect(
+            StatusText.services([presence], now: Samples.now, .plain) == """
+                SERVICE     INSTANCE  STATE    SINCE    VERSION  PARTITIONS
+                reconciler  1         running  60m ago  0.1.0    0-1, 3, 10 (4)
+
+                """)
+        let summary = try JSON.decode(
+            JSONValue.self, from: Array(#"{"total":3,"by_status":{"online":2,"offline":1},"by_gateway":{}}"#.utf8))
+        #expect(
+            StatusText.summary(summary, .plain)
+                == "3 agents: 0 provisioning, 0 updating, 2 online, 1 offline, 0 deleting\n")
+    }
+
+    @Test func onlyWhatDiffersOfAGatewaysPolicyIsShown() throws {
+        let gateways = try JSON.decode(
+            JSONValue.self,
+            from: Array(
+                #"[{"gateway":"gw","state":"never","agents":0,"policy":{"on_lapse":"wake","max_wake_attempts":1}}]"#
+                    .utf8))
+        #expect(
+            StatusText.gateways(gateways.array ?? [], .plain) == """
+                GATEWAY  STATE  AGENTS  POLICY
+                gw       never  0       max_wake_attempts=1
+
+                """)
+    }
+
+    @Test func historyIsATable() {
+        let event = HistoryEvent(
+            id: "e", event: .offline, time: Samples.now, source: "s", subject: Samples.address("gw/x"),
+            reason: "checkin_missed", record: Samples.offline)
+        #expect(
+            EventText.table([event], .plain) == """
+                TIME                      EVENT    REASON          STATUS   GENERATION  ATTEMPTS  ERROR
+                2026-01-31T09:00:00.000Z  offline  checkin_missed  offline  1           3/3       Agent did not check in after wake; max wake attempts reached: gateway gw is lost
+
+                """)
+    }
+
+    @Test func aLiveEventIsOneLine() throws {
+        let event = try #require(LiveEvent(delivery(.init(event: .offline, reason: "lapsed", record: Samples.offline))))
+        #expect(
+            event.text(.plain)
+                == "2026-01-31T09:00:00.000Z  gw/x                      offline             lapsed          "
+                + "offline  generation 1, wake 3/3  Agent did not check in after wake; max wake attempts reached: gateway gw is lost\n"
+        )
+        let history = HistoryEvent(
+            id: "e1", event: .offline, time: Samples.now, source: "rollcall/reconciler/1",
+            subject: Samples.address("gw/x"), reason: "lapsed", record: Samples.offline)
+        #expect(event.json == JSON.bytes(history))
+    }
+
+    @Test func aGatewaysEventHasItsMembers() throws {
+        var gateway = Delivery(
+            topic: "t", payload: JSON.bytes(GatewayLifecycleMessage(event: .gatewayLost, gateway: "gw", agents: 2)),
+            isRetained: false)
+        gateway.userProperties = [("id", "g1"), ("source", "s"), ("subject", "gw"), ("time", Samples.now.description)]
+        let event = try #require(LiveEvent(gateway))
+        #expect(
+            String(decoding: event.json, as: UTF8.self)
+                == #"{"agents":2,"event":"gateway_lost","gateway":"gw","id":"g1","reason":null,"record":null,"source":"s","subject":"gw","time":"2026-01-31T09:00:00.000Z"}"#
+        )
+        #expect(event.text(.plain).hasSuffix("gateway_lost        -               2 agents\n"))
+    }
+
+    @Test func whatIsNoEventIsNotShown() {
+        #expect(LiveEvent(Delivery(topic: "t", payload: Array("{}".utf8), isRetained: false)) == nil)
+    }
+
+    @Test func redeliveredEventsAreShownOnce() {
+        var seen = SeenEvents()
+        let isNew = { (id: String) in seen.insert(id) }
+        #expect(isNew("a"))
+        #expect(!isNew("a"))
+        for number in 0..<SeenEvents.countMax { #expect(isNew("\(number)")) }
+        #expect(isNew("a"), "it is older than what is remembered")
+    }
+
+    @Test func textOfOthersCannotDriveTheTerminal() {
+        #expect(Printable.text("a\u{1b}[31mb\u{202e}c\n") == "a\\u{1b}[31mb\\u{202e}c\\u{a}")
+        #expect(Printable.text("Grüße ×3") == "Grüße ×3")
+    }
+
+    @Test func coloursDoNotMoveColumns() {
+        var table = Table(["A", "B"])
+        table.rows = [[.init("x", .green), "y"]]
+        #expect(
+            table.text(Style(isColoured: true)) == "\u{1b}[1mA\u{1b}[0m  \u{1b}[1mB\u{1b}[0m\n\u{1b}[32mx\u{1b}[0m  y\n"
+        )
+    }
+
+    @Test(arguments: [
+        (0, "now"), (999, "now"), (1_000, "1s ago"), (119_000, "119s ago"), (120_000, "2m ago"), (7_200_000, "2h ago"),
+        (172_800_000, "2d ago"), (-5_000, "in 5s"),
+    ])
+    func timesAreRelative(_ distance: Int64, _ text: String) {
+        #expect(RelativeTime.text(Samples.now - TimeSpan(milliseconds: distance), now: Samples.now) == text)
+    }
+
+    @Test func aMissedDeadlineIsLate() {
+        #expect(RelativeTime.deadline(Samples.now - .seconds(4), now: Samples.now) == "4s late")
+        #expect(RelativeTime.deadline(nil, now: Samples.now) == "-")
+    }
+
+    private func delivery(_ message: LifecycleMessage) -> Delivery {
+        var delivery = Delivery(topic: "t", payload: JSON.bytes(message), isRetained: false)
+        let attributes = CloudEventAttributes(
+            id: "e1", source: "rollcall/reconciler/1", type: CloudEventAttributes.type(of: message.event),
+            subject: "gw/x",
+            time: Samples.now, revision: 1, traceparent: nil)
+        delivery.userProperties = attributes.userProperties.map { (name: $0.0, value: $0.1) }
+        return delivery
+    }
+}
