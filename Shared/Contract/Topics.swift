@@ -10,7 +10,7 @@ public struct Topics: Hashable, Sendable {
         self.root = root
     }
 
-    /// Whether `text` may be a root: 1 to 4 plain levels (MQTT 5 §4.7), so that no topic has more than eight.
+    /// Whether `text` may be a root: one or two plain levels (MQTT 5 §4.7), so that no topic has more than eight.
     public static func isValidRoot(_ text: String) -> Bool {
         let levels = text.split(separator: "/", omittingEmptySubsequences: false)
         return levels.count <= 2
