@@ -81,7 +81,7 @@ import Testing
         _ = desk.addGateway()
         _ = desk.provision("gw/a")
         _ = desk.woken("gw/a", held: 4_000)
-        #expect(desk.pass(26_000) == [])
+        #expect(desk.pass(25_900) == [])
         #expect(desk.pass(100).first == "gw/a retriggered (checkin_missed)")
     }
 

@@ -62,7 +62,7 @@ struct Desk {
     mutating func pass(_ milliseconds: Int64) -> [String] {
         now = now + TimeSpan(milliseconds: milliseconds)
         stamp = stamp + TimeSpan(milliseconds: milliseconds)
-        return handle(.timePassed)
+        return handle(.timePassed) + handle(.barrierPassed(asOf: now))
     }
 
     /// A request; the id is new unless one is given.
