@@ -66,7 +66,8 @@ let package = Package(
             "ReconcilerShell", "Services/Reconciler/Shell",
             ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit"]),
         program(
-            "rollcall-reconciler", "Services/Reconciler/Executable", ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
+            "rollcall-reconciler", "Services/Reconciler/Executable",
+            ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
 
         module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle"]),
         module(
@@ -79,7 +80,8 @@ let package = Package(
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
             ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage"]),
-        program("rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
+        program(
+            "rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
 
         // The broker's access plugin: loaded by mosquitto, carries its own Swift runtime.
         module("BrokerAccessCore", "Services/BrokerAccess/Core"),
@@ -117,7 +119,10 @@ let package = Package(
         // Tests, a target by cost and by subject.
         tests("SimulationTests", "Tests/SimulationTests", ["Simulation"]),
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
-        tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
+        .testTarget(
+            name: "ContractTests", dependencies: ["Contract", "Lifecycle"], path: "Tests/ContractTests",
+            exclude: ["Golden"], swiftSettings: strict),
+        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore"]),
         .testTarget(
             name: "RollcallTests",
             dependencies: ["Bus", "Contract", "Lifecycle", "RollcallOperator", "RollcallRuntime", "ServiceKit"],

@@ -154,6 +154,8 @@ final class SQLiteFrameWriter {
         if let agent = entry.settledOrder { try settle(agent) }
         try applyGateway(entry, partition)
         if let change = entry.credential { try apply(change) }
+        // After its credential is gone it can say nothing more.
+        if let gateway = entry.removedGateway { try publish(.gatewayCleared, target: gateway, payload: nil) }
         if let answer = entry.answer { try add(answer, partition) }
     }
 
@@ -339,6 +341,7 @@ final class SQLiteFrameWriter {
         let rejection = change.rejection.map { JSON.bytes($0) }
         if let tombstone = change.tombstone {
             try database.run("DELETE FROM agents WHERE address = ?", .text(address))
+            try database.run("DELETE FROM sightings WHERE address = ?", .text(address))
             try database.run(
                 "INSERT OR REPLACE INTO tombstones VALUES(?, ?, ?, ?, ?)", .text(address), .integer(change.partition),
                 .integer(tombstone.generation), .integer(tombstone.revision), .integer(change.changedAt))
@@ -346,20 +349,26 @@ final class SQLiteFrameWriter {
             let record = state.record
             try database.run(
                 """
-                INSERT INTO agents VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                INSERT INTO agents VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
                 ON CONFLICT(address) DO UPDATE SET
                     board = ?4, role = ?5, status = ?6, stale = ?7, changed_at_sequence = max(changed_at_sequence, ?8),
-                    seen_at = ?9, rejection = ?10, record_start = ?11, record_length = ?12, state = ?13
+                    record_start = ?9, record_length = ?10, state = ?11
                 """,
                 .text(address), .integer(change.partition), .text(record.address.gateway), .text(record.board),
                 .text(record.role.rawValue), .text(record.status.rawValue), .integer(record.hasStaleTemplates ? 1 : 0),
-                .integer(change.changedAt), .integer(seenAt), .blob(rejection), .integer(state.recordRange.lowerBound),
-                .integer(state.recordRange.count), .blob(state.bytes))
+                .integer(change.changedAt), .integer(state.recordRange.lowerBound), .integer(state.recordRange.count),
+                .blob(state.bytes))
             try database.run("DELETE FROM tombstones WHERE address = ?", .text(address))
-        } else {
-            try database.run(
-                "UPDATE agents SET seen_at = coalesce(?, seen_at), rejection = coalesce(?, rejection) WHERE address = ?",
-                .integer(seenAt), .blob(rejection), .text(address))
+            // The state is newer than what was noted before it.
+            try database.run("DELETE FROM sightings WHERE address = ?", .text(address))
         }
+        guard change.tombstone == nil, seenAt != nil || rejection != nil else { return }
+        try database.run(
+            """
+            INSERT INTO sightings SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM agents WHERE address = ?1)
+            ON CONFLICT(address) DO UPDATE SET
+                seen_at = coalesce(excluded.seen_at, seen_at), rejection = coalesce(excluded.rejection, rejection)
+            """,
+            .text(address), .integer(seenAt), .blob(rejection))
     }
 }

@@ -19,7 +19,7 @@ enum SQLiteSchema {
             stream TEXT NOT NULL,
             applied_seq INTEGER NOT NULL);
 
-        -- The record lies inside state, at record_start. seen_at (milliseconds) and rejection (JSON) are newer than it.
+        -- The record lies inside state, at record_start.
         CREATE TABLE agents(
             address TEXT PRIMARY KEY,
             partition INTEGER NOT NULL,
@@ -29,14 +29,18 @@ enum SQLiteSchema {
             status TEXT NOT NULL,
             stale INTEGER NOT NULL,
             changed_at_sequence INTEGER NOT NULL,
-            seen_at INTEGER,
-            rejection BLOB,
             record_start INTEGER NOT NULL,
             record_length INTEGER NOT NULL,
             state BLOB NOT NULL);
         CREATE INDEX agents_by_gateway ON agents(partition, gateway, status);
         CREATE INDEX agents_by_status ON agents(status, address);
         CREATE INDEX agents_by_change ON agents(changed_at_sequence);
+
+        -- What is newer than an agent's state and has no event: narrow rows, many to a page, since they change most often.
+        CREATE TABLE sightings(
+            address TEXT PRIMARY KEY,
+            seen_at INTEGER,
+            rejection BLOB) WITHOUT ROWID;
 
         CREATE TABLE tombstones(
             address TEXT PRIMARY KEY,

@@ -4,7 +4,12 @@ internal import Lifecycle
 /// Reads rows of `agents`: what was written behind lies beside the state and is put into it here.
 enum StoredAgent {
     /// The columns that `recordBytes` reads.
-    static let recordColumns = "substr(state, record_start + 1, record_length), seen_at, rejection"
+    static let recordColumns = "substr(state, record_start + 1, record_length), \(sightingColumns)"
+    /// What is newer than the state of the row of `agents`.
+    static let sightingColumns = """
+        (SELECT seen_at FROM sightings WHERE sightings.address = agents.address),
+        (SELECT rejection FROM sightings WHERE sightings.address = agents.address)
+        """
 
     /// The record of an agent, up to date; `nil` when there is no such agent.
     static func record(of agent: AgentAddress, in database: SQLiteDatabase) throws(StorageError) -> [UInt8]? {
@@ -18,7 +23,7 @@ enum StoredAgent {
         overlay(row.blob(column), row.optionalInteger(column + 1), row.optionalBlob(column + 2))
     }
 
-    /// The state, from the columns `state, record_start, record_length, seen_at, rejection`.
+    /// The state, from the columns `state, record_start, record_length` and `sightingColumns`.
     static func stateBytes(_ row: borrowing SQLiteRow) -> [UInt8] {
         var state = row.blob(0)
         let (seenAt, rejection) = (row.optionalInteger(3), row.optionalBlob(4))
@@ -58,7 +63,8 @@ extension SQLiteStatusDatabase {
         var snapshot = PartitionSnapshot(partition: partition, epoch: epoch)
         let number = SQLiteValue.integer(partition)
         try database.query(
-            "SELECT state, record_start, record_length, seen_at, rejection FROM agents WHERE partition = ?", number
+            "SELECT state, record_start, record_length, \(StoredAgent.sightingColumns) FROM agents WHERE partition = ?",
+            number
         ) { row in snapshot.agents.append(EncodedJSON(bytes: StoredAgent.stateBytes(row))) }
         try database.query(
             "SELECT address, generation, revision FROM tombstones WHERE partition = ?", number
