@@ -297,6 +297,23 @@ class CheckInTest(LifecycleCase):
         record = self.watcher.wait_event(other.address, "online").json["record"]
         self.assertEqual((record["status"], record["reported_status"]), ("online", "degraded"))
 
+    def test_mosquitto_sub_gets_wakes_and_statuses(self):
+        player = self.agent("sub", wake=False)
+        agent = ["-u", player.address, "-P", player.token, "-V", "mqttv311"]
+        operator = ["-u", self.system.env["ROLLCALL_USERNAME"], "-P", self.system.env["ROLLCALL_PASSWORD"], "-V", "mqttv5"]
+        server = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.system.port), "-q", "1", "-C", "1", "-W", "10"]
+        status = subprocess.run(
+            [*server, *operator, "-t", f"{TOPIC_ROOT}/agents/{player.address}/status", "-F", "%r %p"],
+            capture_output=True, text=True, timeout=20, check=True).stdout
+        self.assertEqual(status[:2], "1 ")
+        self.assertEqual(json.loads(status[2:]), player.record)
+        waiting = subprocess.Popen(
+            [*server, *agent, "-t", f"{TOPIC_ROOT}/agents/{player.address}/wake"], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.3)
+        self.expect("wake", {"agent": player.address})
+        wake = json.loads(waiting.communicate(timeout=20)[0])
+        self.assertEqual((wake["agent"], wake["generation"], wake["attempt"]), (player.address, 1, 1))
+
     def test_heartbeats_at_qos_0_count(self):
         player = self.agent("fleeting")
         self.watcher.wait_event(player.address, "woken")
