@@ -122,6 +122,7 @@ let package = Package(
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
         tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
+        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore", "ReconcilerShell"]),
         tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]
 )

@@ -35,7 +35,7 @@ class Faults:
             # The rest of the kills in the rest of the time.
             mean = max(0.05, (begun + self._seconds - time.monotonic()) / (self._wanted - done))
             time.sleep(min(self._random.expovariate(1 / mean), 3 * mean))
-            if self._with_stops and self._random.random() < 0.4:
+            if self._with_stops and self._random.random() < 0.5:
                 self._start(self._stop, self._random.choice(self._services))
                 continue
             victims = self._random.sample(

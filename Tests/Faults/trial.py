@@ -62,7 +62,7 @@ def parse(arguments):
     for name in services:
         if name not in SERVICES:
             parser.error(f"--services: '{name}' is none of {', '.join(SERVICES)}")
-    os.environ["ROLLCALL_BUILD"] = str(REPOSITORY / ".build" / values.build)
+    os.environ.setdefault("ROLLCALL_BUILD", str(REPOSITORY / ".build" / values.build))
     seed = values.seed if values.seed is not None else random.randrange(1_000_000)
     return Options(
         values.agents, values.kills, values.seconds, seed, services, values.stops, evidence=values.evidence,

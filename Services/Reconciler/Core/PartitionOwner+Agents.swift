@@ -91,6 +91,7 @@ extension PartitionOwner {
 
     mutating func delete(_ agent: AgentAddress, _ request: PartitionRequest) throws(Problem) {
         let index = try changeable(agent)
+        undertake(request, count: 1)
         waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
         drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
     }

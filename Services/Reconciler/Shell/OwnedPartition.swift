@@ -16,6 +16,8 @@ final class OwnedPartition {
     var nextChunk: Int? = 0
 
     private var entries: [StoreEntry] = []
+    /// Where in `entries` what one input caused ends: a frame that holds a part of it holds all of it, if it fits.
+    private var ends: [Int] = []
     /// Inputs of this turn, and inputs that wait until the frame of that seq is committed.
     private var handled: [(id: StreamID, seq: Int)] = []
     private var waiting: [(frame: Int, id: StreamID, seq: Int)] = []
@@ -37,28 +39,22 @@ final class OwnedPartition {
         entries.append(entry)
     }
 
+    /// All that one input caused has been added.
+    func endInput() {
+        if let last = ends.last ?? (entries.isEmpty ? nil : 0), last < entries.count { ends.append(entries.count) }
+    }
+
     func handled(_ id: StreamID, _ seq: Int) {
         handled.append((id, seq))
     }
 
     /// Sends what this turn decided, and receipts what it did not have to wait for.
     func flush(into outlet: StreamOutlet<StoreFrame>, now: Instant) {
-        var frame: [StoreEntry] = []
-        var size = 0
-        for entry in entries {
-            let estimate = OwnedPartition.size(of: entry)
-            if !frame.isEmpty,
-                frame.count == OwnedPartition.entriesPerFrameMax || size + estimate > OwnedPartition.frameBytesMax
-            {
-                send(frame, outlet, now)
-                frame = []
-                size = 0
-            }
-            frame.append(entry)
-            size += estimate
+        for range in OwnedPartition.frames(entries.map(OwnedPartition.size), ends: ends) {
+            send(Array(entries[range]), outlet, now)
         }
-        if !frame.isEmpty { send(frame, outlet, now) }
         entries.removeAll(keepingCapacity: true)
+        ends.removeAll(keepingCapacity: true)
         for input in handled { waiting.append((lastFrame, input.id, input.seq)) }
         handled.removeAll(keepingCapacity: true)
         release()
@@ -85,6 +81,35 @@ final class OwnedPartition {
     private func send(_ frame: [StoreEntry], _ outlet: StreamOutlet<StoreFrame>, _ now: Instant) {
         lastFrame = outlet.send(
             StoreFrame(partition: owner.partition, epoch: epoch, entries: frame), to: .store, stream: stream, now: now)
+    }
+
+    /// Divides entries of these sizes into frames. What one input caused (up to each of `ends`) stays together, since a crash
+    /// may come between two frames; only what is too much for one is divided.
+    static func frames(_ sizes: [Int], ends: [Int]) -> [Range<Int>] {
+        var frames: [Range<Int>] = []
+        var (first, size, begin) = (0, 0, 0)
+        func fits(_ count: Int, _ bytes: Int) -> Bool { count <= entriesPerFrameMax && bytes <= frameBytesMax }
+        for end in ends where end > begin {
+            let bytes = sizes[begin..<end].reduce(0, +)
+            if begin > first, !fits(end - first, size + bytes) {
+                frames.append(first..<begin)
+                (first, size) = (begin, 0)
+            }
+            if fits(end - first, size + bytes) {
+                size += bytes
+            } else {
+                for index in begin..<end {
+                    if index > first, !fits(index + 1 - first, size + sizes[index]) {
+                        frames.append(first..<index)
+                        (first, size) = (index, 0)
+                    }
+                    size += sizes[index]
+                }
+            }
+            begin = end
+        }
+        if begin > first { frames.append(first..<begin) }
+        return frames
     }
 
     private static func size(of entry: StoreEntry) -> Int {
