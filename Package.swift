@@ -66,7 +66,8 @@ let package = Package(
             "ReconcilerShell", "Services/Reconciler/Shell",
             ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit"]),
         program(
-            "rollcall-reconciler", "Services/Reconciler/Executable", ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
+            "rollcall-reconciler", "Services/Reconciler/Executable",
+            ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
 
         module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle"]),
         module(
@@ -79,7 +80,8 @@ let package = Package(
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
             ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage"]),
-        program("rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
+        program(
+            "rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
 
         // The broker's access plugin: loaded by mosquitto, carries its own Swift runtime.
         module("BrokerAccessCore", "Services/BrokerAccess/Core"),
@@ -122,7 +124,7 @@ let package = Package(
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
         tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
-        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore", "ReconcilerShell"]),
+        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore"]),
         tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]
 )

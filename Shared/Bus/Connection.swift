@@ -21,7 +21,8 @@ public struct ConnectionOptions: Sendable {
     }
 }
 
-/// What a connection tells whoever uses it. All calls come on the loop's thread, between reads, never inside one another.
+/// What a connection tells whoever uses it. All calls come on the loop's thread, between reads, never
+/// inside one another (nor inside `init`), and none after `close`.
 public protocol ConnectionDelegate: AnyObject {
     /// A new session began, nothing is subscribed: subscribe now. Comes again after each loss.
     func connected(_ connection: Connection)
@@ -44,13 +45,19 @@ extension ConnectionDelegate {
 /// Promises, each tested against a real broker that is killed, emptied and restarted:
 /// - after every loss a fresh handle is connected (back-off 50 ms to 1 s) and `connected` is called again;
 /// - at most `windowMax` QoS 1 publications are in the library at once, the others wait here in order;
-/// - a publication too large for the broker is refused here, before the library could abort the process;
+/// - a publication that is too large for the broker or not valid in MQTT is refused here, before the library could abort
+///   the process or the broker could end the session;
+/// - a broker that accepts and does not answer within `answerLimit` is given up; one that falls silent later is noticed
+///   after one to two keepalives;
+/// - connecting does not block the loop, except for the host's name and, with `mqtts`, the certificates;
 /// - what was published before a loss and not acknowledged is forgotten here: its owner repeats it.
 public final class Connection {
     /// QoS 1 publications under way at once: publishing costs O(outstanding) in the library.
     public static let windowMax = 200
     /// Packets read in one turn, so that timers and writes get theirs.
     public static let packetsPerTurnMax = 1_000
+    /// From the attempt to connect to the broker's CONNACK.
+    public static let answerLimit = TimeSpan.seconds(5)
     /// Publications that may wait here; beyond it `publish` refuses. The owner sheds.
     public static let waitingMax = 2_000_000
 
@@ -74,6 +81,13 @@ public final class Connection {
     private var isClosed = false
     private var lastMiscellaneous = Instant(nanoseconds: 0)
     private var mayHaveMore = false
+    /// Attempts to connect so far: each takes the host's next address.
+    private var attempts = 0
+    private var attemptedAt = Instant(nanoseconds: 0)
+    private var connectedAt = Instant(nanoseconds: 0)
+    /// The socket took something: the TCP connection stands.
+    private var isReached = false
+    private var publicationBytesMax = Connection.publicationBytesMax
 
     private static let backoffMin = TimeSpan(milliseconds: 50)
     private static let backoffMax = TimeSpan.seconds(1)
@@ -83,7 +97,8 @@ public final class Connection {
         self.loop = loop
         self.delegate = delegate
         loop.add(self)
-        connect()
+        // Not here: a delegate is not called before its owner knows the connection.
+        loop.after(.zero) { [weak self] in self?.connect() }
     }
 
     // MARK: Publishing and subscribing
@@ -94,23 +109,25 @@ public final class Connection {
     /// Queues a message behind those before it.
     ///
     /// - Returns: a ticket that `published` will name, for QoS 1.
-    /// - Throws: when not connected, when the message is larger than `Limits.messageBytesMax` and a kilobyte of
-    ///   properties allow, or when `waitingMax` messages wait.
+    /// - Throws: when not connected, when the message with its properties is larger than `publicationBytesMax` or than
+    ///   the broker takes, when a text is not one of MQTT 5 (§1.5.4), or when `waitingMax` messages wait.
     @discardableResult
     public func publish(_ publication: Publication) throws(BusError) -> Int {
-        guard isConnected else { throw BusError(operation: "publish to \(publication.topic)", reason: "not connected") }
-        guard publication.payload.count + publication.overhead <= Connection.publicationBytesMax else {
-            throw BusError(
-                operation: "publish to \(publication.topic)",
-                reason: "\(publication.payload.count) bytes are more than \(Connection.publicationBytesMax)")
+        guard let refusal = refusal(of: publication) else {
+            nextTicket += 1
+            waiting.append((nextTicket, publication))
+            return nextTicket
         }
-        guard waiting.count < Connection.waitingMax else {
-            throw BusError(
-                operation: "publish to \(publication.topic)", reason: "\(Connection.waitingMax) messages wait already")
+        throw BusError(operation: "publish to \(publication.topic)", reason: refusal)
+    }
+
+    private func refusal(of publication: Publication) -> String? {
+        guard isConnected else { return "not connected" }
+        guard publication.payload.count + publication.overhead <= publicationBytesMax else {
+            return "\(publication.payload.count) bytes and properties are more than \(publicationBytesMax)"
         }
-        nextTicket += 1
-        waiting.append((nextTicket, publication))
-        return nextTicket
+        guard waiting.count < Connection.waitingMax else { return "\(Connection.waitingMax) messages wait already" }
+        return PropertyList.defect(of: publication)
     }
 
     /// Whether the socket takes no more for now: what is published only waits.
@@ -146,19 +163,14 @@ public final class Connection {
         try? handle?.unsubscribe(filter)
     }
 
-    /// Sends DISCONNECT after all that waits, for at most `limit`, and ends for good.
+    /// Sends DISCONNECT after all that waits, for at most `limit`, and ends for good. Nothing is reported any more.
     public func close(within limit: TimeSpan = .seconds(2)) {
         guard !isClosed else { return }
-        let end = Clock.now() + limit
-        while isConnected, outstanding > 0, Clock.now() < end {
-            fillWindow()
-            pump(waitingAtMost: 20)
-        }
         isClosed = true
-        if let handle {
-            handle.disconnect()
-            _ = handle.write()
-        }
+        let end = Clock.now() + limit
+        while isConnected, outstanding > 0, Clock.now() < end { pump() }
+        handle?.disconnect()
+        while let handle, handle.descriptor != nil, handle.wantsToWrite, Clock.now() < end { pump() }
         handle = nil
         isConnected = false
         loop.remove(self)
@@ -174,62 +186,101 @@ public final class Connection {
 
     var descriptor: Int32? { handle?.descriptor }
     var wantsToRead: Bool { !(isReadingPaused && isConnected) }
-    var wantsToWrite: Bool { handle?.wantsToWrite ?? false }
-    /// Data may lie in the library's or TLS's buffers, or the packet limit of the last turn was reached.
+    var wantsToWrite: Bool {
+        // During the handshake of TLS nothing is written but by reading: waiting to write would spin.
+        (handle?.wantsToWrite ?? false) && !(isEncrypted && isReached && !isConnected)
+    }
+    /// Something waits for the socket, or for acknowledgements that a pause in reading would delay.
+    var isHurried: Bool { wantsToWrite || inFlight.count > Connection.windowMax / 4 }
+    /// The packet limit of the last turn was reached, or the window has room for what waits.
     var hasWorkWaiting: Bool {
         mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < Connection.windowMax)
     }
 
-    func read() {
-        guard let handle else { return }
-        mayHaveMore = false
-        for count in 1...Connection.packetsPerTurnMax {
-            let code = handle.read()
-            deliver(handle)
-            guard self.handle === handle else { return }  // lost or closed by a delegate
-            guard code == 0 else { return lose(failure(code)) }
-            guard wantsToRead, isReadable(handle) else { return }
-            mayHaveMore = count == Connection.packetsPerTurnMax
+    /// The packet limit of the last turn was reached.
+    var hasMore: Bool { mayHaveMore }
+
+    /// Takes what poll(2) found; how many packets were read.
+    func ready(_ events: Int16) -> Int {
+        guard let handle else { return 0 }
+        if !isConnected, let reason = handle.socketError() {
+            lose(BusError(operation: "connect to \(options.broker)", reason: reason))
+            return 0
         }
+        if events & Int16(POLLOUT) != 0, !isReached {
+            isReached = true
+            if isEncrypted { return read() }
+        }
+        return mayHaveMore || events & ~Int16(POLLOUT) != 0 ? read() : 0
     }
 
+    /// Reads until nothing is left, at most `packetsPerTurnMax` packets; how many.
+    private func read() -> Int {
+        guard let handle else { return 0 }
+        mayHaveMore = false
+        var count = 0
+        repeat {
+            let progress = handle.read()
+            count += handle.reportCount
+            deliver(handle)
+            guard self.handle === handle else { return count }  // lost or closed by a delegate
+            switch progress {
+            case .made: break
+            case .nothing: return count
+            case .failed(let reason):
+                lose(failure(reason))
+                return count
+            }
+        } while isConnected && wantsToRead && count < Connection.packetsPerTurnMax
+        mayHaveMore = isConnected && wantsToRead
+        return count
+    }
+
+    /// Sends what waits, as far as window and socket take it; judges the time.
     func write(now: Instant) {
         guard let handle else { return }
-        if mayHaveMore { mayHaveMore = false }
+        guard isConnected || now.milliseconds(since: attemptedAt) < Connection.answerLimit.milliseconds else {
+            return lose(failure("no answer within \(Connection.answerLimit.milliseconds / 1_000) s"))
+        }
         fillWindow()
         if now.milliseconds(since: lastMiscellaneous) >= 500 {
             lastMiscellaneous = now
-            let code = handle.miscellaneous()
-            guard code == 0 else { return lose(failure(code)) }
+            if case .failed(let reason) = handle.miscellaneous() { return lose(failure(reason)) }
         }
-        if handle.wantsToWrite {
-            let code = handle.write()
-            // A blocked socket is tried again when poll says it is writable.
-            guard code == 0 || (code == 14 && (errno == EAGAIN || errno == EWOULDBLOCK)) else {
-                return lose(failure(code))
-            }
-        }
+        if handle.wantsToWrite, case .failed(let reason) = handle.write() { return lose(failure(reason)) }
         deliver(handle)
     }
 
     // MARK: Inside
 
+    private var isEncrypted: Bool {
+        if case .tcp(_, _, let isEncrypted) = options.broker.endpoint { isEncrypted } else { false }
+    }
+
     private func connect() {
         guard !isClosed else { return }
+        attempts += 1
         do {
             let handle = try Handle(clientID: options.clientID, options: options)
-            try handle.connect(options)
-            _ = handle.write()
+            try handle.connect(options, attempt: attempts)
             self.handle = handle
+            attemptedAt = Clock.now()
+            isReached = false
         } catch {
-            lastError = error
-            delegate?.disconnected(error, on: self)
-            retry()
+            fail(error)
         }
     }
 
-    private func retry() {
-        guard !isClosed, options.reconnects else { return }
+    /// Reports a loss, after the call that brought it, and connects again later.
+    private func fail(_ error: BusError) {
+        lastError = error
+        guard !isClosed else { return }
+        if loop.isTelling {
+            loop.after(.zero) { [weak self] in self?.tell { $0.disconnected(error, on: $1) } }
+        } else {
+            tell { $0.disconnected(error, on: $1) }
+        }
+        guard options.reconnects, !isClosed else { return }
         let delay = backoff
         backoff = TimeSpan(milliseconds: min(backoff.milliseconds * 2, Connection.backoffMax.milliseconds))
         loop.after(delay) { [weak self] in self?.connect() }
@@ -237,6 +288,10 @@ public final class Connection {
 
     private func lose(_ error: BusError) {
         guard handle != nil else { return }
+        // A session that lasted is made again soon; one that ends as soon as it begins (a client id used twice) is not.
+        if isConnected, Clock.now().milliseconds(since: connectedAt) >= Connection.backoffMax.milliseconds {
+            backoff = Connection.backoffMin
+        }
         handle = nil
         isConnected = false
         mayHaveMore = false
@@ -244,41 +299,46 @@ public final class Connection {
         inFlight = [:]
         unansweredSubscriptions = [:]
         refusedFilters = []
-        lastError = error
-        delegate?.disconnected(error, on: self)
-        retry()
+        fail(error)
     }
 
-    private func failure(_ code: Int32) -> BusError {
-        lastError.flatMap { $0.isRefusal ? $0 : nil }
-            ?? BusError(operation: "connection to \(options.broker)", reason: Handle.text(code))
+    private func failure(_ reason: String) -> BusError {
+        BusError(operation: "connection to \(options.broker)", reason: reason)
+    }
+
+    private func tell(_ call: (any ConnectionDelegate, Connection) -> Void) {
+        guard !isClosed, let delegate else { return }
+        loop.isTelling = true
+        call(delegate, self)
+        loop.isTelling = false
     }
 
     private func deliver(_ handle: Handle) {
-        for report in handle.takeReports() {
-            guard self.handle === handle else { return }
+        while self.handle === handle, let report = handle.nextReport() {
             switch report {
-            case .connected(let reason): connected(reason)
+            case .connected(let reason, let limit): connected(reason, limit)
             case .disconnected(let reason): lose(failure(reason))
-            case .received(let delivery): delegate?.received(delivery, on: self)
+            case .received(let delivery): tell { $0.received(delivery, on: $1) }
             case .published(let mid, let reason):
                 guard let ticket = inFlight.removeValue(forKey: mid) else { continue }
-                delegate?.published(ticket, reason: reason, on: self)
+                tell { $0.published(ticket, reason: reason, on: $1) }
             case .subscribed(let mid, let granted): subscribed(mid, granted)
             }
         }
     }
 
-    private func connected(_ reason: Int32) {
+    private func connected(_ reason: Int32, _ limit: Int?) {
         guard reason == 0 else {
-            lastError = BusError(
-                operation: "connect to \(options.broker)", reason: Connection.refusal(reason), isRefusal: true)
-            return lose(lastError ?? failure(reason))
+            return lose(
+                BusError(
+                    operation: "connect to \(options.broker)", reason: Connection.refusal(reason),
+                    isRefusal: Connection.isRefusal(reason)))
         }
         isConnected = true
+        connectedAt = Clock.now()
         lastError = nil
-        backoff = Connection.backoffMin
-        delegate?.connected(self)
+        publicationBytesMax = min(Connection.publicationBytesMax, limit ?? .max)
+        tell { $0.connected($1) }
     }
 
     private func subscribed(_ mid: Int32, _ granted: [Int32]) {
@@ -287,7 +347,7 @@ public final class Connection {
         guard unansweredSubscriptions.isEmpty else { return }
         let refused = refusedFilters
         refusedFilters = []
-        delegate?.subscribed(refused: refused, on: self)
+        tell { $0.subscribed(refused: refused, on: $1) }
     }
 
     private func fillWindow() {
@@ -302,17 +362,18 @@ public final class Connection {
         }
     }
 
-    private func isReadable(_ handle: Handle) -> Bool {
-        guard let descriptor = handle.descriptor else { return false }
-        var state = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        return poll(&state, 1, 0) > 0
+    /// A little turn of this connection alone, for its end.
+    private func pump() {
+        guard let handle, let descriptor = handle.descriptor else { return }
+        write(now: Clock.now())
+        let events = Int16(POLLIN) | (handle.wantsToWrite ? Int16(POLLOUT) : 0)
+        var state = pollfd(fd: descriptor, events: events, revents: 0)
+        if poll(&state, 1, 20) > 0 { _ = ready(state.revents) }
     }
 
-    private func pump(waitingAtMost milliseconds: Int32) {
-        guard let handle, let descriptor = handle.descriptor else { return }
-        _ = handle.write()
-        var state = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        if poll(&state, 1, milliseconds) > 0 { read() }
+    /// Whether the broker refused who we are, rather than being busy or about to stop.
+    private static func isRefusal(_ reason: Int32) -> Bool {
+        [0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C].contains(reason)
     }
 
     private static func refusal(_ reason: Int32) -> String {

@@ -8,15 +8,24 @@ internal import Glibc
 final class Handle {
     /// What the library reported; handed over by the loop after each call, never from inside a callback.
     enum Report {
-        case connected(reason: Int32)
-        case disconnected(reason: Int32)
+        case connected(reason: Int32, packetBytesMax: Int?)
+        case disconnected(reason: String)
         case received(Delivery)
         case published(mid: Int32, reason: UInt8)
         case subscribed(mid: Int32, granted: [Int32])
     }
 
+    /// What a call of the library came to.
+    enum Progress {
+        case made
+        /// The socket is empty, or does not take more.
+        case nothing
+        case failed(reason: String)
+    }
+
     private let handle: OpaquePointer
-    private(set) var reports: [Report] = []
+    private var reports: [Report] = []
+    private var nextIndex = 0
 
     /// `mosquitto_lib_init` must come first and once.
     private static let library: Int32 = mosquitto_lib_init()
@@ -56,22 +65,42 @@ final class Handle {
         mosquitto_destroy(handle)
     }
 
-    func takeReports() -> [Report] {
-        defer { reports = [] }
-        return reports
+    var reportCount: Int { reports.count - nextIndex }
+
+    /// The reports in their order, each once; a report may bring new ones.
+    func nextReport() -> Report? {
+        guard nextIndex < reports.count else {
+            reports.removeAll(keepingCapacity: reports.count <= Connection.packetsPerTurnMax)
+            nextIndex = 0
+            return nil
+        }
+        defer { nextIndex += 1 }
+        return reports[nextIndex]
     }
 
     // MARK: Calls
 
-    func connect(_ options: ConnectionOptions) throws(BusError) {
+    /// Begins to connect: the socket says when it stands, or why not.
+    func connect(_ options: ConnectionOptions, attempt: Int) throws(BusError) {
         let (host, port): (String, Int) =
             switch options.broker.endpoint {
-            case .tcp(let host, let port, _): (host, port)
+            case .tcp(let host, let port, let isEncrypted):
+                // The library tries a name's first address only when it does not block; TLS needs the name.
+                (isEncrypted ? host : try HostAddresses.address(of: host, attempt: attempt), port)
             case .unix(let path): (path, 0)
             }
         try check(
-            mosquitto_connect_bind_v5(handle, host, Int32(port), options.keepaliveSeconds, nil, nil),
+            mosquitto_connect_bind_async(handle, host, Int32(port), options.keepaliveSeconds, nil),
             "connect to \(options.broker)")
+    }
+
+    /// Why the socket could not be connected; `nil` while it may still be.
+    func socketError() -> String? {
+        guard let descriptor else { return nil }
+        var code: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        guard getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length) == 0, code != 0 else { return nil }
+        return String(cString: strerror(code))
     }
 
     var descriptor: Int32? {
@@ -81,11 +110,31 @@ final class Handle {
 
     var wantsToWrite: Bool { mosquitto_want_write(handle) }
 
-    /// Reads one packet.
-    func read() -> Int32 { mosquitto_loop_read(handle, 1) }
+    /// Reads a packet, or as many as publications are unacknowledged.
+    ///
+    /// The library succeeds on an empty socket too, with `EAGAIN`. So may a packet, whose acknowledgement also goes into
+    /// a socket pair that nobody reads in an external loop: only without a report is the socket empty.
+    func read() -> Progress {
+        let before = reports.count
+        let progress = self.progress { mosquitto_loop_read(handle, 1) }
+        if case .nothing = progress, reports.count > before { return .made }
+        return progress
+    }
+
     /// Writes all that is queued, as far as the socket takes it.
-    func write() -> Int32 { mosquitto_loop_write(handle, 1) }
-    func miscellaneous() -> Int32 { mosquitto_loop_misc(handle) }
+    func write() -> Progress { progress { mosquitto_loop_write(handle, 1) } }
+
+    func miscellaneous() -> Progress { progress { mosquitto_loop_misc(handle) } }
+
+    private func progress(_ call: () -> Int32) -> Progress {
+        errno = 0
+        let code = call()
+        let problem = errno
+        guard code != MOSQ_ERR_SUCCESS.rawValue.signed else {
+            return problem == EAGAIN || problem == EWOULDBLOCK ? .nothing : .made
+        }
+        return .failed(reason: Handle.text(code, problem))
+    }
 
     /// Queues a message; its packet id.
     func publish(_ publication: Publication) throws(BusError) -> Int32 {
@@ -125,9 +174,12 @@ final class Handle {
         throw BusError(operation: operation, reason: Handle.text(code))
     }
 
-    static func text(_ code: Int32) -> String {
-        if code == MOSQ_ERR_ERRNO.rawValue.signed { return String(cString: strerror(errno)) }
-        return String(cString: mosquitto_strerror(code))
+    /// What a return code, or a reason code of MQTT 5, says.
+    static func text(_ code: Int32, _ problem: Int32 = errno) -> String {
+        if code == MOSQ_ERR_ERRNO.rawValue.signed { return String(cString: strerror(problem)) }
+        // The library has no words of its own for this one.
+        if code == MOSQ_ERR_KEEPALIVE.rawValue.signed { return "the broker fell silent (keepalive)" }
+        return code >= Int32(ReasonCode.failure) ? reasonText(code) : String(cString: mosquitto_strerror(code))
     }
 
     static func reasonText(_ reason: Int32) -> String {
@@ -138,11 +190,12 @@ final class Handle {
 
     /// Each closure captures nothing, finds its handle in the user data and copies what it needs.
     private func setCallbacks() {
-        mosquitto_connect_v5_callback_set(handle) { _, data, reason, _, _ in
-            Handle.of(data)?.reports.append(.connected(reason: reason))
+        mosquitto_connect_v5_callback_set(handle) { _, data, reason, _, properties in
+            let limit = properties.flatMap { PropertyList.packetBytesMax($0) }
+            Handle.of(data)?.reports.append(.connected(reason: reason, packetBytesMax: limit))
         }
         mosquitto_disconnect_v5_callback_set(handle) { _, data, reason, _ in
-            Handle.of(data)?.reports.append(.disconnected(reason: reason))
+            Handle.of(data)?.reports.append(.disconnected(reason: Handle.text(reason)))
         }
         mosquitto_publish_v5_callback_set(handle) { _, data, mid, reason, _ in
             Handle.of(data)?.reports.append(.published(mid: mid, reason: UInt8(truncatingIfNeeded: reason)))

@@ -3,6 +3,9 @@ internal import Glibc
 
 /// A property list of MQTT 5 (§2.2.2) that frees itself.
 final class PropertyList {
+    /// The longest text or binary value (MQTT 5 §1.5.4, §1.5.6).
+    static let lengthMax = 65_535
+
     private(set) var list: OpaquePointer?
 
     init(of publication: Publication) throws(BusError) {
@@ -13,6 +16,10 @@ final class PropertyList {
             try add(mosquitto_property_add_string(&list, MQTT_PROP_RESPONSE_TOPIC.rawValue.signed, text))
         }
         if let data = publication.correlationData {
+            guard data.count <= PropertyList.lengthMax else {
+                throw BusError(
+                    operation: "add a property", reason: "correlation data are at most \(PropertyList.lengthMax) bytes")
+            }
             try add(
                 mosquitto_property_add_binary(
                     &list, MQTT_PROP_CORRELATION_DATA.rawValue.signed, data, UInt16(data.count)))
@@ -37,6 +44,35 @@ final class PropertyList {
     private func add(_ code: Int32) throws(BusError) {
         guard code != MOSQ_ERR_SUCCESS.rawValue.signed else { return }
         throw BusError(operation: "add a property", reason: Handle.text(code))
+    }
+
+    /// Why the library or the broker would refuse a publication, whatever its size; `nil` when they take it.
+    static func defect(of publication: Publication) -> String? {
+        let topic = publication.topic
+        guard !topic.isEmpty, isText(topic), mosquitto_pub_topic_check2(topic, topic.utf8.count) == 0 else {
+            return "the topic is not one of MQTT"
+        }
+        guard publication.correlationData?.count ?? 0 <= lengthMax else { return "the correlation data are too long" }
+        guard publication.responseTopic.map(isText) ?? true else { return "the response topic is not text of MQTT" }
+        guard publication.contentType.map(isText) ?? true else { return "the content type is not text of MQTT" }
+        for (name, value) in publication.userProperties where !isText(name) || !isText(value) {
+            return "a user property is not text of MQTT"
+        }
+        return nil
+    }
+
+    /// Without control characters, which the library refuses as MQTT 5 §1.5.4 allows, and not too long.
+    private static func isText(_ text: String) -> Bool {
+        let length = text.utf8.count
+        return length <= lengthMax && (length == 0 || mosquitto_validate_utf8(text, Int32(length)) == 0)
+    }
+
+    /// The largest packet that the broker takes (MQTT 5 §3.2.2.3.6).
+    static func packetBytesMax(_ list: OpaquePointer) -> Int? {
+        var value: UInt32 = 0
+        guard mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE.rawValue.signed, &value, false) != nil
+        else { return nil }
+        return Int(value)
     }
 
     static func read(_ list: OpaquePointer, into delivery: inout Delivery) {

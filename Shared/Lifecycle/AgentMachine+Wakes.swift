@@ -173,14 +173,13 @@ extension AgentMachine {
     public mutating func sightRegained(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
         switch phase {
         case .resting, .held, .leaving: break
-        case .wakeQueued: directives.append(.requestTurn)
+        case .wakeQueued:
+            withdrawDeadline(around, &directives)
+            directives.append(.requestTurn)
         case .wakeOrdered, .awaitingCheckin:
             guard let cycle = state.cycle else { return }
             abandonOrder(around, &directives)
-            if state.record.checkinDeadlineAt != nil {
-                state.record.checkinDeadlineAt = nil
-                emit(.changed, reason: LifecycleLog.Deferral.ownOutage.rawValue, around, &directives)
-            }
+            withdrawDeadline(around, &directives)
             directives.append(
                 .log(.deadlineDeferred(attempt: cycle.attempt, delay: cycle.policy.checkinDeadline.span, .ownOutage)))
             queueWake(isRepeat: cycle.order != nil, reason: cycle.order?.reason ?? cycle.reason, &directives)
@@ -189,5 +188,11 @@ extension AgentMachine {
             phase = .lost(due: around.now + state.record.policy.lostGrace.span)
             extendLapse(around)
         }
+    }
+    /// A deadline that was told and will not be judged: its wake is repeated.
+    private mutating func withdrawDeadline(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
+        guard state.record.checkinDeadlineAt != nil else { return }
+        state.record.checkinDeadlineAt = nil
+        emit(.changed, reason: LifecycleLog.Deferral.ownOutage.rawValue, around, &directives)
     }
 }

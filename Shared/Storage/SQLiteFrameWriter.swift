@@ -154,6 +154,8 @@ final class SQLiteFrameWriter {
         if let agent = entry.settledOrder { try settle(agent) }
         try applyGateway(entry, partition)
         if let change = entry.credential { try apply(change) }
+        // After its credential is gone it can say nothing more.
+        if let gateway = entry.removedGateway { try publish(.gatewayCleared, target: gateway, payload: nil) }
         if let undertaking = entry.undertaking { try remember(undertaking, partition) }
         if let answer = entry.answer { try add(answer, partition) }
     }

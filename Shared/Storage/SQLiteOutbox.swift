@@ -8,6 +8,7 @@ enum SQLiteOutboxKind: Sendable {
     case answer
     case credential
     case cleared
+    case gatewayCleared
 
     var rawValue: Int {
         switch self {
@@ -16,6 +17,7 @@ enum SQLiteOutboxKind: Sendable {
         case .answer: 11
         case .credential: 12
         case .cleared: 13
+        case .gatewayCleared: 14
         }
     }
 
@@ -25,6 +27,7 @@ enum SQLiteOutboxKind: Sendable {
         case 11: self = .answer
         case 12: self = .credential
         case 13: self = .cleared
+        case 14: self = .gatewayCleared
         default:
             guard let status = PublishedEvent.StatusChange(rawValue: rawValue) else { return nil }
             self = .event(status)
@@ -67,6 +70,7 @@ extension SQLiteStatusDatabase {
         case .answer: return .answer(provisioner: target, EncodedJSON(bytes: row.blob(3)))
         case .credential: return .credential(try EncodedJSON(bytes: row.blob(3)).decoded())
         case .cleared: return .cleared(try address(target))
+        case .gatewayCleared: return .gatewayCleared(target)
         }
     }
 

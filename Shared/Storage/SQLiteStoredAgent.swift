@@ -63,7 +63,8 @@ extension SQLiteStatusDatabase {
         var snapshot = PartitionSnapshot(partition: partition, epoch: epoch)
         let number = SQLiteValue.integer(partition)
         try database.query(
-            "SELECT state, record_start, record_length, \(StoredAgent.sightingColumns) FROM agents WHERE partition = ?", number
+            "SELECT state, record_start, record_length, \(StoredAgent.sightingColumns) FROM agents WHERE partition = ?",
+            number
         ) { row in snapshot.agents.append(EncodedJSON(bytes: StoredAgent.stateBytes(row))) }
         try database.query(
             "SELECT address, generation, revision FROM tombstones WHERE partition = ?", number

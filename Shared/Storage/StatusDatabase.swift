@@ -166,6 +166,8 @@ public struct OutboxEntry: Sendable {
         case credential(CredentialChange)
         /// An agent went without an event: its retained status is cleared.
         case cleared(AgentAddress)
+        /// A gateway was removed: what it said last of its connection is cleared.
+        case gatewayCleared(String)
     }
 
     public let sequence: Int64

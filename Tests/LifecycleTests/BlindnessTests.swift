@@ -128,6 +128,14 @@ import Testing
         #expect(subject.dueIn == 30_100)
     }
 
+    @Test func aSuccessorShowsNoDeadlineThatNobodyWillJudge() {
+        var subject = Subject.awaitingCheckin()
+        subject.restore(away: "10m")
+        #expect(subject.expired() == ["settle", "turn?"], "another copy of the order was too old")
+        #expect(subject.sightRegained() == ["changed (own_outage)", "turn?"])
+        #expect(subject.record.checkinDeadlineAt == nil)
+    }
+
     @Test func aSuccessorOrdersTheFirstWakeOfACycleThatHadNone() {
         var subject = Subject()
         _ = subject.provision()

@@ -128,6 +128,7 @@ extension StatusDatabase {
             case .answer(let provisioner, _): "answer \(provisioner)"
             case .credential(let change): "credential \(change.username)"
             case .cleared(let agent): "cleared \(agent)"
+            case .gatewayCleared(let gateway): "cleared \(gateway)"
             }
         }
     }

@@ -149,6 +149,19 @@ import Testing
     }
 
     @Test(arguments: Implementation.allCases)
+    func aRemovedGatewaySaysNothingMore(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        var removal = StoreEntry()
+        removal.removedGateway = "gw"
+        removal.credential = CredentialChange(username: "gw", change: .remove)
+        try database.commit(frame(1, gatewayEntry("gw")), frame(2, removal))
+        #expect(try database.gateways().isEmpty)
+        #expect(try database.outboxWords() == ["credential gw", "cleared gw"])
+    }
+
+    @Test(arguments: Implementation.allCases)
     func anEventCarriesTheRecordThatItLeaves(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try implementation.open(place)

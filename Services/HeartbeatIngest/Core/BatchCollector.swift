@@ -56,16 +56,20 @@ public struct BatchCollector: Sendable {
         if open[partition].isFull { close(partition, now: received) }
     }
 
-    /// Adds the heartbeats of one gateway message: a segment, as a message of its size fits into one batch.
+    /// Adds the heartbeats of one gateway message, as one segment where they fit.
     public mutating func add(
         _ names: [String], gateway: String, partition: Int, at stamp: Timestamp, received: Instant
     ) {
-        append(
-            HeartbeatBatch.Segment(
-                at: stamp.millisecondsSince1970, age: 0, gateway: gateway, names: names, detail: nil),
-            bytes: names.reduce(0) { $0 + $1.utf8.count + 3 }, partition, received)
-        open[partition].names += names.count
-        if open[partition].isFull { close(partition, now: received) }
+        for start in stride(from: 0, to: names.count, by: BatchCollector.namesMax) {
+            let part = Array(names[start..<min(names.count, start + BatchCollector.namesMax)])
+            if open[partition].names + part.count > BatchCollector.namesMax { close(partition, now: received) }
+            append(
+                HeartbeatBatch.Segment(
+                    at: stamp.millisecondsSince1970, age: 0, gateway: gateway, names: part, detail: nil),
+                bytes: part.reduce(0) { $0 + $1.utf8.count + 3 }, partition, received)
+            open[partition].names += part.count
+            if open[partition].isFull { close(partition, now: received) }
+        }
     }
 
     /// Adds a heartbeat that says more, or one that is rejected.
@@ -108,6 +112,7 @@ public struct BatchCollector: Sendable {
     }
 
     private mutating func close(_ partition: Int, now: Instant) {
+        guard !open[partition].segments.isEmpty else { return }
         var batch = HeartbeatBatch(segments: open[partition].segments)
         for (index, received) in open[partition].received.enumerated() {
             batch.segments[index].age = max(0, now.milliseconds(since: received))

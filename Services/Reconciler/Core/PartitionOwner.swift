@@ -117,7 +117,7 @@ public struct PartitionOwner: Sendable {
         if !isBlind {
             while let entry = queue.pop(dueAt: now) { come(due: entry) }
         }
-        for gateway in pacing { giveTurns(gateway) }
+        for gateway in pacing.sorted() { giveTurns(gateway) }
         if let due = sightingsDue, due <= now { flushSightings() }
         if let due = purgeDue, due <= now { purge() }
         settleWaitingAnswers()
@@ -140,7 +140,7 @@ public struct PartitionOwner: Sendable {
         for index in slots.indices where slots[index] != nil {
             drive(index) { $0.sightRegained($1, into: &$2) }
         }
-        for gateway in gateways.keys { applyHeardStatus(gateway) }
+        for gateway in gateways.keys.sorted() { applyHeardStatus(gateway) }
     }
 
     private mutating func purge() {

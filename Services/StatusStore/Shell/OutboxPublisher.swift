@@ -113,6 +113,7 @@ final class OutboxPublisher {
                 Publication(topic: runtime.topics.answers(instance: provisioner), payload: message.bytes)
             ]
         case .cleared(let agent): publications = [OutboxMessages.status(agent, nil, runtime.topics)]
+        case .gatewayCleared(let gateway): publications = [OutboxMessages.cleared(gateway, runtime.topics)]
         case .credential: preconditionFailure("credentials are published in groups")
         }
         publishedEntries += 1
@@ -175,6 +176,13 @@ enum OutboxMessages {
         var publication = Publication(topic: topics.status(agent), payload: record ?? [])
         publication.isRetained = true
         if record != nil { publication.contentType = jsonContentType }
+        return publication
+    }
+
+    /// Removes from the broker what a gateway said last of its connection.
+    static func cleared(_ gateway: String, _ topics: Topics) -> Publication {
+        var publication = Publication(topic: topics.gatewayStatus(gateway), payload: [])
+        publication.isRetained = true
         return publication
     }
 

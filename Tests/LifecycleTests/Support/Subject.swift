@@ -8,6 +8,8 @@ struct Subject: Sendable {
     var isGatewayLost = false
     /// Every order that was handed out, the newest last.
     var orders: [WakeOrder] = []
+    /// What the last input led to.
+    var recorded: [AgentDirective] = []
     /// What the last input had logged.
     var logs: [LifecycleLog] = []
 
@@ -75,6 +77,7 @@ struct Subject: Sendable {
     ) -> [String] {
         var directives: [AgentDirective] = []
         body(&machine, around, &directives)
+        recorded = directives
         logs = directives.compactMap { if case .log(let log) = $0 { log } else { nil } }
         for case .order(let order, _) in directives { orders.append(order) }
         return directives.compactMap(Subject.line)

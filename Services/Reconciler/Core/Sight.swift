@@ -1,17 +1,17 @@
-internal import Contract
-internal import Lifecycle
+public import Contract
+public import Lifecycle
 
 /// What a reconciler knows of the way by which check-ins reach it, and whether it may judge.
 ///
 /// Blind means: a missing check-in proves nothing. The reasons are evaluated a few times a second; any change of an
 /// ingest that may have lost heartbeats is a moment of blindness of its own.
-struct Sight {
+public struct Sight: Sendable {
     /// An ingest whose presence is older than this is not there: presence is refreshed every 2 s.
-    static let presenceLimit = TimeSpan.seconds(5)
+    public static let presenceLimit = TimeSpan.seconds(5)
     /// A store that has not receipted for so long is not there.
-    static let storeLimit = TimeSpan.seconds(1)
+    public static let storeLimit = TimeSpan.seconds(1)
 
-    private struct Ingest {
+    private struct Ingest: Sendable {
         var incarnation: String
         var heardAt: Instant
     }
@@ -20,18 +20,21 @@ struct Sight {
     private var isConnected = false
     private var hadInterruption = false
 
-    mutating func connected() {
+    public init() {}
+
+    /// The subscriptions of a new session stand.
+    public mutating func connected() {
         isConnected = true
     }
 
-    mutating func disconnected() {
+    public mutating func disconnected() {
         isConnected = false
         // What was retained says nothing of who lives now: each must be heard again.
         ingests = [:]
     }
 
     /// Takes an ingest's presence; a retained copy is no proof of life, but a Last Will is one of death.
-    mutating func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
+    public mutating func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
         switch presence.state {
         case .running:
             if let known = ingests[presence.instance], known.incarnation != presence.incarnation {
@@ -52,7 +55,7 @@ struct Sight {
 
     /// Why nothing may be judged now; `nil` when all is well. `interrupted`: heartbeats may have been lost since the last
     /// call although all is well again.
-    mutating func evaluate(now: Instant, oldestUncommitted: Instant?) -> (blind: String?, interrupted: Bool) {
+    public mutating func evaluate(now: Instant, oldestUncommitted: Instant?) -> (blind: String?, interrupted: Bool) {
         defer { hadInterruption = false }
         for (instance, ingest) in ingests where now > ingest.heardAt + Sight.presenceLimit {
             ingests[instance] = nil

@@ -1,0 +1,193 @@
+extension LifecycleTable {
+    /// Status and phase before, event, condition, status after (`nil`: the same), phase after, events told, directives.
+    public static let rows: [Row] = [
+        // Requests
+        row([.offline], .resting, .provision, nil, .provisioning, .wakeQueued, [.provisioning], [.askForTurn]),
+        row(
+            [.provisioning, .updating], .wakeQueued, .provision, nil, .provisioning, .wakeQueued, [.provisioning],
+            [.askForTurn]),
+        row(
+            [.provisioning, .updating], .wakeOrdered, .provision, nil, .provisioning, .wakeQueued, [.provisioning],
+            [.settle, .askForTurn]),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .provision, nil, .provisioning, .wakeQueued, [.provisioning],
+            [.askForTurn]),
+        row([.online], .online, .provision, nil, .provisioning, .wakeQueued, [.provisioning], [.askForTurn]),
+        row([.online], .lost, .provision, nil, .provisioning, .wakeQueued, [.provisioning], [.askForTurn]),
+        row(
+            [.offline, .online, .provisioning, .updating], .held, .provision, nil, .provisioning, .held,
+            [.provisioning], []),
+        row([.offline], .resting, .update, nil, .updating, .wakeQueued, [.updating], [.askForTurn]),
+        row([.provisioning, .updating], .wakeQueued, .update, nil, .updating, .wakeQueued, [.updating], [.askForTurn]),
+        row(
+            [.provisioning, .updating], .wakeOrdered, .update, nil, .updating, .wakeQueued, [.updating],
+            [.settle, .askForTurn]),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .update, nil, .updating, .wakeQueued, [.updating],
+            [.askForTurn]),
+        row([.online], .online, .update, nil, .updating, .wakeQueued, [.updating], [.askForTurn]),
+        row([.online], .lost, .update, nil, .updating, .wakeQueued, [.updating], [.askForTurn]),
+        row([.offline, .online, .provisioning, .updating], .held, .update, nil, .updating, .held, [.updating], []),
+        row([.offline], .resting, .wake, nil, .updating, .wakeQueued, [.updating], [.askForTurn]),
+        row([.provisioning, .updating], .wakeQueued, .wake, nil, .updating, .wakeQueued, [.updating], [.askForTurn]),
+        row(
+            [.provisioning, .updating], .wakeOrdered, .wake, nil, .updating, .wakeQueued, [.updating],
+            [.settle, .askForTurn]),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .wake, nil, .updating, .wakeQueued, [.updating], [.askForTurn]
+        ),
+        row([.online], .online, .wake, nil, .updating, .wakeQueued, [.updating], [.askForTurn]),
+        row([.online], .lost, .wake, nil, .updating, .wakeQueued, [.updating], [.askForTurn]),
+        row([.offline, .online, .provisioning, .updating], .held, .wake, nil, .updating, .held, [.updating], []),
+        row([.offline], .resting, .provisionWithoutWake, nil, .offline, .resting, [.changed], []),
+        row([.provisioning, .updating], .wakeQueued, .provisionWithoutWake, nil, .offline, .resting, [.changed], []),
+        row(
+            [.provisioning, .updating], .wakeOrdered, .provisionWithoutWake, nil, .offline, .resting, [.changed],
+            [.settle]),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .provisionWithoutWake, nil, .offline, .resting, [.changed], []
+        ),
+        row([.online], .online, .provisionWithoutWake, nil, .offline, .resting, [.changed], []),
+        row([.online], .lost, .provisionWithoutWake, nil, .offline, .resting, [.changed], []),
+        row(
+            [.offline, .online, .provisioning, .updating], .held, .provisionWithoutWake, nil, .offline, .held,
+            [.changed], []),
+        row([.offline], .resting, .updateWithoutWake, nil, nil, .resting, [.changed], []),
+        row([.provisioning, .updating], .wakeQueued, .updateWithoutWake, nil, nil, .wakeQueued, [.changed], []),
+        row([.provisioning, .updating], .wakeOrdered, .updateWithoutWake, nil, nil, .wakeOrdered, [.changed], []),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .updateWithoutWake, nil, nil, .awaitingCheckin, [.changed], []
+        ),
+        row([.online], .online, .updateWithoutWake, nil, nil, .online, [.changed], []),
+        row([.online], .lost, .updateWithoutWake, nil, nil, .lost, [.changed], []),
+        row([.offline, .online, .provisioning, .updating], .held, .updateWithoutWake, nil, nil, .held, [.changed], []),
+        // Wakes
+        row([.provisioning, .updating], .wakeQueued, .turn, nil, nil, .wakeOrdered, [], [.order]),
+        row([.provisioning, .updating], .wakeOrdered, .woken, nil, nil, .awaitingCheckin, [.woken], [.settle]),
+        row([.provisioning, .updating], .held, .woken, .orderUnderWay, nil, .held, [.woken], []),
+        row([.deleting], .leaving, .woken, .allReported, nil, .gone, [.deleted], [.erase]),
+        row(
+            [.provisioning, .updating], .wakeOrdered, .failed, nil, nil, .awaitingCheckin, [.provisionFailed], [.settle]
+        ),
+        row([.provisioning, .updating], .held, .failed, .orderUnderWay, nil, .held, [.provisionFailed], []),
+        row([.deleting], .leaving, .failed, .allReported, nil, .gone, [.deleted], [.erase]),
+        row([.provisioning, .updating], .wakeOrdered, .expired, nil, nil, .wakeQueued, [], [.settle, .askForTurn]),
+        row([.deleting], .leaving, .expired, .allReported, nil, .gone, [.deleted], [.erase]),
+        // Heartbeats
+        row([.provisioning, .updating], .wakeQueued, .ok, .beforeFirstOrder, nil, .wakeQueued, [], [.noteSighting]),
+        row([.provisioning, .updating], .wakeQueued, .ok, .ofOlderGeneration, nil, .wakeQueued, [], [.noteSighting]),
+        row([.updating], .wakeQueued, .ok, .afterFirstOrder, .online, .online, [.online], []),
+        row([.provisioning, .updating], .wakeOrdered, .ok, .ofOlderGeneration, nil, .wakeOrdered, [], [.noteSighting]),
+        row([.provisioning, .updating], .wakeOrdered, .ok, nil, .online, .online, [.online], [.settle]),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .ok, .ofOlderGeneration, nil, .awaitingCheckin, [],
+            [.noteSighting]),
+        row([.provisioning, .updating], .awaitingCheckin, .ok, nil, .online, .online, [.online], []),
+        row([.offline], .resting, .ok, nil, .online, .online, [.online], []),
+        row([.online], .online, .ok, .reportsNothingNew, nil, .online, [], [.noteSighting]),
+        row([.online], .online, .ok, .reportsNews, nil, .online, [.changed], []),
+        row([.online], .lost, .ok, .reportsNothingNew, nil, .online, [], [.noteSighting]),
+        row([.online], .lost, .ok, .reportsNews, nil, .online, [.changed], []),
+        row([.offline, .provisioning, .updating], .held, .ok, nil, .online, .held, [.online], []),
+        row([.online], .held, .ok, .reportsNothingNew, nil, .held, [], [.noteSighting]),
+        row(
+            [.provisioning, .updating], .wakeOrdered, .starting, .reportsNothingNew, nil, .wakeOrdered, [],
+            [.noteSighting]),
+        row([.provisioning, .updating], .wakeOrdered, .starting, .reportsNews, nil, .wakeOrdered, [.changed], []),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .starting, .asksForMoreTime, nil, .awaitingCheckin,
+            [.changed], []),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .starting, .reportsNothingNew, nil, .awaitingCheckin, [],
+            [.noteSighting]),
+        row([.online], .online, .starting, .reportsNews, nil, .online, [.changed], []),
+        row([.online], .lost, .starting, .reportsNews, nil, .online, [.changed], []),
+        row([.updating], .wakeQueued, .stopping, .afterFirstOrder, .offline, .resting, [.offline], []),
+        row([.provisioning, .updating], .wakeOrdered, .stopping, nil, .offline, .resting, [.offline], [.settle]),
+        row([.provisioning, .updating], .awaitingCheckin, .stopping, nil, .offline, .resting, [.offline], []),
+        row([.online], .online, .stopping, nil, .offline, .resting, [.offline], []),
+        row([.online], .online, .stopping, .ofOtherBoot, nil, .online, [], []),
+        row([.online], .lost, .stopping, nil, .offline, .resting, [.offline], []),
+        row([.online, .provisioning, .updating], .held, .stopping, nil, .offline, .held, [.offline], []),
+        row([.online], .online, .lost, nil, nil, .lost, [], []),
+        row([.online], .online, .lost, .ofOtherBoot, nil, .online, [], []),
+        row([.online], .held, .lost, nil, nil, .held, [], []),
+        row([.provisioning, .updating], .awaitingCheckin, .lost, nil, nil, .awaitingCheckin, [], []),
+        row([.offline], .resting, .rejected, nil, nil, .resting, [.heartbeatRejected], []),
+        row([.provisioning, .updating], .wakeQueued, .rejected, nil, nil, .wakeQueued, [.heartbeatRejected], []),
+        row([.provisioning, .updating], .wakeOrdered, .rejected, nil, nil, .wakeOrdered, [.heartbeatRejected], []),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .rejected, nil, nil, .awaitingCheckin, [.heartbeatRejected],
+            []),
+        row([.online], .online, .rejected, nil, nil, .online, [.heartbeatRejected], []),
+        row([.online], .lost, .rejected, nil, nil, .lost, [.heartbeatRejected], []),
+        row(
+            [.offline, .online, .provisioning, .updating], .held, .rejected, nil, nil, .held, [.heartbeatRejected], []),
+        row([.deleting], .leaving, .rejected, nil, nil, .leaving, [.heartbeatRejected], []),
+        row([.online], .online, .rejected, .withinASecond, nil, .online, [], [.noteSighting]),
+        // Time
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .due, .attemptsLeft, .updating, .wakeQueued, [.retriggered],
+            [.askForTurn]),
+        row([.provisioning, .updating], .awaitingCheckin, .due, .lastAttempt, .offline, .resting, [.offline], []),
+        row([.online], .online, .due, .onLapseWake, .updating, .wakeQueued, [.lapsed, .updating], [.askForTurn]),
+        row([.online], .online, .due, .onLapseOffline, .offline, .resting, [.lapsed, .offline], []),
+        row([.online], .lost, .due, .onLapseWake, .updating, .wakeQueued, [.lapsed, .updating], [.askForTurn]),
+        row([.online], .lost, .due, .onLapseOffline, .offline, .resting, [.lapsed, .offline], []),
+        row([.deleting], .leaving, .due, nil, nil, .gone, [.deleted], [.erase]),
+        row(
+            [.offline], .resting, .gatewayReturned, .wentOfflineWithGateway, .updating, .wakeQueued, [.updating],
+            [.askForTurn]),
+        row([.offline], .held, .gatewayReturned, .wentOfflineWithGateway, .updating, .held, [.updating], []),
+        // Pause and resume
+        row([.offline], .resting, .pause, nil, nil, .held, [.paused], []),
+        row([.provisioning, .updating], .wakeQueued, .pause, nil, nil, .held, [.paused], []),
+        row([.provisioning, .updating], .wakeOrdered, .pause, nil, nil, .held, [.paused], [.settle]),
+        row([.provisioning, .updating], .awaitingCheckin, .pause, nil, nil, .held, [.paused], []),
+        row([.online], .online, .pause, nil, nil, .held, [.paused], []),
+        row([.online], .lost, .pause, nil, nil, .held, [.paused], []),
+        row([.offline, .online, .provisioning, .updating], .held, .pause, nil, nil, .held, [.paused], []),
+        row(
+            [.offline, .online, .provisioning, .updating], .held, .resume, .otherCauseLeft, nil, .held, [.resumed], []),
+        row([.offline], .held, .resume, nil, nil, .resting, [.resumed], []),
+        row([.online], .held, .resume, nil, nil, .online, [.resumed], []),
+        row([.provisioning, .updating], .held, .resume, nil, nil, .wakeQueued, [.resumed], [.askForTurn]),
+        // Removal and tokens
+        row([.offline], .resting, .delete, nil, nil, .gone, [.deleting, .deleted], [.erase]),
+        row([.provisioning, .updating], .wakeQueued, .delete, nil, nil, .gone, [.deleting, .deleted], [.erase]),
+        row([.provisioning, .updating], .awaitingCheckin, .delete, nil, nil, .gone, [.deleting, .deleted], [.erase]),
+        row([.online], .online, .delete, nil, nil, .gone, [.deleting, .deleted], [.erase]),
+        row([.online], .lost, .delete, nil, nil, .gone, [.deleting, .deleted], [.erase]),
+        row([.provisioning, .updating], .wakeOrdered, .delete, nil, .deleting, .leaving, [.deleting], [.settle]),
+        row(
+            [.offline, .online, .provisioning, .updating], .held, .delete, .noOrderUnderWay, nil, .gone,
+            [.deleting, .deleted], [.erase]),
+        row([.provisioning, .updating], .held, .delete, .orderUnderWay, .deleting, .leaving, [.deleting], []),
+        row([.offline], .resting, .rotateToken, nil, nil, .resting, [.tokenRotated], []),
+        row([.provisioning, .updating], .wakeQueued, .rotateToken, nil, nil, .wakeQueued, [.tokenRotated], []),
+        row([.provisioning, .updating], .wakeOrdered, .rotateToken, nil, nil, .wakeOrdered, [.tokenRotated], []),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .rotateToken, nil, nil, .awaitingCheckin, [.tokenRotated], []),
+        row([.online], .online, .rotateToken, nil, nil, .online, [.tokenRotated], []),
+        row([.online], .lost, .rotateToken, nil, nil, .lost, [.tokenRotated], []),
+        row([.offline, .online, .provisioning, .updating], .held, .rotateToken, nil, nil, .held, [.tokenRotated], []),
+        // Blindness
+        row([.provisioning, .updating], .wakeQueued, .sightRegained, nil, nil, .wakeQueued, [], [.askForTurn]),
+        row(
+            [.provisioning, .updating], .wakeOrdered, .sightRegained, nil, nil, .wakeQueued, [], [.settle, .askForTurn]),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .sightRegained, nil, nil, .wakeQueued, [.changed],
+            [.askForTurn]),
+        row([.online], .online, .sightRegained, nil, nil, .online, [], []),
+        row([.online], .lost, .sightRegained, nil, nil, .lost, [], []),
+    ]
+
+    private static func row(
+        _ statuses: [AgentStatus], _ before: Phase, _ input: Input, _ condition: Condition?, _ status: AgentStatus?,
+        _ after: Phase, _ events: [LifecycleEvent], _ directives: [Directive]
+    ) -> Row {
+        Row(
+            before: Place(statuses: statuses, phase: before), input: input, condition: condition, status: status,
+            phase: after, events: events, directives: directives)
+    }
+}

@@ -1,0 +1,67 @@
+import Bus
+import Contract
+import Lifecycle
+import Testing
+
+extension RealBroker {
+    /// Streams through a broker that forgets everything, again and again.
+    @Suite struct StreamBrokerTests {
+        @Test func everythingArrivesOnceAlthoughTheBrokerForgets() throws {
+            let broker = try Broker()
+            let topics = Topics(root: "test/v1")
+            let loop = EventLoop()
+            let outlet = StreamOutlet<Int>(topics: topics, service: .reconciler, instance: "1", incarnation: "a")
+            let inlet = StreamInlet<Int>(topics: topics)
+            let sender = Client(broker.address, on: loop)
+            let receiver = Client(broker.address, on: loop)
+            outlet.connection = sender.connection
+            inlet.connection = receiver.connection
+            sender.onConnected = { connection in
+                connection.subscribe([topics.receipts(service: "reconciler", instance: "1")])
+                outlet.reconnected(now: Clock.now())
+            }
+            sender.onReceived = { delivery in
+                guard let receipt = try? JSON.decode(StreamReceipt.self, from: delivery.payload) else { return }
+                _ = outlet.receive(receipt, now: Clock.now())
+            }
+            receiver.onConnected = { $0.subscribe([topics.stream(to: .store)]) }
+            // Applied and not yet committed; a commit takes whole turns.
+            var applied: [(StreamID, Int, Int)] = []
+            var committed: [Int] = []
+            receiver.onReceived = { delivery in
+                guard let arrival = try? inlet.receive(delivery.payload, now: Clock.now()) else { return }
+                applied.append((arrival.id, arrival.seq, arrival.body))
+            }
+            loop.turnEnded = {
+                for (id, seq, body) in applied {
+                    committed.append(body)
+                    inlet.committed(id, upTo: seq)
+                }
+                applied = []
+                inlet.publishReceipts()
+            }
+            var sent = 0
+            var mayBeForgotten = 0
+            loop.every(TimeSpan(milliseconds: 2)) {
+                guard sent < 2_000 else { return }
+                for _ in 1...3 {
+                    sent += 1
+                    outlet.send(sent, to: .store, stream: "s", now: Clock.now())
+                }
+            }
+            loop.every(TimeSpan(milliseconds: 200)) { outlet.tick(now: Clock.now()) }
+
+            for kill in 1...4 {
+                try sender.wait { committed.count >= kill * 200 }
+                broker.stop()
+                try sender.wait { sender.losses.count >= kill && receiver.losses.count >= kill }
+                // What the sender has forgotten was committed.
+                mayBeForgotten = max(mayBeForgotten, sent - outlet.keptCount())
+                #expect(mayBeForgotten <= committed.count)
+                try broker.start()
+            }
+            try sender.wait(30) { committed.count >= sent && sent >= 2_000 && outlet.keptCount() == 0 }
+            #expect(committed == Array(1...sent))
+        }
+    }
+}
