@@ -79,6 +79,11 @@ public final class StreamOutlet<Body: Codable & Sendable> {
         senders.reduce(0) { $0 + (stream == nil || $1.key.stream == stream ? $1.value.keptCount : 0) }
     }
 
+    /// The newest frame of a stream, when it has no receipt yet.
+    public func newestKept(stream: String) -> Int? {
+        senders.first { $0.key.stream == stream && $0.value.keptCount > 0 }?.value.highestSeq
+    }
+
     public func isFull(stream: String) -> Bool {
         senders.contains { $0.key.stream == stream && $0.value.isFull }
     }
@@ -134,6 +139,11 @@ public final class StreamInlet<Body: Codable & Sendable> {
             if let from { publish(receiver.ask(frame.id, from: from)) }
             return nil
         }
+    }
+
+    /// Whether everything of a stream up to this frame was given out.
+    public func hasGiven(_ id: StreamID, upTo seq: Int) -> Bool {
+        receiver.hasApplied(id, upTo: seq)
     }
 
     public func restore(_ id: StreamID, committed: Int, now: Instant) {

@@ -158,6 +158,10 @@ public struct StreamReceiver {
         return .gap(askFrom: position.applied + 1)
     }
 
+    public func hasApplied(_ id: StreamID, upTo seq: Int) -> Bool {
+        positions[id].map { $0.applied >= seq } ?? false
+    }
+
     /// All that the frames up to `seq` caused is committed.
     public mutating func committed(_ id: StreamID, upTo seq: Int) {
         guard var position = positions[id], seq > position.committed else { return }

@@ -212,6 +212,36 @@ public struct HeartbeatDetail: Codable, Hashable, Sendable {
     }
 }
 
+/// A reconciler asks an ingest: is all that you have received handed over, and is your way still whole?
+public struct BarrierQuestion: Codable, Hashable, Sendable {
+    public let number: Int
+    public let reconciler: String
+
+    public init(number: Int, reconciler: String) {
+        self.number = number
+        self.reconciler = reconciler
+    }
+}
+
+/// Sent once a canary went through the broker on the connection on which heartbeats come.
+public struct BarrierAnswer: Codable, Hashable, Sendable {
+    public let number: Int
+    public let ingest: String
+    public let incarnation: String
+    /// The subscription that the canary came through.
+    public let session: Int
+    /// The newest batch for each partition, by its number, as far as batches are without a receipt.
+    public let batches: [String: Int]
+
+    public init(number: Int, ingest: String, incarnation: String, session: Int, batches: [String: Int]) {
+        self.number = number
+        self.ingest = ingest
+        self.incarnation = incarnation
+        self.session = session
+        self.batches = batches
+    }
+}
+
 // MARK: - From the owner of a partition to the store
 
 /// What one step of a partition's owner changes, in one frame: committed whole or not at all.

@@ -223,6 +223,9 @@ public struct Presence: Codable, Hashable, Sendable {
     public var partitions: [String: Int]?
     /// Of the status store: how many partitions there are.
     public var partitionCount: Int?
+    /// Of a heartbeat-ingest: the number of its subscription to heartbeats, new whenever some may have passed it by; absent
+    /// while it has none.
+    public var heartbeatSession: Int?
     /// Of a reconciler: why nothing is judged just now; absent while all is well.
     public var blind: String?
 
@@ -244,6 +247,7 @@ public struct Presence: Codable, Hashable, Sendable {
         case startedAt = "started_at"
         case configDigest = "config_digest"
         case partitionCount = "partition_count"
+        case heartbeatSession = "heartbeat_session"
     }
 
     public static let refreshInterval = TimeSpan.seconds(2)

@@ -7,8 +7,6 @@
 /// - status `online` only ever follows a heartbeat;
 /// - a deadline runs from a wake's own publication (its failure), never from a wish to publish.
 public struct AgentMachine: Hashable, Sendable {
-    /// Between a deadline and its verdict: time for heartbeats that were received before it to arrive.
-    public static let verdictDelay = TimeSpan(milliseconds: 100)
     /// How long after it was given up an order can still be published: its lifetime and a second.
     public static let orderQuietAfter = WakeOrder.lifetime + .seconds(1)
     /// Orders whose reports are awaited beyond their cycle; of more the oldest are forgotten, which are the least alive.
@@ -78,7 +76,7 @@ public struct AgentMachine: Hashable, Sendable {
         let own: Instant? =
             switch phase {
             case .resting, .wakeQueued, .wakeOrdered: nil
-            case .awaitingCheckin(let due): due + AgentMachine.verdictDelay
+            case .awaitingCheckin(let due): due
             case .online: lapseDue
             case .lost(let due): min(due, lapseDue)
             case .leaving: abandonedUntil

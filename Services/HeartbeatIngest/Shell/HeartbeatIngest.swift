@@ -1,5 +1,5 @@
 public import Bus
-internal import Contract
+public import Contract
 internal import HeartbeatIngestCore
 public import Lifecycle
 internal import Secrets
@@ -39,6 +39,7 @@ public final class HeartbeatIngest: Service {
         let topics = runtime.topics
         connection.subscribe([
             topics.receipts(service: runtime.name.rawValue, instance: runtime.instance), topics.allPresence,
+            topics.barriers(service: runtime.name.rawValue, instance: runtime.instance),
         ])
         outlet.connection = connection
         outlet.reconnected(now: Clock.now())
@@ -50,6 +51,11 @@ public final class HeartbeatIngest: Service {
                 return runtime.log.event("bus.unreadable", .error, ["topic": LogValue(delivery.topic)])
             }
             _ = outlet.receive(receipt, now: Clock.now())
+        } else if delivery.topic == runtime.topics.barriers(service: runtime.name.rawValue, instance: runtime.instance) {
+            guard let question = try? JSON.decode(BarrierQuestion.self, from: delivery.payload) else {
+                return runtime.log.event("bus.unreadable", .error, ["topic": LogValue(delivery.topic)])
+            }
+            source?.sendCanary { [unowned self] in answer(question) }
         } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
             // What does not decode is a cleared presence.
             heard(presence)
@@ -75,6 +81,10 @@ public final class HeartbeatIngest: Service {
         return true
     }
 
+    public func describe(_ presence: inout Presence) {
+        presence.heartbeatSession = source?.session
+    }
+
     public var counters: [String: Int64] {
         guard let counters = intake?.counters else { return [:] }
         return [
@@ -98,7 +108,24 @@ public final class HeartbeatIngest: Service {
         }
         intake = HeartbeatIntake(topics: runtime.topics, partitionCount: count)
         streams = (0..<count).map { "batches/\($0)" }
-        source = HeartbeatSource(runtime) { [unowned self] in take($0) }
+        source = HeartbeatSource(
+            runtime, sessionChanged: { [unowned self] in runtime.announce() }, received: { [unowned self] in take($0) })
+    }
+
+    /// The canary is back: what came before it goes out, and the owner is told up to where.
+    private func answer(_ question: BarrierQuestion) {
+        guard let session = source?.session else { return }
+        flush(all: true)
+        var batches: [String: Int] = [:]
+        for (partition, stream) in streams.enumerated() {
+            if let newest = outlet.newestKept(stream: stream) { batches[String(partition)] = newest }
+        }
+        let answer = BarrierAnswer(
+            number: question.number, ingest: runtime.instance, incarnation: runtime.incarnation, session: session,
+            batches: batches)
+        let topic = runtime.topics.barriers(service: ServiceName.reconciler.rawValue, instance: question.reconciler)
+        // Lost with the connection: the owner is blind until it is answered again.
+        _ = try? outlet.connection?.publish(Publication(topic: topic, payload: JSON.bytes(answer)))
     }
 
     private func take(_ delivery: Delivery) {

@@ -27,10 +27,17 @@ final class HeartbeatSource: ConnectionDelegate {
     private var state = State.open
     private var isSubscribed = false
     private var pausedAt: Instant?
+    private var sessions = 0
+    /// The number of the subscription that stands; `nil` while none does.
+    private(set) var session: Int?
+    private var canaries: [Int: () -> Void] = [:]
+    private var nextCanary = 0
+    private let sessionChanged: () -> Void
 
-    init(_ runtime: ServiceRuntime, received: @escaping (Delivery) -> Void) {
+    init(_ runtime: ServiceRuntime, sessionChanged: @escaping () -> Void, received: @escaping (Delivery) -> Void) {
         self.runtime = runtime
         self.received = received
+        self.sessionChanged = sessionChanged
         let topics = runtime.topics
         canaryTopic = topics.canary(service: runtime.name.rawValue, instance: runtime.instance)
         filters = [topics.allHeartbeats, topics.allGatewayHeartbeats].map {
@@ -88,6 +95,17 @@ final class HeartbeatSource: ConnectionDelegate {
         }
     }
 
+    /// Sends a canary through the broker; `done` is called when it has come back behind all heartbeats that the broker had
+    /// for us before, and never when this session ends first.
+    func sendCanary(_ done: @escaping () -> Void) {
+        guard session != nil, !isPaused, let connection else { return }
+        nextCanary += 1
+        // Refused only when the connection is lost, and with it the session.
+        guard (try? connection.publish(Publication(topic: canaryTopic, payload: Array("\(nextCanary)".utf8)))) != nil
+        else { return }
+        canaries[nextCanary] = done
+    }
+
     func close() {
         connection?.close()
     }
@@ -104,19 +122,30 @@ final class HeartbeatSource: ConnectionDelegate {
 
     func received(_ delivery: Delivery, on connection: Connection) {
         guard delivery.topic == canaryTopic else { return received(delivery) }
-        guard delivery.payload.elementsEqual(runtime.incarnation.utf8) else { return }
-        state = .ended
+        if delivery.payload.elementsEqual(runtime.incarnation.utf8) {
+            state = .ended
+        } else if let number = Int(String(decoding: delivery.payload, as: UTF8.self)) {
+            canaries.removeValue(forKey: number)?()
+        }
     }
 
     func subscribed(refused: [String], on connection: Connection) {
         for filter in refused {
             runtime.log.event("service.subscription_refused", .error, ["filter": LogValue(filter)])
         }
+        guard refused.isEmpty, isSubscribed, session == nil else { return }
+        sessions += 1
+        session = sessions
+        sessionChanged()
     }
 
     func disconnected(_ error: BusError, on connection: Connection) {
         isSubscribed = false
+        canaries = [:]
         if case .draining = state { state = .ended }
+        guard session != nil else { return }
+        session = nil
+        sessionChanged()
     }
 
     private func subscribe() {

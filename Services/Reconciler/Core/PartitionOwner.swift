@@ -14,7 +14,10 @@ public enum PartitionEvent: Sendable {
     case sightLost
     /// They can again.
     case sightRegained
+    /// `nextDue` has come: wakes take their turns, sightings go out.
     case timePassed
+    /// Every heartbeat that was received before this instant has been handed in: what was due by then is judged.
+    case barrierPassed(asOf: Instant)
 }
 
 /// What the owner of a partition wants done, in this order.
@@ -94,17 +97,19 @@ public struct PartitionOwner: Sendable {
         case .sightLost: isBlind = true
         case .sightRegained: regainSight()
         case .timePassed: passTime()
+        case .barrierPassed(let instant): judge(asOf: instant)
         }
         output.append(contentsOf: directives)
         directives.removeAll(keepingCapacity: true)
     }
 
+    /// When something is to be judged next: behind a barrier. Nothing is while blind.
+    public var nextVerdict: Instant? { isBlind ? nil : queue.next }
+
     /// When `timePassed` is to be handled next.
     public var nextDue: Instant? {
-        var due: Instant? = isBlind ? nil : queue.next
-        for other in [sightingsDue, purgeDue] {
-            if let other { due = due.map { min($0, other) } ?? other }
-        }
+        var due = sightingsDue
+        if let purgeDue { due = due.map { min($0, purgeDue) } ?? purgeDue }
         for gateway in pacing {
             if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
         }
@@ -114,20 +119,23 @@ public struct PartitionOwner: Sendable {
     // MARK: Time
 
     private mutating func passTime() {
-        if !isBlind {
-            while let entry = queue.pop(dueAt: now) { come(due: entry) }
-        }
         for gateway in pacing.sorted() { giveTurns(gateway) }
         if let due = sightingsDue, due <= now { flushSightings() }
         if let due = purgeDue, due <= now { purge() }
         settleWaitingAnswers()
     }
 
-    private mutating func come(due entry: DeadlineQueue.Entry) {
+    private mutating func judge(asOf instant: Instant) {
+        guard !isBlind else { return }
+        while let entry = queue.pop(dueAt: instant) { come(due: entry, asOf: instant) }
+        settleWaitingAnswers()
+    }
+
+    private mutating func come(due entry: DeadlineQueue.Entry, asOf instant: Instant) {
         guard slots[entry.slot]?.occupant == entry.occupant else { return }
         slots[entry.slot]?.queuedDue = nil
         guard let due = slots[entry.slot]?.machine.due else { return }
-        if due <= now {
+        if due <= instant {
             drive(entry.slot) { $0.deadlinePassed($1, into: &$2) }
         } else {
             arm(entry.slot)

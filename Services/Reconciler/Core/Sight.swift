@@ -13,6 +13,7 @@ public struct Sight: Sendable {
 
     private struct Ingest: Sendable {
         var incarnation: String
+        var session: Int
         var heardAt: Instant
     }
 
@@ -21,6 +22,18 @@ public struct Sight: Sendable {
     private var hadInterruption = false
 
     public init() {}
+
+    /// The ingests that receive heartbeats now, by instance.
+    public var receiving: [String] { ingests.keys.sorted() }
+
+    /// An ingest says, behind a canary, by which subscription it receives: another one than known has missed something.
+    public mutating func answered(_ answer: BarrierAnswer) {
+        guard let known = ingests[answer.ingest], known.incarnation == answer.incarnation,
+            known.session != answer.session
+        else { return }
+        ingests[answer.ingest]?.session = answer.session
+        hadInterruption = true
+    }
 
     /// The subscriptions of a new session stand.
     public mutating func connected() {
@@ -37,11 +50,17 @@ public struct Sight: Sendable {
     public mutating func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
         switch presence.state {
         case .running:
-            if let known = ingests[presence.instance], known.incarnation != presence.incarnation {
-                hadInterruption = true
+            guard let session = presence.heartbeatSession else {
+                // It is there and receives nothing.
+                if ingests.removeValue(forKey: presence.instance) != nil { hadInterruption = true }
+                return
             }
-            if isRetained, ingests[presence.instance] == nil { return }
-            ingests[presence.instance] = Ingest(incarnation: presence.incarnation, heardAt: now)
+            if let known = ingests[presence.instance] {
+                if known.incarnation != presence.incarnation || known.session != session { hadInterruption = true }
+            } else if isRetained {
+                return
+            }
+            ingests[presence.instance] = Ingest(incarnation: presence.incarnation, session: session, heardAt: now)
         case .lost:
             guard let known = ingests[presence.instance], known.incarnation == presence.incarnation else { return }
             ingests[presence.instance] = nil
@@ -55,14 +74,21 @@ public struct Sight: Sendable {
 
     /// Why nothing may be judged now; `nil` when all is well. `interrupted`: heartbeats may have been lost since the last
     /// call although all is well again.
-    public mutating func evaluate(now: Instant, oldestUncommitted: Instant?) -> (blind: String?, interrupted: Bool) {
+    ///
+    /// - Parameter unansweredSince: since when a barrier has had no answer.
+    public mutating func evaluate(
+        now: Instant, oldestUncommitted: Instant?, unansweredSince: Instant?
+    ) -> (blind: String?, interrupted: Bool) {
         defer { hadInterruption = false }
         for (instance, ingest) in ingests where now > ingest.heardAt + Sight.presenceLimit {
             ingests[instance] = nil
             hadInterruption = true
         }
         if !isConnected { return ("not connected to the broker", hadInterruption) }
-        if ingests.isEmpty { return ("no heartbeat-ingest is running", hadInterruption) }
+        if ingests.isEmpty { return ("no heartbeat-ingest receives heartbeats", hadInterruption) }
+        if let unansweredSince, now > unansweredSince + VerdictBarrier.answerLimit {
+            return ("heartbeat-ingest or the broker does not answer", hadInterruption)
+        }
         if let oldestUncommitted, now > oldestUncommitted + Sight.storeLimit {
             return ("the status store does not commit", hadInterruption)
         }

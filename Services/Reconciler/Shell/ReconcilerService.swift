@@ -15,6 +15,7 @@ public final class ReconcilerService: Service {
     private var outlet: StreamOutlet<StoreFrame>!
     private var grants: StreamInlet<ReconcilerMessage>!
     private var sight = Sight()
+    private var barrier = VerdictBarrier()
     private var blind: String? = "starting"
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
     private var isStopping = false
@@ -43,6 +44,7 @@ public final class ReconcilerService: Service {
         connection.subscribe([
             topics.receipts(service: ServiceName.reconciler.rawValue, instance: runtime.instance),
             topics.stream(to: .reconciler(runtime.instance)), topics.allPresence, topics.allGatewayStatus,
+            topics.barriers(service: ServiceName.reconciler.rawValue, instance: runtime.instance),
         ])
         connection.subscribe(
             partitions.values.filter(\.isComplete).map { topics.stream(to: .partition($0.owner.partition)) })
@@ -55,6 +57,7 @@ public final class ReconcilerService: Service {
 
     public func disconnected() {
         sight.disconnected()
+        barrier.abandon()
         evaluateSight(Clock.now())
     }
 
@@ -64,9 +67,14 @@ public final class ReconcilerService: Service {
             switch levels.first {
             case "internal" where levels.count >= 3 && levels[1] == "receipts":
                 receipted(try JSON.decode(StreamReceipt.self, from: delivery.payload))
-            case "internal" where levels.count == 4 && levels[2] == "partition":
+            case "internal" where levels.count == 4 && levels[1] == "streams" && levels[2] == "partition":
                 if let number = Int(levels[3]) { try receivePartition(number, delivery.payload) }
-            case "internal" where levels.count == 4 && levels[2] == "reconciler": try receiveGrant(delivery.payload)
+            case "internal" where levels.count == 4 && levels[1] == "streams" && levels[2] == "reconciler": try receiveGrant(delivery.payload)
+            case "internal" where levels.count == 4 && levels[1] == "barriers":
+                let answer = try JSON.decode(BarrierAnswer.self, from: delivery.payload)
+                barrier.answered(answer)
+                sight.answered(answer)
+                evaluateSight(Clock.now())
             case "services": try receivePresence(delivery)
             case "gateways": try receiveGatewayStatus(delivery)
             default: break
@@ -82,6 +90,7 @@ public final class ReconcilerService: Service {
     public func turnEnded(now: Instant) {
         let now = Clock.now()
         let stamp = Clock.stamp()
+        judge(now, stamp)
         var next: Instant?
         for partition in partitions.values where partition.isComplete {
             if let due = partition.owner.nextDue, due <= now { handle(.timePassed, partition, now, stamp) }
@@ -89,7 +98,43 @@ public final class ReconcilerService: Service {
             if let due = partition.owner.nextDue { next = next.map { min($0, due) } ?? due }
         }
         grants.publishReceipts()
+        if !barrier.isOpen, var verdict = nextVerdict {
+            if let begin = barrier.mayBeginAt { verdict = max(verdict, begin) }
+            next = next.map { min($0, verdict) } ?? verdict
+        }
         runtime.loop.wakeAt = next
+    }
+
+    private var nextVerdict: Instant? {
+        partitions.values.compactMap { $0.isComplete ? $0.owner.nextVerdict : nil }.min()
+    }
+
+    /// Judges what a barrier has let pass, and begins one for what is due.
+    private func judge(_ now: Instant, _ stamp: Timestamp) {
+        guard blind == nil else { return }
+        let asOf = barrier.pass { number, id, seq in
+            guard let partition = partitions[number], partition.isComplete else { return true }
+            return partition.inlet.hasGiven(id, upTo: seq)
+        }
+        if let asOf {
+            for partition in partitions.values where partition.isComplete {
+                handle(.barrierPassed(asOf: asOf), partition, now, stamp)
+            }
+        }
+        guard let verdict = nextVerdict, verdict <= now,
+            let number = barrier.begin(now: now, ingests: sight.receiving)
+        else { return }
+        ask(sight.receiving, number)
+    }
+
+    private func ask(_ ingests: [String], _ number: Int) {
+        guard let connection else { return }
+        let question = JSON.bytes(BarrierQuestion(number: number, reconciler: runtime.instance))
+        for ingest in ingests {
+            let topic = runtime.topics.barriers(service: ServiceName.heartbeatIngest.rawValue, instance: ingest)
+            // Refused only when the connection is lost: then nothing is judged.
+            _ = try? connection.publish(Publication(topic: topic, payload: question))
+        }
     }
 
     public func describe(_ presence: inout Presence) {
@@ -234,11 +279,16 @@ public final class ReconcilerService: Service {
     private func tick() {
         let now = Clock.now()
         evaluateSight(now)
+        if let (number, ingests) = barrier.askAgain(now: now) { ask(ingests, number) }
         outlet.tick(now: now)
     }
 
     private func evaluateSight(_ now: Instant) {
-        let (reason, interrupted) = sight.evaluate(now: now, oldestUncommitted: outlet.oldestKept)
+        let (reason, interrupted) = sight.evaluate(
+            now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
+        // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the
+        // blindness.
+        if interrupted || (reason == nil && blind != nil) { barrier.abandon() }
         if interrupted || (reason != nil && blind == nil) { tellAll(.sightLost, now) }
         if reason == nil, interrupted || blind != nil { tellAll(.sightRegained, now) }
         guard reason != blind else { return }

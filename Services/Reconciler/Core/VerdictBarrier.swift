@@ -1,0 +1,91 @@
+public import Contract
+public import Lifecycle
+
+/// Between a deadline and its verdict: the proof that every heartbeat received before it is in.
+///
+/// When something is due, every ingest that receives heartbeats is asked. Each sends a canary through the broker on the
+/// connection on which heartbeats reach it, hands over what came before it, and answers with its newest batches. Once all
+/// have answered and all those batches are applied, what was due when the question went out may be judged. One barrier is
+/// open at a time, for all partitions of a reconciler.
+public struct VerdictBarrier: Sendable {
+    /// At most so often a barrier is begun: deadlines that fall together are judged together.
+    public static let interval = TimeSpan(milliseconds: 10)
+    /// An unanswered question is asked again so often.
+    public static let repeatInterval = TimeSpan(milliseconds: 500)
+    /// Unanswered for so long, the way of the heartbeats is not whole: blindness.
+    public static let answerLimit = TimeSpan.seconds(1)
+
+    /// A batch that must be applied before the verdict.
+    struct Needed: Hashable, Sendable {
+        let partition: Int
+        let id: StreamID
+        let seq: Int
+    }
+
+    private struct Open: Sendable {
+        let number: Int
+        let asOf: Instant
+        var waiting: Set<String>
+        var needed: [Needed] = []
+    }
+
+    private var open: Open?
+    private var number = 0
+    private var begunAt: Instant?
+    private var askedAt: Instant?
+
+    public init() {}
+
+    public var isOpen: Bool { open != nil }
+    /// Since when an answer has been missing.
+    public var unansweredSince: Instant? { open.flatMap { $0.waiting.isEmpty ? nil : $0.asOf } }
+    /// The earliest instant at which the next barrier may begin.
+    public var mayBeginAt: Instant? { begunAt.map { $0 + VerdictBarrier.interval } }
+
+    /// Begins a barrier for what is due now; the number to ask all `ingests` with, `nil` when it is not time.
+    public mutating func begin(now: Instant, ingests: [String]) -> Int? {
+        guard open == nil, !ingests.isEmpty, mayBeginAt.map({ $0 <= now }) ?? true else { return nil }
+        number += 1
+        begunAt = now
+        askedAt = now
+        open = Open(number: number, asOf: now, waiting: Set(ingests))
+        return number
+    }
+
+    /// Whom to ask again, with the open barrier's number: a question or its answer may have been lost.
+    public mutating func askAgain(now: Instant) -> (number: Int, ingests: [String])? {
+        guard let present = open, !present.waiting.isEmpty, let askedAt,
+            now >= askedAt + VerdictBarrier.repeatInterval
+        else { return nil }
+        self.askedAt = now
+        return (present.number, present.waiting.sorted())
+    }
+
+    public mutating func answered(_ answer: BarrierAnswer) {
+        guard open?.number == answer.number, open?.waiting.remove(answer.ingest) != nil else { return }
+        for (text, seq) in answer.batches {
+            guard let partition = Int(text) else { continue }
+            let id = StreamID(
+                service: ServiceName.heartbeatIngest.rawValue, instance: answer.ingest, incarnation: answer.incarnation,
+                stream: "batches/\(partition)")
+            open?.needed.append(Needed(partition: partition, id: id, seq: seq))
+        }
+    }
+
+    /// Ends the barrier once nothing is missing; the instant up to which may be judged.
+    ///
+    /// - Parameter hasApplied: whether a batch was applied, or its partition is not ours.
+    public mutating func pass(_ hasApplied: (_ partition: Int, _ id: StreamID, _ seq: Int) -> Bool) -> Instant? {
+        guard let present = open, present.waiting.isEmpty else { return nil }
+        let missing = present.needed.filter { !hasApplied($0.partition, $0.id, $0.seq) }
+        open?.needed = missing
+        guard missing.isEmpty else { return nil }
+        open = nil
+        return present.asOf
+    }
+
+    /// Forgets the open barrier: what it was begun for is not judged by it.
+    public mutating func abandon() {
+        open = nil
+    }
+}
