@@ -276,6 +276,8 @@ public struct StoreEntry: Codable, Sendable {
     public var boardPause: BoardPause?
     public var resumedBoard: String?
     public var answer: AnswerEntry?
+    /// A command that was begun: whoever owns the partition carries it on until it is answered.
+    public var undertaking: Undertaking?
     /// What changed without an event: written behind.
     public var sightings: [Sighting]?
     /// The common case of them: when agents were last seen.
@@ -367,6 +369,18 @@ public struct AnswerEntry: Codable, Sendable {
     }
 }
 
+/// A command whose effect is complete, and answered, only later: committed before the first of its effects.
+public struct Undertaking: Codable, Hashable, Sendable {
+    public let request: PartitionRequest
+    /// The agents that it was about.
+    public let count: Int
+
+    public init(request: PartitionRequest, count: Int) {
+        self.request = request
+        self.count = count
+    }
+}
+
 /// What a command came to.
 public enum CommandOutcome: Codable, Sendable {
     /// `minted`: the candidate secret of the request is the agent's now.
@@ -433,6 +447,8 @@ public struct RememberedRequest: Codable, Hashable, Sendable {
     public let until: Timestamp
     /// What it minted a secret for, when it did: a repeat may mint again while that one was never used.
     public let mintedFor: String?
+    /// What is not answered yet.
+    public var undertaking: Undertaking?
 
     public init(id: String, digest: String, until: Timestamp, mintedFor: String?) {
         self.id = id

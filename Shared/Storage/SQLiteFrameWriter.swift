@@ -156,6 +156,7 @@ final class SQLiteFrameWriter {
         if let change = entry.credential { try apply(change) }
         // After its credential is gone it can say nothing more.
         if let gateway = entry.removedGateway { try publish(.gatewayCleared, target: gateway, payload: nil) }
+        if let undertaking = entry.undertaking { try remember(undertaking, partition) }
         if let answer = entry.answer { try add(answer, partition) }
     }
 
@@ -303,14 +304,25 @@ final class SQLiteFrameWriter {
     private func remember(_ answer: AnswerEntry, _ outcome: CommandOutcome, _ partition: Int) throws(StorageError) {
         let kept = answer.isKeyed ? Int64(Limits.idempotencyHours) * 3_600 : 600
         try database.run(
-            "INSERT OR REPLACE INTO requests VALUES(?, ?, ?, ?, ?, ?)", .integer(partition), .text(answer.requestID),
-            .text(answer.requestDigest), .integer((now + .seconds(kept)).millisecondsSince1970),
-            .text(outcome.mintedFor), .blob(JSON.bytes(outcome)))
+            "INSERT OR REPLACE INTO requests VALUES(?, ?, ?, ?, ?, ?, NULL)", .integer(partition),
+            .text(answer.requestID), .text(answer.requestDigest),
+            .integer((now + .seconds(kept)).millisecondsSince1970), .text(outcome.mintedFor),
+            .blob(JSON.bytes(outcome)))
+    }
+
+    /// Until its answer replaces it.
+    private func remember(_ undertaking: Undertaking, _ partition: Int) throws(StorageError) {
+        let until = now + .seconds(Int64(Limits.idempotencyHours) * 3_600)
+        try database.run(
+            "INSERT OR REPLACE INTO requests VALUES(?, ?, ?, ?, NULL, NULL, ?)", .integer(partition),
+            .text(undertaking.request.id), .text(undertaking.request.digest), .integer(until.millisecondsSince1970),
+            .blob(JSON.bytes(undertaking)))
     }
 
     private func storedOutcome(_ answer: AnswerEntry, _ partition: Int) throws(StorageError) -> CommandOutcome {
         let bytes = try database.first(
-            "SELECT outcome FROM requests WHERE partition = ? AND id = ?", .integer(partition), .text(answer.requestID)
+            "SELECT outcome FROM requests WHERE partition = ? AND id = ? AND outcome IS NOT NULL", .integer(partition),
+            .text(answer.requestID)
         ) { $0.blob(0) }
         guard let bytes else {
             return .refused(Problem(.unavailable, "the answer to this request is no longer kept"))

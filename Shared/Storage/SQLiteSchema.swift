@@ -92,7 +92,8 @@ enum SQLiteSchema {
             digest TEXT NOT NULL,
             until INTEGER NOT NULL,
             minted_for TEXT,
-            outcome BLOB NOT NULL,
+            outcome BLOB,
+            undertaking BLOB,
             PRIMARY KEY(partition, id));
         CREATE INDEX requests_by_end ON requests(until);
 

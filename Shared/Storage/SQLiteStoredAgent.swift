@@ -81,11 +81,16 @@ extension SQLiteStatusDatabase {
                 BoardPause(
                     board: row.text(0), until: row.optionalInteger(1).map(Timestamp.init(millisecondsSince1970:))))
         }
-        try database.query("SELECT id, digest, until, minted_for FROM requests WHERE partition = ?", number) { row in
-            snapshot.requests.append(
-                RememberedRequest(
-                    id: row.text(0), digest: row.text(1), until: Timestamp(millisecondsSince1970: row.integer(2)),
-                    mintedFor: row.optionalText(3)))
+        try database.query(
+            "SELECT id, digest, until, minted_for, undertaking FROM requests WHERE partition = ?", number
+        ) { row throws(StorageError) in
+            var request = RememberedRequest(
+                id: row.text(0), digest: row.text(1), until: Timestamp(millisecondsSince1970: row.integer(2)),
+                mintedFor: row.optionalText(3))
+            if let bytes = row.optionalBlob(4) {
+                request.undertaking = try EncodedJSON<Undertaking>(bytes: bytes).decoded()
+            }
+            snapshot.requests.append(request)
         }
         return snapshot
     }

@@ -11,9 +11,9 @@ RESTART_LIMIT = 30
 
 
 class Faults:
-    """`run` does `kills` kills and, between them, stops, spread over `seconds`."""
+    """`run` does at least so many kills and about so many stops, spread over `seconds`."""
 
-    def __init__(self, system, services, kills, seconds, seed, stops, note):
+    def __init__(self, system, services, kills, seconds, stops, seed, note):
         self.kills = {service: 0 for service in services}
         self.stops = {service: 0 for service in services}
         self.not_restarted = []
@@ -24,25 +24,26 @@ class Faults:
         self._wanted = kills
         self._seconds = seconds
         self._random = random.Random(seed)
-        self._with_stops = stops
+        self._wanted_stops = stops
         self._note = note
         self._threads = []
 
     def run(self):
         begun = time.monotonic()
-        done = 0
-        while done < self._wanted:
-            # The rest of the kills in the rest of the time.
-            mean = max(0.05, (begun + self._seconds - time.monotonic()) / (self._wanted - done))
+        plan = ["kill"] * self._wanted + ["stop"] * self._wanted_stops
+        self._random.shuffle(plan)
+        while plan:
+            # The rest of the faults in the rest of the time.
+            mean = max(0.05, (begun + self._seconds - time.monotonic()) / len(plan))
             time.sleep(min(self._random.expovariate(1 / mean), 3 * mean))
-            if self._with_stops and self._random.random() < 0.4:
-                self._start(self._stop, self._random.choice(self._services))
-                continue
+            fault = plan.pop()
             victims = self._random.sample(
                 self._services, 2 if self._random.random() < 0.15 and len(self._services) > 1 else 1)
             for victim in victims:
-                if self._kill(victim):
-                    done += 1
+                if fault == "stop":
+                    self._start(self._stop, victim)
+                elif not self._kill(victim) and victim == victims[-1]:
+                    plan.append(fault)
         for thread in self._threads:
             thread.join()
 

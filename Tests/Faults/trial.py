@@ -38,7 +38,7 @@ class Options:
     seconds: float = 150
     seed: int = 1
     services: tuple = tuple(SERVICES)
-    stops: bool = False
+    stops: int = 0
     lanes: int = 12
     # Mean pause of a lane between two commands.
     pause: float = 0.3
@@ -53,7 +53,9 @@ def parse(arguments):
     parser.add_argument("--seconds", type=float, default=150, help="over which the kills are spread (default 150)")
     parser.add_argument("--seed", type=int, default=None, help="of the moments and victims (default: random)")
     parser.add_argument("--services", default=",".join(SERVICES), help="whom faults befall (default: all)")
-    parser.add_argument("--stops", action="store_true", help="SIGSTOP and SIGCONT too, for 0.2 to 9 s")
+    parser.add_argument(
+        "--stops", type=int, nargs="?", const=-1, default=0, metavar="N",
+        help="SIGSTOP and SIGCONT too, for 0.2 to 9 s (without N: as many as kills)")
     parser.add_argument("--build", choices=["debug", "release"], default="debug")
     parser.add_argument("--evidence", help="directory for logs, wakes, answers (default: a temporary one)")
     parser.add_argument("--keep", action="store_true", help="keep the evidence although nothing was broken")
@@ -62,10 +64,11 @@ def parse(arguments):
     for name in services:
         if name not in SERVICES:
             parser.error(f"--services: '{name}' is none of {', '.join(SERVICES)}")
-    os.environ["ROLLCALL_BUILD"] = str(REPOSITORY / ".build" / values.build)
+    os.environ.setdefault("ROLLCALL_BUILD", str(REPOSITORY / ".build" / values.build))
     seed = values.seed if values.seed is not None else random.randrange(1_000_000)
     return Options(
-        values.agents, values.kills, values.seconds, seed, services, values.stops, evidence=values.evidence,
+        values.agents, values.kills, values.seconds, seed, services,
+        values.kills if values.stops < 0 else values.stops, evidence=values.evidence,
         keep=values.keep)
 
 
@@ -149,8 +152,8 @@ class Trial:
             self.populate()
             self.mark("populated")
             self.faults = Faults(
-                system, self.options.services, self.options.kills, self.options.seconds, self.options.seed + 1,
-                self.options.stops, self.notes.to("faults"))
+                system, self.options.services, self.options.kills, self.options.seconds, self.options.stops,
+                self.options.seed + 1, self.notes.to("faults"))
             self.faults.run()
             self.mark("faults_over")
             self.finish_lanes()

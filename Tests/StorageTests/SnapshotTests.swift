@@ -61,6 +61,25 @@ import Testing
     }
 
     @Test(arguments: Implementation.allCases)
+    func anUndertakingComesWithTheSnapshotUntilItIsAnswered(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        let request = PartitionRequest(
+            id: "q", digest: "d", isKeyed: true, command: .pause(.gateway("gw"), until: nil), minted: nil, rendered: nil,
+            traceparent: nil, provisioner: "p1")
+        var entry = StoreEntry()
+        entry.undertaking = Undertaking(request: request, count: 3)
+        try database.commit(frame(1, entry))
+        #expect(try database.outbox(after: 0, limit: 10).isEmpty)
+        #expect(try database.grantToFirst().requests.map(\.undertaking) == [entry.undertaking])
+        try database.commit(frame(1, epoch: 2, stream: stream("events/2"), answer("q", .paused(3))))
+        let remembered = try database.grantToFirst().requests
+        #expect(remembered.map(\.id) == ["q"])
+        #expect(remembered.map(\.undertaking) == [nil])
+    }
+
+    @Test(arguments: Implementation.allCases)
     func requestsEndAndHistoryIsKeptForItsTime(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try implementation.open(place)

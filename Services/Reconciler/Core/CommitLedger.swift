@@ -16,6 +16,8 @@ public struct CommitLedger: Sendable {
     }
 
     private var entries: [StoreEntry] = []
+    /// Where in `entries` what one input caused ends.
+    private var ends: [Int] = []
     /// Inputs of this turn, and inputs that wait until the frame of that seq is committed.
     private var handled: [Input] = []
     private var waiting: [(frame: Int, input: Input)] = []
@@ -29,6 +31,11 @@ public struct CommitLedger: Sendable {
         entries.append(entry)
     }
 
+    /// All that one input, or the time, has caused was added: it goes into one frame if it fits.
+    public mutating func endInput() {
+        if entries.count > ends.last ?? 0 { ends.append(entries.count) }
+    }
+
     /// An input was handled; what it caused was added before.
     public mutating func handled(_ id: StreamID, _ seq: Int) {
         handled.append(Input(id: id, seq: seq))
@@ -36,22 +43,12 @@ public struct CommitLedger: Sendable {
 
     /// Ends a turn: hands its frames to `send`, which says the seq of each. Returns the inputs that need not wait.
     public mutating func flush(_ send: ([StoreEntry]) -> Int) -> [Input] {
-        var frame: [StoreEntry] = []
-        var size = 0
-        for entry in entries {
-            let estimate = CommitLedger.size(of: entry)
-            if !frame.isEmpty,
-                frame.count == CommitLedger.entriesPerFrameMax || size + estimate > CommitLedger.frameBytesMax
-            {
-                lastFrame = send(frame)
-                frame = []
-                size = 0
-            }
-            frame.append(entry)
-            size += estimate
+        endInput()
+        for range in CommitLedger.frames(entries.map(CommitLedger.size), ends: ends) {
+            lastFrame = send(Array(entries[range]))
         }
-        if !frame.isEmpty { lastFrame = send(frame) }
         entries.removeAll(keepingCapacity: true)
+        ends.removeAll(keepingCapacity: true)
         for input in handled { waiting.append((lastFrame, input)) }
         handled.removeAll(keepingCapacity: true)
         return release()
@@ -67,6 +64,35 @@ public struct CommitLedger: Sendable {
         let free = waiting.prefix { $0.frame <= committedFrame }.map(\.input)
         waiting.removeFirst(free.count)
         return free
+    }
+
+    /// Divides entries of these sizes into frames. What one input caused (up to each of `ends`) stays together, since a crash
+    /// may come between two frames; only what is too much for one is divided.
+    static func frames(_ sizes: [Int], ends: [Int]) -> [Range<Int>] {
+        var frames: [Range<Int>] = []
+        var (first, size, begin) = (0, 0, 0)
+        func fits(_ count: Int, _ bytes: Int) -> Bool { count <= entriesPerFrameMax && bytes <= frameBytesMax }
+        for end in ends where end > begin {
+            let bytes = sizes[begin..<end].reduce(0, +)
+            if begin > first, !fits(end - first, size + bytes) {
+                frames.append(first..<begin)
+                (first, size) = (begin, 0)
+            }
+            if fits(end - first, size + bytes) {
+                size += bytes
+            } else {
+                for index in begin..<end {
+                    if index > first, !fits(index + 1 - first, size + sizes[index]) {
+                        frames.append(first..<index)
+                        (first, size) = (index, 0)
+                    }
+                    size += sizes[index]
+                }
+            }
+            begin = end
+        }
+        if begin > first { frames.append(first..<begin) }
+        return frames
     }
 
     private static func size(of entry: StoreEntry) -> Int {

@@ -100,6 +100,7 @@ extension PartitionOwner {
             return
         }
         let index = try changeable(agent)
+        undertake(request, count: 1)
         waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
         drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
     }

@@ -152,7 +152,13 @@ extension PartitionOwner {
         }
         for pause in chunk.boardPauses { boardPauses[pause.board] = pause }
         for tombstone in chunk.tombstones { tombstones[tombstone.agent] = tombstone }
-        for request in chunk.requests { requests[request.id] = request }
+        for request in chunk.requests {
+            if let undertaking = request.undertaking {
+                undertakings.append(undertaking)
+            } else {
+                requests[request.id] = request
+            }
+        }
         purgeDue = now + .seconds(60)
         for state in chunk.agents {
             let gateway = state.record.address.gateway
@@ -166,5 +172,6 @@ extension PartitionOwner {
                 machine.noteChange("policy", around, into: &results)
             }
         }
+        if chunk.index + 1 == chunk.count { carryOn() }
     }
 }

@@ -35,12 +35,17 @@ extension PartitionOwner {
                 member: "force", "gateway \(gateway) has \(agents): they are deleted with it only by force",
                 kind: .conflict)
         }
+        undertake(request, count: slot.agents.count)
+        remove(gateway, count: slot.agents.count, request)
+    }
+
+    private mutating func remove(_ gateway: String, count: Int, _ request: PartitionRequest) {
         gateways[gateway]?.isLeaving = true
-        let agents = slot.agents.values.sorted()
+        let agents = (gateways[gateway]?.agents.values).map { $0.sorted() } ?? []
         waitingAnswers.append(
             WaitingAnswer(
                 request: request, agents: agents.map { record($0).address },
-                kind: .gatewayRemoved(gateway, deletedAgents: agents.count)))
+                kind: .gatewayRemoved(gateway, deletedAgents: count)))
         for index in agents { drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) } }
     }
 
@@ -71,6 +76,13 @@ extension PartitionOwner {
     mutating func pause(_ target: PauseTarget, _ until: Timestamp?, _ request: PartitionRequest) throws(Problem) {
         if let until, until <= stamp { throw Problem(member: "until", "\(until) is in the past") }
         let agents = try agents(of: target)
+        undertake(request, count: agents.count)
+        pause(agents, count: agents.count, target, until, request)
+    }
+
+    private mutating func pause(
+        _ agents: [Int], count: Int, _ target: PauseTarget, _ until: Timestamp?, _ request: PartitionRequest
+    ) {
         switch target {
         case .agent: break
         case .gateway(let gateway):
@@ -87,11 +99,16 @@ extension PartitionOwner {
             drive(index, traceparent: request.traceparent) { $0.pause(target.cause, until: until, $1, into: &$2) }
         }
         waitingAnswers.append(
-            WaitingAnswer(request: request, agents: agents.map { record($0).address }, kind: .paused(agents.count)))
+            WaitingAnswer(request: request, agents: agents.map { record($0).address }, kind: .paused(count)))
     }
 
     mutating func resume(_ target: PauseTarget, _ request: PartitionRequest) throws(Problem) {
         let agents = try agents(of: target).filter { record($0).pausedBy.contains(target.cause) }
+        undertake(request, count: agents.count)
+        resume(agents, count: agents.count, target, request)
+    }
+
+    private mutating func resume(_ agents: [Int], count: Int, _ target: PauseTarget, _ request: PartitionRequest) {
         switch target {
         case .agent: break
         case .gateway(let gateway):
@@ -107,7 +124,43 @@ extension PartitionOwner {
         for index in agents {
             drive(index, traceparent: request.traceparent) { $0.resume(target.cause, $1, into: &$2) }
         }
-        answer(request, .paused(agents.count))
+        answer(request, .paused(count))
+    }
+
+    // MARK: Undertakings
+
+    /// Commits that the request was begun, before anything that it changes: its effect comes in many entries, or its
+    /// answer later, and an owner that dies between them has a successor who carries it on.
+    mutating func undertake(_ request: PartitionRequest, count: Int) {
+        var entry = StoreEntry()
+        entry.undertaking = Undertaking(request: request, count: count)
+        directives.append(.commit(entry))
+    }
+
+    /// Carries on what the owner before had begun. What it has changed already is not changed again.
+    mutating func carryOn() {
+        let begun = undertakings
+        undertakings = []
+        for undertaking in begun {
+            let (request, count) = (undertaking.request, undertaking.count)
+            switch request.command {
+            case .pause(let target, let until):
+                let agents = (try? agents(of: target)) ?? []
+                let left = agents.filter { !record($0).pausedBy.contains(target.cause) }
+                pause(left, count: count, target, until, request)
+                waitingAnswers[waitingAnswers.count - 1].agents = agents.map { record($0).address }
+            case .resume(let target):
+                let agents = (try? agents(of: target)) ?? []
+                resume(agents.filter { record($0).pausedBy.contains(target.cause) }, count: count, target, request)
+            case .delete(let agent):
+                guard let index = index(of: agent) else { continue }
+                waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
+                drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
+            case .removeGateway(let gateway, _): remove(gateway, count: count, request)
+            case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .addGateway: continue
+            }
+        }
+        settleWaitingAnswers()
     }
 
     /// The agents that a pause or a resume is about, those that are being deleted left out.

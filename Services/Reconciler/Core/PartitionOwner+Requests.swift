@@ -51,6 +51,13 @@ extension PartitionOwner {
     // MARK: Answers
 
     mutating func answer(_ request: PartitionRequest, _ outcome: CommandOutcome) {
+        var entry = StoreEntry()
+        entry.answer = answerEntry(request, outcome)
+        directives.append(.commit(entry))
+    }
+
+    /// The answer as part of an entry that also carries its effect; from here on the request counts as executed.
+    mutating func answerEntry(_ request: PartitionRequest, _ outcome: CommandOutcome) -> AnswerEntry {
         var isFinal = true
         var mintedFor: String?
         switch outcome {
@@ -65,12 +72,10 @@ extension PartitionOwner {
             requests[request.id] = RememberedRequest(
                 id: request.id, digest: request.digest, until: until, mintedFor: mintedFor)
         }
-        var entry = StoreEntry()
-        entry.answer = AnswerEntry(
+        return AnswerEntry(
             requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
             provisioner: request.provisioner,
             outcome: outcome, isFinal: isFinal, minted: mintedFor != nil)
-        directives.append(.commit(entry))
     }
 
     private mutating func refuseOtherUse(of request: PartitionRequest) {
@@ -131,24 +136,30 @@ extension PartitionOwner {
             if item.agents.isEmpty { finish(item) } else { open.append(item) }
         }
         waitingAnswers += open
-        lastRecords = [:]
     }
 
     private mutating func finish(_ item: WaitingAnswer) {
         switch item.kind {
         case .paused(let count): answer(item.request, .paused(count))
-        case .deleted(let agent):
-            guard let record = lastRecords[agent] else { return }
-            answer(item.request, .record(record, minted: false))
+        case .deleted: break  // answered by the entry that erases it
         case .gatewayRemoved(let gateway, let count):
             gateways[gateway] = nil
             pacing.remove(gateway)
             var entry = StoreEntry()
             entry.removedGateway = gateway
             entry.credential = CredentialChange(username: gateway, change: .remove)
+            entry.answer = answerEntry(item.request, .gatewayRemoved(gateway, deletedAgents: count))
             directives.append(.commit(entry))
-            answer(item.request, .gatewayRemoved(gateway, deletedAgents: count))
         }
+    }
+
+    /// Takes the request out whose answer is the record of an agent that is erased.
+    mutating func takeDeletion(of agent: AgentAddress) -> PartitionRequest? {
+        let index = waitingAnswers.firstIndex { item in
+            if case .deleted(agent) = item.kind { return true }
+            return false
+        }
+        return index.map { waitingAnswers.remove(at: $0).request }
     }
 
     // MARK: Looking up

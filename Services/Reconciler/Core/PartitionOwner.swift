@@ -53,6 +53,8 @@ public struct PartitionOwner: Sendable {
     var tombstones: [AgentAddress: Tombstone] = [:]
     var requests: [String: RememberedRequest] = [:]
     var waitingAnswers: [WaitingAnswer] = []
+    /// Of the owner before, until the snapshot is complete.
+    var undertakings: [Undertaking] = []
     /// Deadlines that heartbeats decide, which are not judged while blind, and those that time alone decides.
     var queue = DeadlineQueue()
     var clockQueue = DeadlineQueue()
@@ -253,17 +255,24 @@ public struct PartitionOwner: Sendable {
     private mutating func erase(_ index: Int, _ tombstone: Tombstone) {
         tombstones[tombstone.agent] = tombstone
         gateways[tombstone.agent.gateway]?.agents[tombstone.agent.agent] = nil
-        if let record = slots[index]?.machine.record { lastRecords[tombstone.agent] = record }
-        slots[index] = nil
-        freeSlots.append(index)
-        var entry = StoreEntry()
+        var entry = takeDeletedEvent(of: tombstone.agent)
         entry.tombstone = tombstone
         entry.credential = CredentialChange(username: tombstone.agent.description, change: .remove)
+        if let request = takeDeletion(of: tombstone.agent) {
+            entry.answer = answerEntry(request, .record(record(index), minted: false))
+        }
+        slots[index] = nil
+        freeSlots.append(index)
         directives.append(.commit(entry))
     }
 
-    /// The last records of agents that were just erased, for the answers that wait for it.
-    var lastRecords: [AgentAddress: AgentRecord] = [:]
+    /// The entry of the event `deleted`, so that it is committed with the tombstone or not at all.
+    private mutating func takeDeletedEvent(of agent: AgentAddress) -> StoreEntry {
+        guard case .commit(let entry)? = directives.last, entry.event?.event == .deleted, entry.event?.agent == agent
+        else { return StoreEntry() }
+        directives.removeLast()
+        return entry
+    }
 
     func index(of agent: AgentAddress) -> Int? {
         gateways[agent.gateway]?.agents[agent.agent]

@@ -28,6 +28,11 @@ final class OwnedPartition {
         ledger.add(entry)
     }
 
+    /// All that one input caused has been added.
+    func endInput() {
+        ledger.endInput()
+    }
+
     func handled(_ id: StreamID, _ seq: Int) {
         ledger.handled(id, seq)
     }

@@ -8,6 +8,8 @@ public enum GrantChunks {
     /// What one tombstone, pause or gateway, and one remembered request take at most, roughly.
     private static let itemBytes = 400
     private static let requestBytes = 700
+    /// A pause, a resume or a removal, with its names.
+    private static let undertakingBytes = 2_500
 
     /// All that a grant carries; agents as their stored JSON.
     public struct Content: Sendable {
@@ -61,7 +63,7 @@ public enum GrantChunks {
             part.tombstones.append(tombstone)
         }
         for request in content.requests {
-            take(requestBytes)
+            take(request.undertaking == nil ? requestBytes : undertakingBytes)
             part.requests.append(request)
         }
         for agent in content.agents {

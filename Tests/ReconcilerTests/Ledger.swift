@@ -1,0 +1,111 @@
+import Contract
+import Lifecycle
+import ReconcilerCore
+
+/// What a store would keep of the entries that were committed, and a clock: enough to let an owner die and be succeeded.
+struct Ledger {
+    private(set) var entries: [StoreEntry] = []
+    private var agents: [AgentAddress: AgentState] = [:]
+    private var tombstones: [AgentAddress: Tombstone] = [:]
+    private var gateways: [String: GatewayState] = [:]
+    private var boardPauses: [String: BoardPause] = [:]
+    private var requests: [String: RememberedRequest] = [:]
+
+    mutating func commit(_ entry: StoreEntry) {
+        entries.append(entry)
+        if let state = entry.state { agents[state.record.address] = state }
+        if let tombstone = entry.tombstone {
+            agents[tombstone.agent] = nil
+            tombstones[tombstone.agent] = tombstone
+        }
+        if let gateway = entry.gateway { gateways[gateway.gateway] = gateway }
+        if let gateway = entry.removedGateway { gateways[gateway] = nil }
+        if let pause = entry.boardPause { boardPauses[pause.board] = pause }
+        if let board = entry.resumedBoard { boardPauses[board] = nil }
+        if let undertaking = entry.undertaking {
+            let request = undertaking.request
+            var remembered = RememberedRequest(
+                id: request.id, digest: request.digest, until: .distant, mintedFor: nil)
+            remembered.undertaking = undertaking
+            requests[request.id] = remembered
+        }
+        if let answer = entry.answer, answer.isFinal, answer.outcome != nil {
+            requests[answer.requestID] = RememberedRequest(
+                id: answer.requestID, digest: answer.requestDigest, until: .distant, mintedFor: nil)
+        }
+    }
+
+    /// The snapshot that a successor is granted.
+    func grant(epoch: Int) -> GrantChunk {
+        var chunk = GrantChunk(partition: 0, epoch: epoch, incarnation: "i\(epoch)", index: 0, count: 1)
+        chunk.agents = agents.values.sorted { $0.record.address.description < $1.record.address.description }
+        chunk.tombstones = Array(tombstones.values)
+        chunk.gateways = Array(gateways.values)
+        chunk.boardPauses = Array(boardPauses.values)
+        chunk.requests = Array(requests.values)
+        return chunk
+    }
+
+    /// `event agent`, in order.
+    var events: [String] { entries.compactMap { entry in entry.event.map { "\($0.event.rawValue) \($0.agent)" } } }
+
+    /// The answers to a request.
+    func answers(to id: String) -> [AnswerEntry] { entries.compactMap(\.answer).filter { $0.requestID == id } }
+}
+
+/// An owner whose decisions are committed at once.
+struct Owned {
+    var owner: PartitionOwner
+    var ledger: Ledger
+    var milliseconds: Int64
+
+    init(epoch: Int = 1, _ ledger: Ledger = Ledger(), at milliseconds: Int64 = 0) {
+        owner = PartitionOwner(partition: 0, epoch: epoch, instance: "r1", systemPolicy: Policy())
+        self.ledger = ledger
+        self.milliseconds = milliseconds
+        tell(.granted(ledger.grant(epoch: epoch)))
+        tell(.sightRegained)
+    }
+
+    /// Handles an input; what it decided.
+    @discardableResult
+    mutating func tell(_ event: PartitionEvent) -> [StoreEntry] {
+        var directives: [PartitionDirective] = []
+        owner.handle(
+            event, now: Instant(nanoseconds: milliseconds * 1_000_000),
+            stamp: Timestamp(millisecondsSince1970: milliseconds), into: &directives)
+        let entries = directives.compactMap { directive in
+            if case .commit(let entry) = directive { return entry }
+            return nil
+        }
+        for entry in entries { ledger.commit(entry) }
+        return entries
+    }
+
+    mutating func pass(_ seconds: Int64) {
+        for _ in 0..<seconds * 10 {
+            milliseconds += 100
+            tell(.timePassed)
+        }
+    }
+}
+
+extension Timestamp {
+    static let distant = Timestamp(millisecondsSince1970: 1_000_000_000_000)
+}
+
+func agent(_ text: String) -> AgentAddress {
+    guard let address = AgentAddress(text) else { preconditionFailure("'\(text)' is no address") }
+    return address
+}
+
+func request(_ id: String, _ command: Command, digest: String = "d") -> PartitionRequest {
+    var rendered: RenderedTemplates?
+    if case .provision(let change) = command, let role = change.role {
+        rendered = RenderedTemplates(
+            inputs: RenderInputs(role: role, board: change.board, variables: [:]), digest: "files")
+    }
+    return PartitionRequest(
+        id: id, digest: digest, isKeyed: true, command: command, minted: MintedToken(digest: "secret", id: "t1"),
+        rendered: rendered, traceparent: nil, provisioner: "p1")
+}
