@@ -109,7 +109,10 @@ let package = Package(
 
         // Tests, a target by cost and by subject.
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
-        tests("ContractTests", "Tests/ContractTests", ["Contract", "Lifecycle"]),
+        .testTarget(
+            name: "ContractTests", dependencies: ["Contract", "Lifecycle"], path: "Tests/ContractTests",
+            exclude: ["Golden"], swiftSettings: strict),
+        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore"]),
         .testTarget(
             name: "RollcallTests",
             dependencies: ["Bus", "Contract", "Lifecycle", "RollcallOperator", "RollcallRuntime", "ServiceKit"],
@@ -124,7 +127,6 @@ let package = Package(
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
         tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
-        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore"]),
         tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]
 )

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "linux_shim.h"
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -40,6 +41,10 @@ pid_t rollcall_spawn(const char *path, char *const arguments[], char *const envi
     execve(path, arguments, environment);
     _exit(127);
 }
+
+static pthread_mutex_t options_mutex = PTHREAD_MUTEX_INITIALIZER;
+void rollcall_lock_options(void) { pthread_mutex_lock(&options_mutex); }
+void rollcall_unlock_options(void) { pthread_mutex_unlock(&options_mutex); }
 
 int rollcall_next_option(int count, char *const arguments[], const struct option *options, const char **value,
                          int *position, int restart) {

@@ -219,7 +219,7 @@ struct MemberReader {
 
     /// Exactly one of `agent`, `gateway` and `board`.
     mutating func pauseTarget() -> PauseTarget? {
-        let present = ["agent", "gateway", "board"].filter { members[$0].map { $0 != .null } ?? false }
+        let present = presentMembers(of: ["agent", "gateway", "board"])
         guard present.count == 1 else {
             report(present.first ?? "agent", "exactly one of agent, gateway and board is needed")
             for member in present { members.removeValue(forKey: member) }
@@ -234,7 +234,7 @@ struct MemberReader {
 
     mutating func rotation() -> Command? {
         let now = bool("now") ?? false
-        let present = ["agent", "gateway"].filter { members[$0].map { $0 != .null } ?? false }
+        let present = presentMembers(of: ["agent", "gateway"])
         guard present.count == 1 else {
             report(present.first ?? "agent", "exactly one of agent and gateway is needed")
             for member in present { members.removeValue(forKey: member) }
@@ -242,6 +242,12 @@ struct MemberReader {
         }
         if present[0] == "agent" { return agent().map { .rotateAgentToken($0, now: now) } }
         return identifier("gateway").map { .rotateGatewayToken($0, now: now) }
+    }
+
+    /// Which of these members are there; those that are `null` are taken out, as if they were absent.
+    private mutating func presentMembers(of names: [String]) -> [String] {
+        for name in names where members[name] == .null { members.removeValue(forKey: name) }
+        return names.filter { members[$0] != nil }
     }
 
     private mutating func require<Value>(_ member: String, _ read: (inout MemberReader) -> Value?) -> Value? {

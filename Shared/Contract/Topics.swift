@@ -10,7 +10,7 @@ public struct Topics: Hashable, Sendable {
         self.root = root
     }
 
-    /// Whether `text` may be a root: 1 to 4 plain levels (MQTT 5 §4.7), so that no topic has more than eight.
+    /// Whether `text` may be a root: one or two plain levels (MQTT 5 §4.7), so that no topic has more than eight.
     public static func isValidRoot(_ text: String) -> Bool {
         let levels = text.split(separator: "/", omittingEmptySubsequences: false)
         return levels.count <= 2
@@ -62,7 +62,9 @@ public struct Topics: Hashable, Sendable {
     public var lookups: String { "\(root)/internal/lookups" }
     /// Where an instance is asked whether all that it received is handed over (`BarrierQuestion`), or is told
     /// (`BarrierAnswer`).
-    public func barriers(service: String, instance: String) -> String { "\(root)/internal/barriers/\(service)/\(instance)" }
+    public func barriers(service: String, instance: String) -> String {
+        "\(root)/internal/barriers/\(service)/\(instance)"
+    }
     /// The store's retained note of what it has published.
     public var cursor: String { "\(root)/internal/cursor" }
     /// What an instance sends to itself, to know that all that was queued for it before has reached it.

@@ -86,6 +86,19 @@ public struct AgentMachine: Hashable, Sendable {
         return own.map { min($0, pauseEnd) } ?? pauseEnd
     }
 
+    /// Whether what `due` is about is decided by heartbeats, so that nothing may be decided while they cannot be seen.
+    public var isDueJudged: Bool {
+        switch phase {
+        case .resting, .wakeQueued, .wakeOrdered, .held, .leaving: false
+        case .awaitingCheckin, .online, .lost: true
+        }
+    }
+
+    /// Whether a turn would order a wake.
+    public var isAwaitingTurn: Bool {
+        if case .wakeQueued = phase { true } else { false }
+    }
+
     /// Whether no wake of this agent can be published any more without a new order.
     public var isQuiet: Bool {
         switch phase {

@@ -58,6 +58,8 @@ public struct ParsedArguments: Sendable {
             option(name: name, has_arg: specification.value == nil ? no_argument : required_argument, flag: nil, val: 0)
         }
         table.append(option(name: nil, has_arg: 0, flag: nil, val: 0))
+        rollcall_lock_options()
+        defer { rollcall_unlock_options() }
         var restart: Int32 = 1
         var position: Int32 = 1
         names.reserveCapacity(names.count)

@@ -17,11 +17,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Integration"))
 
-from rollcall_system import TOPIC_ROOT, RollcallSystem, clean_environment, wait_until  # noqa: E402
+from mqtt_client import TOPIC_ROOT, without_delay  # noqa: E402
+from rollcall_system import RollcallSystem, wait_until  # noqa: E402
 
 __all__ = [
-    "TOPIC_ROOT", "Player", "RollcallSystem", "Seen", "SystemTest", "Watcher", "clean_environment", "percentiles",
-    "properties", "stamp", "wait_until",
+    "TOPIC_ROOT", "Player", "Seen", "SystemTest", "Watcher", "percentiles", "properties", "stamp", "wait_until",
 ]
 
 
@@ -87,6 +87,7 @@ class Watcher:
         self._changed = threading.Condition()
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="", protocol=mqtt.MQTTv5)
         self._client.username_pw_set(username, password)
+        self._client.on_socket_open = without_delay
         self._client.on_message = self._on_message
         self._client.on_subscribe = self._on_subscribe
         self._client.on_connect = self._on_connect

@@ -2,6 +2,8 @@
 
 import collections
 import json
+import os
+import signal
 import time
 
 from contract_document import Document
@@ -189,6 +191,13 @@ class LiveMessagesTest(SystemTest):
         self.expect("delete", {"agent": "gw/silent-1"})
         self.expect("remove-gateway", {"gateway": "lost", "force": True})
         self.wait_topic("agents/lost/behind-1/lifecycle/deleted")
+        # Its Last Will speaks for a service that dies.
+        os.kill(self.system.child("provisioner"), signal.SIGKILL)
+        self.watcher.wait(
+            lambda seen: [
+                s for s in seen
+                if s.topic == f"{TOPIC_ROOT}/services/provisioner/1" and s.payload and s.json["state"] == "lost"],
+            what="the presence of a dead service")
         self.system.restart()
         self.connect()
         self.expect("summary")

@@ -57,6 +57,13 @@ class RunningSystem(unittest.TestCase):
         for event in self.system.log_events:
             self.assertLessEqual({"time", "level", "service", "instance", "event"}, event.keys())
 
+    def test_a_refused_login_is_in_the_log(self):
+        with self.assertRaises(PermissionError):
+            self.system.client("nobody/here", "secret")
+        refused = self.system.wait_for_event("access.refused", username="nobody/here")
+        self.assertEqual((refused["level"], refused["reason"]), ("warning", "unknown_username"))
+        self.assertNotIn("secret", [value for value in refused.values()])
+
     def test_runs_a_broker_and_every_service(self):
         self.assertEqual(set(self.system.children()), SERVICES | {"broker"})
 

@@ -13,7 +13,7 @@ struct TextTests {
             text == """
                 ADDRESS     ROLE    BOARD  STATUS            ATTEMPTS  SEEN     DEADLINE  ERROR
                 gw/builder  worker  web    updating          2/5       3h ago   in 10s
-                gw/main     main    -      online            -         12s ago  -
+                gw/main     main    -      online            0/3       12s ago  -
                 gw/x        lead    web    offline (paused)  3/3       -        -         Agent did not check in after wake; max wake attempts reached: gateway gw is lost
 
                 """)
@@ -25,14 +25,16 @@ struct TextTests {
                 gw/builder  updating
                   role        worker, board web
                   generation  3, update requested 60s ago
-                  wakes       2 of 5, last sent 20s ago, somebody was subscribed
+                  attempts    2 of 5, last wake 20s ago, somebody was subscribed
                   deadline    in 10s (2026-01-31T09:00:10.000Z)
                   last seen   3h ago
                   reports     degraded
                   boot id     b1
                   rejected    bad_token ×4, last 2s ago
                   templates   d2; stale: the agent runs d1
-                  policy      checkin_deadline=30s max_wake_attempts=5 heartbeat_interval=60s offline_after=10m on_lapse=wake lost_grace=10s startup_extension_max=5m wake_rate=50/s heartbeat_rate=10/s
+                  policy      checkin_deadline=30s max_wake_attempts=5 heartbeat_interval=60s
+                              offline_after=10m on_lapse=wake lost_grace=10s startup_extension_max=5m
+                              wake_rate=50/s heartbeat_rate=10/s
                   own policy  max_wake_attempts=5
                   variables   COLOUR=red LANG=de
                   token id    t1

@@ -53,4 +53,19 @@ struct BrokerConfigurationTests {
         #expect(BrokerConfiguration.level(of: "Warning: Unable to set TCP_NODELAY.") == .debug)
         #expect(BrokerConfiguration.level(of: "Outgoing messages are being dropped for client op:admin.") == .warning)
     }
+
+    @Test func linesOfTheAccessPluginAreEvents() throws {
+        let refused = try #require(
+            BrokerConfiguration.accessEvent(
+                of: "rollcall access.refused username=gw/a client_id= reason=wrong_secret"))
+        #expect(refused.name == "access.refused")
+        #expect(refused.level == .warning)
+        #expect(refused.members.map(\.key) == ["username", "client_id", "reason"])
+        #expect(refused.members.map(\.value) == ["gw/a", "", "wrong_secret"])
+        let failed = try #require(
+            BrokerConfiguration.accessEvent(of: "rollcall access.reload_failed problem=line 3: a=b is no digest"))
+        #expect(failed.level == .error)
+        #expect(failed.members.map(\.value) == ["line 3: a=b is no digest"])
+        #expect(BrokerConfiguration.accessEvent(of: "Error: rollcall access.refused") == nil)
+    }
 }

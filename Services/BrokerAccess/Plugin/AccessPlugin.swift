@@ -11,12 +11,16 @@ final class AccessPlugin {
     /// must go is closed within this time, and a stream of changes costs one pass in each such time.
     private static let sweepInterval = Duration.milliseconds(200)
 
+    /// Refused connections that are warned of in a second; a flood of more is logged as notices.
+    private static let refusalWarningsMax = 10
+
     private let options: PluginOptions
     private let stateFile: StateFile?
     private var access: BrokerAccess
     private var isReloading = false
     private var lastSweep = Moment.steadyTime()
     private var lastSecond = 0
+    private var refusalWarnings = 0
 
     init(options: PluginOptions) throws(StartFailure) {
         self.options = options
@@ -126,6 +130,7 @@ final class AccessPlugin {
         let now = Moment.now()
         if now.steady != lastSecond {
             lastSecond = now.steady
+            refusalWarnings = 0
             access.identities.expireOverlaps(at: now)
         }
         for eviction in access.evictions(at: now) {
@@ -180,7 +185,13 @@ final class AccessPlugin {
         // Some put a secret where the username belongs: only what has the form of a username is logged.
         let username = Username(bytes(event.username).span).map(String.init(describing:)) ?? "?"
         let clientId = BrokerLog.printable(mosquitto_client_id(event.client))
-        BrokerLog.notice("access.refused", ["username": username, "client_id": clientId, "reason": reason])
+        let members: KeyValuePairs = ["username": username, "client_id": clientId, "reason": reason]
+        if refusalWarnings < AccessPlugin.refusalWarningsMax {
+            refusalWarnings += 1
+            BrokerLog.warning("access.refused", members)
+        } else {
+            BrokerLog.notice("access.refused", members)
+        }
         return Int32(MOSQ_ERR_AUTH.rawValue)
     }
 

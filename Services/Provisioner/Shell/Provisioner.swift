@@ -83,6 +83,8 @@ public final class Provisioner: Service {
             tally.orders += 1
             wake(.orderReceived(message))
         } else if let levels = topics.levels(of: topic), let first = levels.first {
+            // A retained request was answered when it was published; the broker hands it to every new subscriber.
+            guard !delivery.isRetained || first == "services" else { return }
             switch first {
             case "commands" where levels.count == 2: command(delivery, verb: String(levels[1]))
             case "agents" where levels.count == 4: agentAsks(delivery, String(levels[3]))

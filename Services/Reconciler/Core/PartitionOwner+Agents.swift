@@ -14,6 +14,7 @@ extension PartitionOwner {
         let overrides = try merged(record(index).policyOverrides, change.policy)
         guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
         apply(index, inputs, overrides, digest)
+        joinBoardPause(index)
         drive(index, traceparent: request.traceparent) { machine, around, results in
             if change.wake {
                 machine.requestCycle(
@@ -22,7 +23,7 @@ extension PartitionOwner {
                 machine.provisionWithoutWake(around, into: &results)
             }
         }
-        followBoard(index)
+        leaveBoardPause(index)
         answer(request, .record(record(index), minted: false))
     }
 
@@ -49,6 +50,10 @@ extension PartitionOwner {
         let index = add(AgentMachine(new: record, tokenDigest: minted.digest))
         // Before its first event, so that its first wake already finds its runtime able to connect.
         commitCredential(change.agent.description, .set(digest: minted.digest))
+        if let gateway = gateways[change.agent.gateway]?.state, gateway.isPaused, isInForce(gateway.pausedUntil) {
+            drive(index) { $0.pause(.gateway, until: gateway.pausedUntil, $1, into: &$2) }
+        }
+        joinBoardPause(index)
         drive(index, traceparent: request.traceparent) { machine, around, results in
             if change.wake {
                 machine.requestCycle(
@@ -57,10 +62,6 @@ extension PartitionOwner {
                 machine.provisionWithoutWake(around, into: &results)
             }
         }
-        if let gateway = gateways[change.agent.gateway]?.state, gateway.isPaused, isInForce(gateway.pausedUntil) {
-            drive(index) { $0.pause(.gateway, until: gateway.pausedUntil, $1, into: &$2) }
-        }
-        followBoard(index)
         answer(request, .record(self.record(index), minted: true))
     }
 
@@ -70,6 +71,7 @@ extension PartitionOwner {
         let overrides = try merged(record(index).policyOverrides, change.policy)
         guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
         apply(index, inputs, overrides, digest)
+        joinBoardPause(index)
         drive(index, traceparent: request.traceparent) { machine, around, results in
             if change.wake {
                 machine.requestCycle(.update, reason: .update, traceparent: request.traceparent, around, into: &results)
@@ -77,7 +79,7 @@ extension PartitionOwner {
                 machine.noteChange("updated", around, into: &results)
             }
         }
-        followBoard(index)
+        leaveBoardPause(index)
         answer(request, .record(record(index), minted: false))
     }
 
@@ -90,6 +92,13 @@ extension PartitionOwner {
     }
 
     mutating func delete(_ agent: AgentAddress, _ request: PartitionRequest) throws(Problem) {
+        if let index = index(of: agent), record(index).status == .deleting,
+            !waitingAnswers.contains(where: { $0.agents.contains(agent) })
+        {
+            // Its removal was asked of an owner before this one, which can answer no more.
+            waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
+            return
+        }
         let index = try changeable(agent)
         undertake(request, count: 1)
         waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
@@ -166,16 +175,23 @@ extension PartitionOwner {
         }
     }
 
-    /// An agent is paused with its board, and with no other.
-    private mutating func followBoard(_ index: Int) {
-        let record = record(index)
-        let pause = record.board.flatMap { boardPauses[$0] }.flatMap { isInForce($0.until) ? $0 : nil }
-        let isPaused = record.pausedBy.contains(.board)
-        if let pause, !isPaused {
-            drive(index) { $0.pause(.board, until: pause.until, $1, into: &$2) }
-        } else if pause == nil, isPaused {
-            drive(index) { $0.resume(.board, $1, into: &$2) }
-        }
+    /// An agent is paused with its board: before a cycle begins, so that no wake of it goes out.
+    private mutating func joinBoardPause(_ index: Int) {
+        guard let pause = boardPause(of: index) else { return }
+        let state = slots[index]?.machine.state
+        let isPaused = record(index).pausedBy.contains(.board)
+        if isPaused, state?.pauseEnds[PauseCause.board.rawValue] == pause.until { return }
+        drive(index) { $0.pause(.board, until: pause.until, $1, into: &$2) }
+    }
+
+    /// And with no other: after a cycle was asked for, so that no wake of the one before it goes out.
+    private mutating func leaveBoardPause(_ index: Int) {
+        guard record(index).pausedBy.contains(.board), boardPause(of: index) == nil else { return }
+        drive(index) { $0.resume(.board, $1, into: &$2) }
+    }
+
+    private func boardPause(of index: Int) -> BoardPause? {
+        record(index).board.flatMap { boardPauses[$0] }.flatMap { isInForce($0.until) ? $0 : nil }
     }
 
     func isInForce(_ until: Timestamp?) -> Bool {

@@ -35,9 +35,16 @@ struct WakePace: Sendable {
     }
 
     var isEmpty: Bool { head == waiting.count }
+    /// Whose turn is next.
+    var first: Int? { isEmpty ? nil : waiting[head] }
 
     mutating func append(_ slot: Int) {
         waiting.append(slot)
+    }
+
+    /// Passes over the next slot, which needs no turn any more.
+    mutating func skip() {
+        head += 1
     }
 
     /// The next slot whose turn it is now; `nil` when none waits or the rate is used up until `next`.
@@ -83,7 +90,13 @@ extension PartitionOwner {
 
     /// Lets the wakes go that the gateway's rate allows now.
     mutating func giveTurns(_ gateway: String) {
-        while let index = gateways[gateway]?.pace.take(now) {
+        while true {
+            // Whoever needs no wake any more uses up none of the rate.
+            while let next = gateways[gateway]?.pace.first, slots[next]?.machine.isAwaitingTurn != true {
+                slots[next]?.isInTurnQueue = false
+                gateways[gateway]?.pace.skip()
+            }
+            guard let index = gateways[gateway]?.pace.take(now) else { break }
             slots[index]?.isInTurnQueue = false
             drive(index) { $0.turnCame($1, into: &$2) }
         }

@@ -30,8 +30,10 @@ extension PartitionOwner {
         guard let slot = gateways[gateway] else { throw Problem.unknownGateway(gateway) }
         guard !slot.isLeaving else { throw Problem(member: "gateway", "\(gateway) is being removed", kind: .conflict) }
         guard slot.agents.isEmpty || force else {
+            let agents = slot.agents.count == 1 ? "1 agent" : "\(slot.agents.count) agents"
             throw Problem(
-                member: "force", "gateway \(gateway) has \(slot.agents.count) agents: only by force", kind: .conflict)
+                member: "force", "gateway \(gateway) has \(agents): they are deleted with it only by force",
+                kind: .conflict)
         }
         undertake(request, count: slot.agents.count)
         remove(gateway, count: slot.agents.count, request)

@@ -20,7 +20,7 @@ extension PartitionOwner {
         if let known = requests[request.id], known.until > stamp { return repeatAnswer(request, known) }
         // It is being executed: whoever asks now gets the answer.
         if let index = waitingAnswers.firstIndex(where: { $0.request.id == request.id }) {
-            guard waitingAnswers[index].request.digest == request.digest else { return answerConflict(request) }
+            guard waitingAnswers[index].request.digest == request.digest else { return refuseOtherUse(of: request) }
             waitingAnswers[index] = WaitingAnswer(
                 request: request, agents: waitingAnswers[index].agents, kind: waitingAnswers[index].kind)
             return
@@ -78,12 +78,12 @@ extension PartitionOwner {
             outcome: outcome, isFinal: isFinal, minted: mintedFor != nil)
     }
 
-    private mutating func answerConflict(_ request: PartitionRequest) {
+    private mutating func refuseOtherUse(of request: PartitionRequest) {
         answer(request, .refused(Problem(.conflict, "the idempotency key was used for another request")))
     }
 
     private mutating func repeatAnswer(_ request: PartitionRequest, _ known: RememberedRequest) {
-        guard known.digest == request.digest else { return answerConflict(request) }
+        guard known.digest == request.digest else { return refuseOtherUse(of: request) }
         var minted = false
         if let username = known.mintedFor, let token = request.minted { minted = mintAgain(username, token) }
         var entry = StoreEntry()

@@ -55,7 +55,9 @@ public struct PartitionOwner: Sendable {
     var waitingAnswers: [WaitingAnswer] = []
     /// Of the owner before, until the snapshot is complete.
     var undertakings: [Undertaking] = []
+    /// Deadlines that heartbeats decide, which are not judged while blind, and those that time alone decides.
     var queue = DeadlineQueue()
+    var clockQueue = DeadlineQueue()
     var pacing: Set<String> = []
     var sightings: [Int] = []
     var sightingsDue: Instant?
@@ -108,8 +110,10 @@ public struct PartitionOwner: Sendable {
 
     /// When `timePassed` is to be handled next.
     public var nextDue: Instant? {
-        var due = sightingsDue
-        if let purgeDue { due = due.map { min($0, purgeDue) } ?? purgeDue }
+        var due = clockQueue.next
+        for other in [sightingsDue, purgeDue] {
+            if let other { due = due.map { min($0, other) } ?? other }
+        }
         for gateway in pacing {
             if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
         }
@@ -119,6 +123,9 @@ public struct PartitionOwner: Sendable {
     // MARK: Time
 
     private mutating func passTime() {
+        while let entry = clockQueue.pop(dueAt: now) {
+            come(due: entry, \.queuedClockDues) { [now] in $0 <= now && !$1.isDueJudged }
+        }
         for gateway in pacing.sorted() { giveTurns(gateway) }
         if let due = sightingsDue, due <= now { flushSightings() }
         if let due = purgeDue, due <= now { purge() }
@@ -127,15 +134,20 @@ public struct PartitionOwner: Sendable {
 
     private mutating func judge(asOf instant: Instant) {
         guard !isBlind else { return }
-        while let entry = queue.pop(dueAt: instant) { come(due: entry, asOf: instant) }
+        while let entry = queue.pop(dueAt: instant) {
+            come(due: entry, \.queuedDues) { due, _ in due <= instant }
+        }
         settleWaitingAnswers()
     }
 
-    private mutating func come(due entry: DeadlineQueue.Entry, asOf instant: Instant) {
+    private mutating func come(
+        due entry: DeadlineQueue.Entry, _ queued: WritableKeyPath<AgentSlot, [Instant]>,
+        _ isTime: (Instant, AgentMachine) -> Bool
+    ) {
         guard slots[entry.slot]?.occupant == entry.occupant else { return }
-        slots[entry.slot]?.queuedDue = nil
-        guard let due = slots[entry.slot]?.machine.due else { return }
-        if due <= instant {
+        slots[entry.slot]?[keyPath: queued].removeLast()
+        guard let machine = slots[entry.slot]?.machine, let due = machine.due else { return }
+        if isTime(due, machine) {
             drive(entry.slot) { $0.deadlinePassed($1, into: &$2) }
         } else {
             arm(entry.slot)
@@ -214,12 +226,15 @@ public struct PartitionOwner: Sendable {
         directives.append(.commit(entry))
     }
 
-    /// Puts the agent's deadline into the queue unless an entry comes up early enough.
+    /// Puts the agent's deadline into its queue unless an entry comes up early enough.
     private mutating func arm(_ index: Int) {
         guard let due = slots[index]?.machine.due, let occupant = slots[index]?.occupant else { return }
-        if let queued = slots[index]?.queuedDue, queued <= due { return }
-        slots[index]?.queuedDue = due
-        queue.push(.init(due: due, slot: index, occupant: occupant))
+        let queued: WritableKeyPath<AgentSlot, [Instant]> =
+            slots[index]?.machine.isDueJudged == true ? \.queuedDues : \.queuedClockDues
+        if let earliest = slots[index]?[keyPath: queued].last, earliest <= due { return }
+        slots[index]?[keyPath: queued].append(due)
+        let entry = DeadlineQueue.Entry(due: due, slot: index, occupant: occupant)
+        if queued == \.queuedDues { queue.push(entry) } else { clockQueue.push(entry) }
     }
 
     mutating func add(_ machine: AgentMachine) -> Int {
@@ -312,8 +327,10 @@ struct AgentSlot: Sendable {
     var machine: AgentMachine
     /// Tells this occupant of the slot from earlier ones.
     let occupant: Int
-    /// The earliest entry of the deadline queue that is this agent's.
-    var queuedDue: Instant?
+    /// This agent's entries of the deadline queue, each earlier than the one before: the next one comes up last.
+    var queuedDues: [Instant] = []
+    /// The same of the clock's queue.
+    var queuedClockDues: [Instant] = []
     var isInTurnQueue = false
     var hasUnsavedSighting = false
     var traceparent: String?

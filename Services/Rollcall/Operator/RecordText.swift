@@ -25,7 +25,7 @@ enum RecordText {
     }
 
     static func attempts(_ record: AgentRecord) -> String {
-        record.wakeAttempts == 0 ? "-" : "\(record.wakeAttempts)/\(record.policy.maxWakeAttempts)"
+        "\(record.wakeAttempts)/\(record.policy.maxWakeAttempts)"
     }
 
     /// The table of `agents`.
@@ -50,7 +50,7 @@ enum RecordText {
         var lines: [(String, String)] = [
             ("role", record.role.rawValue + (record.board.map { ", board \($0)" } ?? "")),
             ("generation", generation(record, ago)),
-            ("wakes", wakes(record, ago)),
+            ("attempts", attempts(record, ago)),
         ]
         if let deadline = record.checkinDeadlineAt {
             lines.append(("deadline", "\(RelativeTime.deadline(deadline, now: now)) (\(deadline))"))
@@ -66,8 +66,8 @@ enum RecordText {
             lines.append(("paused", "by \(record.pausedBy.map(\.rawValue).joined(separator: ", "))\(until)"))
         }
         if let digest = record.templatesDigest { lines.append(("templates", templates(record, digest))) }
-        lines.append(("policy", settings(PolicyOverrides(all: record.policy))))
-        if !record.policyOverrides.isEmpty { lines.append(("own policy", settings(record.policyOverrides))) }
+        lines += settings("policy", PolicyOverrides(all: record.policy))
+        lines += settings("own policy", record.policyOverrides)
         let variables = record.variables.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
         if !variables.isEmpty { lines.append(("variables", variables.joined(separator: " "))) }
         if let token = record.tokenID { lines.append(("token id", token)) }
@@ -76,20 +76,23 @@ enum RecordText {
             "\(style.paint(record.address.description, .bold))  \(style.paint(record.status.rawValue, record.status.colour))\n"
         if let error = record.lastProvisionError { text += style.paint(Printable.text(error), .red) + "\n" }
         for (name, value) in lines {
-            text += "  \(name)" + String(repeating: " ", count: 12 - name.count) + Printable.text(value) + "\n"
+            text += "  \(name)" + String(repeating: " ", count: nameWidth - name.count) + Printable.text(value) + "\n"
         }
         return text
     }
+
+    private static let nameWidth = 12
+    /// What stands beside a name and can be broken is broken at this length.
+    private static let valueWidth = 72
 
     private static func generation(_ record: AgentRecord, _ ago: (Timestamp?) -> String) -> String {
         guard let action = record.provisionAction else { return "\(record.generation)" }
         return "\(record.generation), \(action.rawValue) requested \(ago(record.provisionRequestedAt))"
     }
 
-    private static func wakes(_ record: AgentRecord, _ ago: (Timestamp?) -> String) -> String {
-        var text =
-            record.wakeAttempts == 0 ? "none pending" : "\(record.wakeAttempts) of \(record.policy.maxWakeAttempts)"
-        if let sentAt = record.lastWakeSentAt { text += ", last sent \(ago(sentAt))" }
+    private static func attempts(_ record: AgentRecord, _ ago: (Timestamp?) -> String) -> String {
+        var text = "\(record.wakeAttempts) of \(record.policy.maxWakeAttempts)"
+        if let sentAt = record.lastWakeSentAt { text += ", last wake \(ago(sentAt))" }
         switch record.wakeDelivery {
         case .accepted: text += ", somebody was subscribed"
         case .noSubscriber: text += ", nobody was subscribed"
@@ -103,9 +106,18 @@ enum RecordText {
         return reported == wanted ? "\(wanted), as reported" : "\(wanted); stale: the agent runs \(reported)"
     }
 
-    static func settings(_ overrides: PolicyOverrides) -> String {
-        PolicySetting.allCases.compactMap { setting in
-            overrides.text(of: setting).map { "\(setting.rawValue)=\($0)" }
-        }.joined(separator: " ")
+    /// The settings in lines, the name before the first.
+    private static func settings(_ name: String, _ overrides: PolicyOverrides) -> [(String, String)] {
+        var lines: [(String, String)] = []
+        for setting in PolicySetting.allCases {
+            guard let value = overrides.text(of: setting) else { continue }
+            let text = "\(setting.rawValue)=\(value)"
+            if let last = lines.last?.1, last.count + 1 + text.count <= valueWidth {
+                lines[lines.count - 1].1 += " " + text
+            } else {
+                lines.append((lines.isEmpty ? name : "", text))
+            }
+        }
+        return lines
     }
 }

@@ -30,7 +30,7 @@ extension Subcommand {
             "gateway \(answer.name("gateway")) \(answer.value["token"]?.string == nil ? "was there, policy updated" : "added")\n"
         },
         verb("remove-gateway", .removeGateway, "remove a gateway") { answer, _ in
-            "gateway \(answer.name("gateway")) removed with \(answer.value["deleted_agents"]?.integer ?? 0) agents\n"
+            "gateway \(answer.name("gateway")) removed with \(answer.agents("deleted_agents"))\n"
         },
         verb(
             "provision", .provision, "make an agent and wake it; an existing one gets a new cycle",
@@ -43,17 +43,18 @@ extension Subcommand {
         verb("wake", .wake, "begin a new cycle with nothing changed", waits: true, text: recordLine),
         verb("delete", .delete, "stop and remove an agent", text: recordLine),
         verb("pause", .pause, "stop waking and judging agents", details: pauseDetails) { answer, _ in
-            "paused \(answer.count("paused"))\n"
+            "paused \(answer.agents("paused"))\n"
         },
         verb("resume", .resume, "end a pause", details: pauseDetails) { answer, _ in
-            "resumed \(answer.count("paused"))\n"
+            "resumed \(answer.agents("paused"))\n"
         },
         verb(
             "rotate-token", .rotateToken, "mint a new token of an agent or a gateway",
             details: "The old one works until the new one is first used, at most 10 minutes.", mints: true
-        ) { answer, style throws(CommandFailure) in
+        ) { answer, _ throws(CommandFailure) in
             answer.value["record"]?.object == nil
-                ? "token of gateway \(answer.name("gateway")) rotated\n" : try recordLine(answer, style)
+                ? "token of gateway \(answer.name("gateway")) rotated\n"
+                : "token of \(try answer.record().address) rotated\n"
         },
         verb("sync-templates", .syncTemplates, "render the templates of a gateway's agents anew", mints: false) {
             answer, _ in
@@ -93,7 +94,7 @@ extension Answer {
 
     fileprivate func name(_ member: String) -> String { Printable.text(value[member]?.string ?? "") }
 
-    fileprivate func count(_ member: String) -> String {
+    fileprivate func agents(_ member: String) -> String {
         let count = value[member]?.integer ?? 0
         return "\(count) agent\(count == 1 ? "" : "s")"
     }

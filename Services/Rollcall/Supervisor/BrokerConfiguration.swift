@@ -54,4 +54,25 @@ struct BrokerConfiguration: Hashable, Sendable {
         return line.contains("should not be run as root") || line.contains("Unable to set TCP_NODELAY")
             ? .debug : .warning
     }
+
+    /// A line of the access plugin (`rollcall access.refused username=… reason=…`) as the log event it is; `nil` for the
+    /// broker's own lines.
+    static func accessEvent(
+        of line: String
+    ) -> (name: String, level: LogLevel, members: [(key: String, value: LogValue)])? {
+        let words = line.split(separator: " ", omittingEmptySubsequences: false)
+        guard words.count > 1, words[0] == "rollcall", words[1].hasPrefix("access.") else { return nil }
+        var members: [(key: String, text: String)] = []
+        for word in words.dropFirst(2) {
+            // Only the last member, `problem`, has spaces in it.
+            if members.last?.key != "problem", let equals = word.firstIndex(of: "=") {
+                members.append((String(word[..<equals]), String(word[word.index(after: equals)...])))
+            } else if !members.isEmpty {
+                members[members.count - 1].text += " " + word
+            }
+        }
+        let name = String(words[1])
+        let isRoutine = ["access.refused", "access.no_identities_file"].contains(name)
+        return (name, isRoutine ? .warning : .error, members.map { ($0.key, LogValue($0.text)) })
+    }
 }

@@ -183,7 +183,11 @@ public final class Supervisor {
         let brokerLog = Log(service: "broker", instance: "1", format: log.format, level: log.level)
         child.tookLine = { [unowned self] line in
             lastBrokerLine = line
-            brokerLog.event("broker.message", BrokerConfiguration.level(of: line), ["text": LogValue(line)])
+            if let event = BrokerConfiguration.accessEvent(of: line) {
+                brokerLog.event(event.name, event.level, event.members)
+            } else {
+                brokerLog.event("broker.message", BrokerConfiguration.level(of: line), ["text": LogValue(line)])
+            }
         }
         child.exited = { [unowned self] _ in brokerExited() }
         broker = child

@@ -179,7 +179,7 @@ final class GrantDelivery {
                 incarnation: incarnation)
         }
         runtime.log.event(
-            "store.partition_granted", .info,
+            "store.partition_granted", .debug,
             [
                 "partition": LogValue(partition), "epoch": LogValue(snapshot.epoch), "reconciler": LogValue(instance),
                 "agents": LogValue(snapshot.agents.count),

@@ -22,9 +22,12 @@ pid_t rollcall_spawn(const char *path, char *const arguments[], char *const envi
 
 // getopt_long keeps its state in globals, which Swift 6 does not let through. Parses the next argument: the index of the
 // long option, -1 at the end of the options, -2 for an unknown one, -3 for a missing value, -4 for a value that is not wanted.
+// The state is one for the process: hold the lock from a restart to the end of a list.
 // `value` is set to the option's value or NULL, `position` to the index of the next argument. `restart` begins a new list.
 int rollcall_next_option(int count, char *const arguments[], const struct option *options, const char **value,
                          int *position, int restart);
+void rollcall_lock_options(void);
+void rollcall_unlock_options(void);
 
 // `environ` is a mutable global, which Swift 6 does not let through.
 char **rollcall_environment(void);

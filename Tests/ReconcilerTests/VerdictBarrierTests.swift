@@ -1,0 +1,157 @@
+import Contract
+import Lifecycle
+import Testing
+
+@testable import ReconcilerCore
+
+/// The proof between a deadline and its verdict.
+struct VerdictBarrierTests {
+    private let start = Instant(nanoseconds: 1_000_000_000)
+
+    private func answer(_ ingest: String, _ number: Int, session: Int = 1, _ batches: [String: Int] = [:])
+        -> BarrierAnswer
+    {
+        BarrierAnswer(number: number, ingest: ingest, incarnation: "i", session: session, batches: batches)
+    }
+
+    @Test func whatWasDueWhenItBeganIsJudgedOnceAllHaveAnswered() {
+        var barrier = VerdictBarrier()
+        #expect(barrier.begin(now: start, ingests: ["a", "b"]) == 1)
+        barrier.answered(answer("a", 1))
+        #expect(barrier.pass { _, _, _ in true } == nil)
+        barrier.answered(answer("b", 1))
+        #expect(barrier.pass { _, _, _ in true } == start)
+        #expect(!barrier.isOpen)
+    }
+
+    @Test func batchesUpToTheAnswersAreWaitedFor() {
+        var barrier = VerdictBarrier()
+        _ = barrier.begin(now: start, ingests: ["a"])
+        barrier.answered(answer("a", 1, ["3": 7]))
+        var asked: [String] = []
+        #expect(
+            barrier.pass { partition, id, seq in
+                asked.append("\(partition) \(id.service)/\(id.instance) \(id.stream) \(seq)")
+                return false
+            } == nil)
+        #expect(asked == ["3 heartbeat-ingest/a batches/3 7"])
+        #expect(barrier.pass { _, _, _ in true } == start)
+    }
+
+    @Test func anAnswerToAnotherQuestionCountsForNothing() {
+        var barrier = VerdictBarrier()
+        _ = barrier.begin(now: start, ingests: ["a"])
+        barrier.abandon()
+        #expect(barrier.begin(now: start + .seconds(1), ingests: ["a"]) == 2)
+        barrier.answered(answer("a", 1))
+        #expect(barrier.pass { _, _, _ in true } == nil)
+    }
+
+    @Test func oneIsOpenAtATimeAndNotTooOften() {
+        var barrier = VerdictBarrier()
+        #expect(barrier.begin(now: start, ingests: []) == nil)
+        #expect(barrier.begin(now: start, ingests: ["a"]) == 1)
+        #expect(barrier.begin(now: start + .seconds(9), ingests: ["a"]) == nil)
+        barrier.answered(answer("a", 1))
+        _ = barrier.pass { _, _, _ in true }
+        #expect(barrier.begin(now: start + TimeSpan(milliseconds: 9), ingests: ["a"]) == nil)
+        #expect(barrier.begin(now: start + TimeSpan(milliseconds: 10), ingests: ["a"]) == 2)
+    }
+
+    @Test func aQuestionWithoutAnAnswerIsAskedAgain() {
+        var barrier = VerdictBarrier()
+        _ = barrier.begin(now: start, ingests: ["a", "b"])
+        barrier.answered(answer("a", 1))
+        #expect(barrier.askAgain(now: start + TimeSpan(milliseconds: 499)) == nil)
+        let again = barrier.askAgain(now: start + TimeSpan(milliseconds: 500))
+        #expect(again?.number == 1 && again?.ingests == ["b"])
+        #expect(barrier.askAgain(now: start + TimeSpan(milliseconds: 501)) == nil)
+        #expect(barrier.unansweredSince == start)
+    }
+}
+
+/// When nothing may be judged.
+struct SightTests {
+    private let start = Instant(nanoseconds: 1_000_000_000)
+
+    private func presence(_ state: Presence.State, incarnation: String = "i", session: Int? = 1) -> Presence {
+        var presence = Presence(
+            service: .heartbeatIngest, instance: "1", state: state, startedAt: Timestamp(millisecondsSince1970: 0),
+            configDigest: "", incarnation: incarnation)
+        presence.heartbeatSession = session
+        return presence
+    }
+
+    private func seeing() -> Sight {
+        var sight = Sight()
+        sight.connected()
+        sight.heard(presence(.running), isRetained: false, now: start)
+        return sight
+    }
+
+    private func evaluate(
+        _ sight: inout Sight, at now: Instant? = nil, uncommitted: Instant? = nil, unanswered: Instant? = nil
+    ) -> (blind: Bool, interrupted: Bool) {
+        let result = sight.evaluate(now: now ?? start, oldestUncommitted: uncommitted, unansweredSince: unanswered)
+        return (result.blind != nil, result.interrupted)
+    }
+
+    @Test func aReceivingIngestIsAllItTakes() {
+        var sight = seeing()
+        #expect(evaluate(&sight) == (false, false))
+        #expect(sight.receiving == ["1"])
+    }
+
+    @Test func aRetainedPresenceProvesNoLife() {
+        var sight = Sight()
+        sight.connected()
+        sight.heard(presence(.running), isRetained: true, now: start)
+        #expect(evaluate(&sight).blind)
+    }
+
+    @Test func anIngestThatIsNotSubscribedReceivesNothing() {
+        var sight = seeing()
+        sight.heard(presence(.running, session: nil), isRetained: false, now: start)
+        #expect(evaluate(&sight) == (true, true))
+    }
+
+    @Test(arguments: [("i", 2), ("j", 1)])
+    func anotherSubscriptionHasMissedSomething(incarnation: String, session: Int) {
+        var sight = seeing()
+        sight.heard(presence(.running, incarnation: incarnation, session: session), isRetained: false, now: start)
+        #expect(evaluate(&sight) == (false, true))
+        #expect(evaluate(&sight) == (false, false))
+    }
+
+    @Test func anAnswerThroughAnotherSubscriptionIsAnInterruption() {
+        var sight = seeing()
+        sight.answered(BarrierAnswer(number: 1, ingest: "1", incarnation: "i", session: 2, batches: [:]))
+        #expect(evaluate(&sight) == (false, true))
+    }
+
+    @Test func anUncleanEndIsAnInterruptionAndACleanOneIsNot() {
+        var lost = seeing()
+        lost.heard(presence(.lost), isRetained: false, now: start)
+        #expect(evaluate(&lost) == (true, true))
+        var stopped = seeing()
+        stopped.heard(presence(.stopped), isRetained: false, now: start)
+        #expect(evaluate(&stopped) == (true, false))
+    }
+
+    @Test func silenceOfAnyPartIsBlindness() {
+        var sight = seeing()
+        let late = start + TimeSpan(milliseconds: 1_001)
+        #expect(evaluate(&sight, at: late, uncommitted: start).blind)
+        #expect(evaluate(&sight, at: late, unanswered: start).blind)
+        #expect(!evaluate(&sight, at: late).blind)
+        #expect(evaluate(&sight, at: start + TimeSpan(milliseconds: 5_001)) == (true, true))
+    }
+
+    @Test func withoutTheBrokerNothingIsSeen() {
+        var sight = seeing()
+        sight.disconnected()
+        #expect(evaluate(&sight).blind)
+        sight.connected()
+        #expect(evaluate(&sight).blind, "what was heard before must be heard again")
+    }
+}
