@@ -62,7 +62,9 @@ public struct Topics: Hashable, Sendable {
     public var lookups: String { "\(root)/internal/lookups" }
     /// Where an instance is asked whether all that it received is handed over (`BarrierQuestion`), or is told
     /// (`BarrierAnswer`).
-    public func barriers(service: String, instance: String) -> String { "\(root)/internal/barriers/\(service)/\(instance)" }
+    public func barriers(service: String, instance: String) -> String {
+        "\(root)/internal/barriers/\(service)/\(instance)"
+    }
     /// The store's retained note of what it has published.
     public var cursor: String { "\(root)/internal/cursor" }
     /// What an instance sends to itself, to know that all that was queued for it before has reached it.

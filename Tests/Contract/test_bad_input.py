@@ -38,6 +38,7 @@ class BadInputCase(SystemTest):
         cls.document = Document()
         cls.operator.expect("provision", {"agent": "gw/a", "role": "worker", "board": "board"})
         cls.watcher.wait_event("gw/a", "woken")
+        cls.watcher.wait_statuses("gw/a", 2)
 
     def setUp(self):
         self.before = self.state()

@@ -86,6 +86,7 @@ class Faults:
         begun = time.time()
         try:
             os.kill(child, signal.SIGSTOP)
+            self.stops[service] += 1
             time.sleep(length)
             os.kill(child, signal.SIGCONT)
         except ProcessLookupError:
@@ -94,4 +95,3 @@ class Faults:
             if service == "broker":
                 self.broker_faults.append((begun - 0.1, time.time() + 3))
         self._note({"fault": "continue", "service": service, "pid": child, "at": time.time()})
-        self.stops[service] += 1

@@ -197,6 +197,8 @@ class Trial:
             policy = {"checkin_deadline": self.random.choice(["1s", "2s"])}
             if is_beating:
                 policy["on_lapse"] = self.random.choice(["wake", "offline"])
+                # One attempt alone: a single verdict too early is an agent that is offline.
+                policy["max_wake_attempts"] = self.random.choice([1, 3])
                 gateway.add_beating(agent)
             members = {"role": "worker", "board": f"board{number % 5}", "policy": policy}
             self.agents[agent] = members

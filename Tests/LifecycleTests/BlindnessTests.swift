@@ -19,7 +19,7 @@ import Testing
         #expect(subject.orders.last == expected)
         subject.pass("1s")
         _ = subject.woken()
-        #expect(subject.dueIn == 30_100)
+        #expect(subject.dueIn == 30_000)
         #expect(subject.record.wakeAttempts == 1)
     }
 
@@ -135,7 +135,7 @@ import Testing
         expected.issue = 2
         #expect(subject.orders.last == expected)
         _ = subject.woken()
-        #expect(subject.dueIn == 30_100)
+        #expect(subject.dueIn == 30_000)
     }
 
     @Test func aSuccessorShowsNoDeadlineThatNobodyWillJudge() {
@@ -199,6 +199,6 @@ import Testing
         _ = subject.turn()
         _ = subject.woken()
         #expect(subject.heartbeat(.starting, extend: "90s") == ["seen"])
-        #expect(subject.dueIn == 30_100)
+        #expect(subject.dueIn == 30_000)
     }
 }

@@ -101,7 +101,7 @@ import Testing
         #expect(subject.record.reportedStatus == .starting)
         #expect(subject.record.lastSeenAt == subject.stamp)
         #expect(subject.record.checkinDeadlineAt == subject.stamp + .seconds(60))
-        #expect(subject.dueIn == 60_100)
+        #expect(subject.dueIn == 60_000)
     }
 
     @Test func withoutExtendItAsksForOneDeadline() {
@@ -131,7 +131,7 @@ import Testing
         _ = subject.turn()
         _ = subject.woken()
         #expect(subject.heartbeat(.starting, extend: "2h") == ["seen"], "the cap is the cycle's")
-        #expect(subject.dueIn == 30_100)
+        #expect(subject.dueIn == 30_000)
     }
 
     @Test func startingBeforeTheReportOfItsWakeIsNotForgotten() {
@@ -142,9 +142,9 @@ import Testing
         #expect(subject.heartbeat(.starting, extend: "2m") == ["changed (reported)"])
         #expect(subject.woken(age: "1s") == ["settle", "woken (provision)"])
         #expect(subject.record.checkinDeadlineAt == subject.stamp + .seconds(120))
-        #expect(subject.dueIn == 120_100)
+        #expect(subject.dueIn == 120_000)
         #expect(subject.heartbeat(.starting, extend: "2h") == ["changed (extended)"])
-        #expect(subject.dueIn == 149_100, "29 s and the cap of 120 s")
+        #expect(subject.dueIn == 149_000, "29 s and the cap of 120 s")
     }
 
     @Test func startingBetweenTwoWakesCountsForTheNext() {
@@ -153,11 +153,11 @@ import Testing
         _ = subject.heartbeat(.starting, extend: "1m")
         _ = subject.turn()
         _ = subject.woken()
-        #expect(subject.dueIn == 60_100)
+        #expect(subject.dueIn == 60_000)
         _ = subject.wake()
         _ = subject.turn()
         _ = subject.woken()
-        #expect(subject.dueIn == 30_100, "another cycle begins anew")
+        #expect(subject.dueIn == 30_000, "another cycle begins anew")
     }
 
     @Test func startingOfAnOlderGenerationMovesNothing() {
@@ -166,7 +166,7 @@ import Testing
         _ = subject.turn()
         _ = subject.woken()
         #expect(subject.heartbeat(.starting, generation: 1, extend: "2m") == ["seen"])
-        #expect(subject.dueIn == 30_100)
+        #expect(subject.dueIn == 30_000)
     }
 
     @Test func startingOfAnOnlineAgentKeepsItOnline() {

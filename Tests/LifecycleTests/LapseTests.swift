@@ -118,7 +118,7 @@ import Testing
     @Test func theWillOfAnAgentThatIsNotOnlineChangesNothing() {
         var subject = Subject.awaitingCheckin()
         #expect(subject.heartbeat(.lost) == [])
-        #expect(subject.dueIn == 30_100)
+        #expect(subject.dueIn == 30_000)
         var offline = Subject()
         #expect(offline.heartbeat(.lost) == [])
         #expect(offline.record.status == .offline)

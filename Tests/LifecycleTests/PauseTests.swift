@@ -23,7 +23,7 @@ import Testing
         expected.issue = 2
         #expect(subject.orders.last == expected)
         #expect(subject.woken() == ["settle", "woken (provision)"])
-        #expect(subject.dueIn == 30_100, "a full deadline")
+        #expect(subject.dueIn == 30_000, "a full deadline")
         #expect(subject.record.wakeAttempts == 1)
     }
 

@@ -86,6 +86,7 @@ struct Owned {
         for _ in 0..<seconds * 10 {
             milliseconds += 100
             tell(.timePassed)
+            tell(.barrierPassed(asOf: Instant(nanoseconds: milliseconds * 1_000_000)))
         }
     }
 }

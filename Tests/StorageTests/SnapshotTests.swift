@@ -66,7 +66,8 @@ import Testing
         let database = try implementation.open(place)
         try database.grantToFirst()
         let request = PartitionRequest(
-            id: "q", digest: "d", isKeyed: true, command: .pause(.gateway("gw"), until: nil), minted: nil, rendered: nil,
+            id: "q", digest: "d", isKeyed: true, command: .pause(.gateway("gw"), until: nil), minted: nil,
+            rendered: nil,
             traceparent: nil, provisioner: "p1")
         var entry = StoreEntry()
         entry.undertaking = Undertaking(request: request, count: 3)

@@ -51,7 +51,8 @@ public final class HeartbeatIngest: Service {
                 return runtime.log.event("bus.unreadable", .error, ["topic": LogValue(delivery.topic)])
             }
             _ = outlet.receive(receipt, now: Clock.now())
-        } else if delivery.topic == runtime.topics.barriers(service: runtime.name.rawValue, instance: runtime.instance) {
+        } else if delivery.topic == runtime.topics.barriers(service: runtime.name.rawValue, instance: runtime.instance)
+        {
             guard let question = try? JSON.decode(BarrierQuestion.self, from: delivery.payload) else {
                 return runtime.log.event("bus.unreadable", .error, ["topic": LogValue(delivery.topic)])
             }

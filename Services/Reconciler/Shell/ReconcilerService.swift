@@ -69,7 +69,8 @@ public final class ReconcilerService: Service {
                 receipted(try JSON.decode(StreamReceipt.self, from: delivery.payload))
             case "internal" where levels.count == 4 && levels[1] == "streams" && levels[2] == "partition":
                 if let number = Int(levels[3]) { try receivePartition(number, delivery.payload) }
-            case "internal" where levels.count == 4 && levels[1] == "streams" && levels[2] == "reconciler": try receiveGrant(delivery.payload)
+            case "internal" where levels.count == 4 && levels[1] == "streams" && levels[2] == "reconciler":
+                try receiveGrant(delivery.payload)
             case "internal" where levels.count == 4 && levels[1] == "barriers":
                 let answer = try JSON.decode(BarrierAnswer.self, from: delivery.payload)
                 barrier.answered(answer)

@@ -17,6 +17,9 @@ public enum UpCommand {
                 "http-port", value: "PORT",
                 help: "port of control-api, which is not built yet; 0: a free one (default 18080)"),
             OptionSpecification("demo", value: "N", help: "a gateway 'demo' with N simulated agents"),
+            OptionSpecification("reconcilers", value: "N", help: "instances of the reconciler, 1 to 64 (default 1)"),
+            OptionSpecification("ingests", value: "N", help: "instances of heartbeat-ingest, 1 to 64 (default 1)"),
+            OptionSpecification("provisioners", value: "N", help: "instances of the provisioner, 1 to 64 (default 1)"),
             OptionSpecification(
                 "templates", value: "DIR", environment: "ROLLCALL_TEMPLATES",
                 help: "templates of agents (default: infra/templates of this checkout)"),
@@ -68,6 +71,7 @@ public enum UpCommand {
         var policy: PolicyOverrides
         var logFormat: Log.Format
         var logLevel: LogLevel
+        var instances: [ServiceName: Int] = [:]
 
         init(_ arguments: ParsedArguments) throws(UsageError) {
             if let unexpected = arguments.positional.first { throw UsageError("unexpected argument '\(unexpected)'") }
@@ -78,6 +82,11 @@ public enum UpCommand {
             if let port = try arguments.integer("mqtt-port", in: 0...65_535) { mqttPort = port }
             if let port = try arguments.integer("http-port", in: 0...65_535) { httpPort = port }
             demo = try arguments.integer("demo", in: 0...DemoFleet.sizeMax)
+            for (name, service) in [
+                ("reconcilers", ServiceName.reconciler), ("ingests", .heartbeatIngest), ("provisioners", .provisioner),
+            ] {
+                instances[service] = try arguments.integer(name, in: 1...64)
+            }
             templates = arguments.value("templates")
             let root = arguments.value("topic-root") ?? Topics.defaultRoot
             guard Topics.isValidRoot(root) else {
@@ -93,6 +102,7 @@ public enum UpCommand {
             configuration.mqttPort = mqttPort
             configuration.httpPort = httpPort
             configuration.topics = topics
+            configuration.instances = instances
             configuration.policy = policy
             configuration.logFormat = logFormat
             configuration.logLevel = logLevel

@@ -1,0 +1,174 @@
+public import Lifecycle
+
+// From the owner of a partition to the store. Internal, as all of `StreamMessages.swift`.
+
+/// What one step of a partition's owner changes, in one frame: committed whole or not at all.
+public struct StoreFrame: Codable, Sendable {
+    public let partition: Int
+    public let epoch: Int
+    public var entries: [StoreEntry]
+
+    public init(partition: Int, epoch: Int, entries: [StoreEntry]) {
+        self.partition = partition
+        self.epoch = epoch
+        self.entries = entries
+    }
+}
+
+/// One change. What is absent stays as it is.
+public struct StoreEntry: Codable, Sendable {
+    /// An agent's new state.
+    public var state: AgentState?
+    /// The event that goes with it: history, a lifecycle message and, with a state, the retained status.
+    public var event: AgentEventEntry?
+    /// The agent is gone: its state is removed, its retained status cleared, its numbers kept.
+    public var tombstone: Tombstone?
+    /// The agent's one outstanding wake order: a new one replaces the one before.
+    public var order: WakeOrder?
+    /// The agent has no outstanding wake order any more.
+    public var settledOrder: AgentAddress?
+    public var credential: CredentialChange?
+    public var gateway: GatewayState?
+    public var removedGateway: String?
+    public var gatewayEvent: GatewayEventEntry?
+    public var boardPause: BoardPause?
+    public var resumedBoard: String?
+    public var answer: AnswerEntry?
+    /// A command that was begun: whoever owns the partition carries it on until it is answered.
+    public var undertaking: Undertaking?
+    /// What changed without an event: written behind.
+    public var sightings: [Sighting]?
+    /// The common case of them: when agents were last seen.
+    public var seen: SeenAgents?
+
+    public init() {}
+}
+
+public struct AgentEventEntry: Codable, Sendable {
+    public let id: String
+    public let event: LifecycleEvent
+    public let agent: AgentAddress
+    public let reason: String?
+    public let time: Timestamp
+    public let source: String
+    public let traceparent: String?
+
+    public init(
+        id: String, event: LifecycleEvent, agent: AgentAddress, reason: String?, time: Timestamp, source: String,
+        traceparent: String?
+    ) {
+        self.id = id
+        self.event = event
+        self.agent = agent
+        self.reason = reason
+        self.time = time
+        self.source = source
+        self.traceparent = traceparent
+    }
+}
+
+public struct GatewayEventEntry: Codable, Sendable {
+    public let id: String
+    public let time: Timestamp
+    public let source: String
+    public let message: GatewayLifecycleMessage
+
+    public init(id: String, time: Timestamp, source: String, message: GatewayLifecycleMessage) {
+        self.id = id
+        self.time = time
+        self.source = source
+        self.message = message
+    }
+}
+
+/// What the broker must know of an identity before the answer goes out.
+public struct CredentialChange: Codable, Hashable, Sendable {
+    public enum Change: Codable, Hashable, Sendable {
+        case set(digest: String)
+        /// The new secret works at once, the old one until the new one is used, at most so many seconds.
+        case overlap(digest: String, seconds: Int)
+        case remove
+    }
+
+    public let username: String
+    public let change: Change
+
+    public init(username: String, change: Change) {
+        self.username = username
+        self.change = change
+    }
+}
+
+/// The answer to a request, sent once its effect is committed.
+public struct AnswerEntry: Codable, Sendable {
+    public let requestID: String
+    public let requestDigest: String
+    public let isKeyed: Bool
+    public let provisioner: String
+    /// `nil`: the request was executed before; the stored outcome is the answer.
+    public let outcome: CommandOutcome?
+    /// Whether the outcome ends the request: a render question does not.
+    public let isFinal: Bool
+    /// With a repeated outcome: whether the token minted for this repeat is the agent's now.
+    public let minted: Bool
+
+    public init(
+        requestID: String, requestDigest: String, isKeyed: Bool, provisioner: String, outcome: CommandOutcome?,
+        isFinal: Bool,
+        minted: Bool
+    ) {
+        self.requestID = requestID
+        self.requestDigest = requestDigest
+        self.isKeyed = isKeyed
+        self.provisioner = provisioner
+        self.outcome = outcome
+        self.isFinal = isFinal
+        self.minted = minted
+    }
+}
+
+/// A command whose effect is complete, and answered, only later: committed before the first of its effects.
+public struct Undertaking: Codable, Hashable, Sendable {
+    public let request: PartitionRequest
+    /// The agents that it was about.
+    public let count: Int
+
+    public init(request: PartitionRequest, count: Int) {
+        self.request = request
+        self.count = count
+    }
+}
+
+/// What a command came to.
+public enum CommandOutcome: Codable, Sendable {
+    /// `minted`: the candidate secret of the request is the agent's now.
+    case record(AgentRecord, minted: Bool)
+    case paused(Int)
+    case gateway(String, minted: Bool)
+    case gatewayRemoved(String, deletedAgents: Int)
+    case refused(Problem)
+    /// The owner needs the digest of files rendered from these; the request is to be sent again with it.
+    case render(RenderInputs)
+}
+
+/// When agents were last seen, as two columns: half the bytes and a fifth of the decoding of one object each.
+public struct SeenAgents: Codable, Hashable, Sendable {
+    /// Full addresses.
+    public var agents: [String] = []
+    /// Milliseconds since 1970, one for each.
+    public var at: [Int64] = []
+
+    public init() {}
+}
+
+public struct Sighting: Codable, Hashable, Sendable {
+    public let agent: AgentAddress
+    public let lastSeenAt: Timestamp?
+    public let lastRejection: Rejection?
+
+    public init(agent: AgentAddress, lastSeenAt: Timestamp?, lastRejection: Rejection?) {
+        self.agent = agent
+        self.lastSeenAt = lastSeenAt
+        self.lastRejection = lastRejection
+    }
+}

@@ -1,0 +1,98 @@
+public import Lifecycle
+
+// From the store. Internal, as all of `StreamMessages.swift`.
+
+/// A partition given to a reconciler, with all it needs, in chunks: it owns it once it has every chunk.
+public struct GrantChunk: Codable, Sendable {
+    public let partition: Int
+    public let epoch: Int
+    /// The reconciler's life that it is meant for.
+    public let incarnation: String
+    public let index: Int
+    public let count: Int
+    public var agents: [AgentState] = []
+    public var tombstones: [Tombstone] = []
+    public var gateways: [GatewayState] = []
+    public var boardPauses: [BoardPause] = []
+    public var requests: [RememberedRequest] = []
+
+    public init(partition: Int, epoch: Int, incarnation: String, index: Int, count: Int) {
+        self.partition = partition
+        self.epoch = epoch
+        self.incarnation = incarnation
+        self.index = index
+        self.count = count
+    }
+}
+
+/// A request that was executed: the same id is not executed again.
+public struct RememberedRequest: Codable, Hashable, Sendable {
+    public let id: String
+    public let digest: String
+    public let until: Timestamp
+    /// What it minted a secret for, when it did: a repeat may mint again while that one was never used.
+    public let mintedFor: String?
+    /// What is not answered yet.
+    public var undertaking: Undertaking?
+
+    public init(id: String, digest: String, until: Timestamp, mintedFor: String?) {
+        self.id = id
+        self.digest = digest
+        self.until = until
+        self.mintedFor = mintedFor
+    }
+}
+
+/// What the store sends to one reconciler.
+public enum ReconcilerMessage: Codable, Sendable {
+    case grant(GrantChunk)
+    /// The partition is somebody else's now, or a frame came under an old epoch: forget it.
+    case revoke(partition: Int, epoch: Int)
+}
+
+/// A wake order on its way to any provisioner.
+public struct OrderMessage: Codable, Sendable {
+    public let order: WakeOrder
+    /// How old it was when it was sent, in milliseconds.
+    public let age: Int64
+
+    public init(order: WakeOrder, age: Int64) {
+        self.order = order
+        self.age = age
+    }
+}
+
+/// From the store to the provisioner that forwarded a request or asked a question.
+public enum ProvisionerMessage: Codable, Sendable {
+    /// `minted`: the token that this provisioner minted for the request is in force.
+    case answer(requestID: String, outcome: CommandOutcome, minted: Bool)
+    case found(questionID: String, AgentRecord?)
+}
+
+/// A question of a provisioner: the committed record of an agent.
+public struct RecordQuestion: Codable, Sendable {
+    public let questionID: String
+    public let agent: AgentAddress
+    public let provisioner: String
+
+    public init(questionID: String, agent: AgentAddress, provisioner: String) {
+        self.questionID = questionID
+        self.agent = agent
+        self.provisioner = provisioner
+    }
+}
+
+/// What a service counted since its start, and the processor time it used; published once a second for benchmarks.
+public struct CounterMessage: Codable, Sendable {
+    public let service: String
+    public let instance: String
+    public let counters: [String: Int64]
+    public let cpuSeconds: Double
+
+    public init(service: String, instance: String, counters: [String: Int64], cpuSeconds: Double) {
+        self.service = service
+        self.instance = instance
+        self.counters = counters
+        self.cpuSeconds = cpuSeconds
+    }
+}

@@ -1,0 +1,52 @@
+// What crosses the bus between services. It is ours alone and may change with any version: all services of one system
+// run the same version, which `config_digest` shows.
+
+/// Identifies one gapless stream of frames: who sends, in which life, and which of its streams.
+public struct StreamID: Codable, Hashable, Sendable {
+    public let service: String
+    public let instance: String
+    public let incarnation: String
+    public let stream: String
+
+    public init(service: String, instance: String, incarnation: String, stream: String) {
+        self.service = service
+        self.instance = instance
+        self.incarnation = incarnation
+        self.stream = stream
+    }
+}
+
+/// One message of a stream, or, without a body, the announcement of what its sender keeps.
+public struct StreamFrame<Body: Codable & Sendable>: Codable, Sendable {
+    public let id: StreamID
+    /// Grows by one with each frame; of an announcement, the highest that was sent.
+    public let seq: Int
+    /// The lowest seq that the sender still keeps.
+    public let lowest: Int
+    /// How long the frame was kept before this sending, in milliseconds: ages inside the body grow by it.
+    public let held: Int64
+    public let body: Body?
+
+    public init(id: StreamID, seq: Int, lowest: Int, held: Int64, body: Body?) {
+        self.id = id
+        self.seq = seq
+        self.lowest = lowest
+        self.held = held
+        self.body = body
+    }
+}
+
+/// What the receiver of a stream tells its sender.
+public struct StreamReceipt: Codable, Hashable, Sendable {
+    public let id: StreamID
+    /// Everything up to this seq is committed; the sender may forget it.
+    public let upTo: Int
+    /// Send again from this seq on; absent when nothing is missing.
+    public let resendFrom: Int?
+
+    public init(id: StreamID, upTo: Int, resendFrom: Int?) {
+        self.id = id
+        self.upTo = upTo
+        self.resendFrom = resendFrom
+    }
+}
