@@ -36,6 +36,15 @@ import Testing
         #expect(desk.pass(1) == ["q3: paused 1"])
     }
 
+    @Test func aPauseThatIsOverIsAnsweredAtOnce() {
+        var desk = Desk()
+        _ = desk.addGateway()
+        _ = desk.provision("gw/a")
+        _ = desk.ask(.pause(.agent(PauseGroupTests.agent), until: nil))
+        let lines = desk.ask(.resume(.agent(PauseGroupTests.agent)))
+        #expect(lines.contains("q3: paused 1"), "a wake follows: there is nothing to wait for")
+    }
+
     /// Nothing of it is a judgement of heartbeats.
     @Test func itComesWhileNothingCanBeSeenToo() {
         var desk = Desk()

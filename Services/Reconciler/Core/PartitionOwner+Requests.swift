@@ -130,7 +130,8 @@ extension PartitionOwner {
         for var item in waiting {
             item.agents.removeAll { agent in
                 guard let index = index(of: agent), let slot = slots[index] else { return true }
-                if case .paused = item.kind { return slot.machine.isQuiet }
+                // One that was let go meanwhile may be woken: its pause is over and answers for nothing.
+                if case .paused = item.kind { return slot.machine.isQuiet || !slot.machine.record.isPaused }
                 return false
             }
             if item.agents.isEmpty { finish(item) } else { open.append(item) }
