@@ -145,10 +145,15 @@ import Testing
         #expect(desk.record("gw/a")?.generation == 2)
     }
 
-    @Test func aRefusedRequestMayBeAskedAgain() {
+    @Test func whatWasRefusedIsNotDoneByARepeat() {
         var desk = RequestTests.gateway()
-        #expect(desk.provision("gw/a", role: nil, id: "k") == ["k: invalid-request role"])
-        #expect(desk.provision("gw/a", id: "k").last == "k: provisioning, minted")
+        let agent = AgentAddress("gw/a")!
+        #expect(desk.ask(.wake(agent), id: "k", keyed: true).last == "k: unknown-agent agent")
+        _ = desk.provision("gw/a")
+        #expect(desk.ask(.wake(agent), id: "k", keyed: true) == ["k: as before"])
+        #expect(desk.record("gw/a")?.generation == 1)
+        #expect(desk.ask(.delete(agent), id: "k", keyed: true) == ["k: conflict "], "same key, other request")
+        #expect(desk.ask(.wake(agent), id: "k", keyed: true) == ["k: as before"], "the first keeps the key")
     }
 
     @Test func aKeyIsRememberedForADayAndAnUnkeyedIdForMinutes() {

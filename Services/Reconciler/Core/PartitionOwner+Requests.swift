@@ -61,7 +61,9 @@ extension PartitionOwner {
         var isFinal = true
         var mintedFor: String?
         switch outcome {
-        case .render, .refused: isFinal = false
+        case .render: isFinal = false
+        // A repeat may already be on its way: what was refused must not be done after all.
+        case .refused(let problem): isFinal = request.isKeyed && problem.type != .unavailable
         case .record(let record, true): mintedFor = record.address.description
         case .gateway(let gateway, true): mintedFor = gateway
         case .record, .gateway, .paused, .gatewayRemoved: break
@@ -78,8 +80,14 @@ extension PartitionOwner {
             outcome: outcome, isFinal: isFinal, minted: mintedFor != nil)
     }
 
+    /// The first request keeps the key.
     private mutating func refuseOtherUse(of request: PartitionRequest) {
-        answer(request, .refused(Problem(.conflict, "the idempotency key was used for another request")))
+        let problem = Problem(.conflict, "the idempotency key was used for another request")
+        var entry = StoreEntry()
+        entry.answer = AnswerEntry(
+            requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
+            provisioner: request.provisioner, outcome: .refused(problem), isFinal: false, minted: false)
+        directives.append(.commit(entry))
     }
 
     private mutating func repeatAnswer(_ request: PartitionRequest, _ known: RememberedRequest) {
