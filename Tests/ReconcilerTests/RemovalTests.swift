@@ -51,7 +51,7 @@ import Testing
         _ = desk.handle(.sightRegained)
         #expect(desk.ask(.delete(RemovalTests.agent), id: "k") == [], "sent again, it waits as the first did")
         #expect(
-            desk.pass(6_000) == ["gw/a deleted", "gw/a tombstone 1 r3", "gw/a credential removed", "k: deleting"])
+            desk.pass(8_000) == ["gw/a deleted", "gw/a tombstone 1 r3", "gw/a credential removed", "k: deleting"])
     }
 
     @Test func numbersGoOnAfterADeletion() {
@@ -62,6 +62,19 @@ import Testing
         #expect(desk.record("gw/a")?.revision == 6)
         _ = desk.ask(.wake(RemovalTests.agent))
         #expect(desk.record("gw/a")?.generation == 2)
+    }
+
+    @Test func aReportOfAnAgentBeforeItSettlesNothing() throws {
+        var desk = Desk()
+        _ = desk.addGateway()
+        _ = desk.provision("gw/a")
+        let first = try #require(desk.orders.last)
+        _ = desk.ask(.delete(RemovalTests.agent))
+        _ = desk.pass(8_000)
+        _ = desk.provision("gw/a")
+        let second = try #require(desk.orders.last)
+        #expect(second.issue > first.issue, "issues never restart")
+        #expect(desk.handle(.reportReceived(WakeReport(first, outcome: .expired, age: 0), held: .zero)) == [])
     }
 
     @Test func numbersGoOnAcrossOwners() {

@@ -48,6 +48,9 @@ extension PartitionOwner {
             record.revision = tombstone.revision
         }
         let index = add(AgentMachine(new: record, tokenDigest: minted.digest))
+        // Issues never restart either: reports of an agent before it may still be on their way. One generation has fewer.
+        let generation = record.generation
+        slots[index]?.machine.change { $0.issue = generation << 20 }
         // Before its first event, so that its first wake already finds its runtime able to connect.
         commitCredential(change.agent.description, .set(digest: minted.digest))
         if let gateway = gateways[change.agent.gateway]?.state, gateway.isPaused, isInForce(gateway.pausedUntil) {
