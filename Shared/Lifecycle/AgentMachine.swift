@@ -51,8 +51,9 @@ public struct AgentMachine: Hashable, Sendable {
         bucket = TokenBucket(rate: state.record.policy.heartbeatRate, burst: Policy.heartbeatBurst)
         phase = .resting
         lastSeen = state.record.lastSeenAt.map { min(around.now, around.instant(of: $0)) }
-        requestedAt = state.cycle.map { around.instant(of: $0.requestedAt) }
-        firstOrderedAt = state.cycle?.firstOrderedAt.map { around.instant(of: $0) }
+        // Another machine's wall clock may be ahead: nothing happened later than now.
+        requestedAt = state.cycle.map { min(around.now, around.instant(of: $0.requestedAt)) }
+        firstOrderedAt = state.cycle?.firstOrderedAt.map { min(around.now, around.instant(of: $0)) }
         // For so long whatever was under way may still be published.
         abandonedUntil = around.now + AgentMachine.orderQuietAfter
         if state.record.status == .deleting {
