@@ -102,6 +102,7 @@ extension AgentMachine {
     /// `due` has passed, and every heartbeat received before it has been handed in.
     public mutating func deadlinePassed(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
         if let pauseEnd, around.now >= pauseEnd { endPauses(around, &directives) }
+        awaitQuiet(around)
         guard let due, around.now >= due else { return }
         switch phase {
         case .resting, .wakeQueued, .wakeOrdered: break

@@ -7,8 +7,10 @@
 /// - status `online` only ever follows a heartbeat;
 /// - a deadline runs from a wake's own publication (its failure), never from a wish to publish.
 public struct AgentMachine: Hashable, Sendable {
-    /// How long after it was given up an order can still be published: its lifetime and a second.
-    public static let orderQuietAfter = WakeOrder.lifetime + .seconds(1)
+    /// How long after it was given up an order can still be published: until the store commits that it was, for a second
+    /// at most or its owner is told that commits are late; for its lifetime at the broker; and for as long as a provisioner
+    /// may stall with it.
+    public static let orderQuietAfter = WakeOrder.lifetime + .seconds(3)
     /// Orders whose reports are awaited beyond their cycle; of more the oldest are forgotten, which are the least alive.
     static let abandonedIssuesMax = 32
     /// Rejections of one agent are published at most so often.
@@ -151,9 +153,16 @@ public struct AgentMachine: Hashable, Sendable {
 
     /// Nobody publishes an order that old.
     mutating func forgetAbandonedOrders(_ around: AgentSurroundings) {
+        awaitQuiet(around)
         guard let abandonedUntil, around.now >= abandonedUntil else { return }
         state.abandonedIssues = []
         self.abandonedUntil = nil
+    }
+
+    /// As long as it is not committed that an order was given up, the store goes on publishing it.
+    mutating func awaitQuiet(_ around: AgentSurroundings) {
+        guard let abandonedUntil, let floor = around.quietFloor else { return }
+        self.abandonedUntil = max(abandonedUntil, floor)
     }
 
     mutating func refreshPauseEnd(_ around: AgentSurroundings) {

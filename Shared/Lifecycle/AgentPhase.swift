@@ -72,11 +72,14 @@ public struct AgentSurroundings: Sendable {
     public let now: Instant
     public let stamp: Timestamp
     public let isGatewayLost: Bool
+    /// Until then orders that were given up may still be published; `nil` when commits are not late.
+    public let quietFloor: Instant?
 
-    public init(now: Instant, stamp: Timestamp, isGatewayLost: Bool) {
+    public init(now: Instant, stamp: Timestamp, isGatewayLost: Bool, quietFloor: Instant? = nil) {
         self.now = now
         self.stamp = stamp
         self.isGatewayLost = isGatewayLost
+        self.quietFloor = quietFloor
     }
 
     /// An instant of the monotonic clock for a point of wall-clock time: only for spans that a restart interrupted.

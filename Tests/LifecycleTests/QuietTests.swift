@@ -109,8 +109,20 @@ import Testing
         _ = subject.provision()
         _ = subject.turn()
         _ = subject.heartbeat()
-        subject.pass("6s")
+        subject.pass("8s")
         #expect(subject.delete().last == "erase 1 r4")
+    }
+
+    @Test func nobodyIsQuietWhileCommitsAreLate() {
+        var subject = Subject()
+        _ = subject.provision()
+        _ = subject.turn()
+        _ = subject.delete()
+        subject.pass("5s")
+        subject.quietFloor = subject.now + AgentMachine.orderQuietAfter
+        #expect(subject.passToDue() == [], "the store may have published it until just now")
+        #expect(subject.dueIn == 5_000)
+        #expect(subject.passToDue() == ["deleted", "erase 1 r3"])
     }
 
     @Test func theStoreIsToldOfEveryOrderThatIsGivenUp() {

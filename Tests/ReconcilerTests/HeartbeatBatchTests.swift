@@ -71,7 +71,7 @@ import Testing
         _ = desk.provision("gw/a")
         let order = try #require(desk.orders.last)
         _ = desk.ask(.delete(AgentAddress("gw/a")!))
-        _ = desk.pass(6_000)
+        _ = desk.pass(8_000)
         let report = WakeReport(order, outcome: .expired, age: 0)
         #expect(desk.handle(.reportReceived(report, held: .zero)) == ["missing gw/a"])
     }
@@ -164,7 +164,7 @@ import Testing
             _ = desk.beat(detail)
             _ = desk.pass(5_000)
             _ = desk.beat("gw", ["a"])
-            _ = desk.pass(6_000)
+            _ = desk.pass(8_000)
         }
         #expect(desk.record("gw/a")?.status == .online)
         #expect(desk.owner.queue.count <= 4)

@@ -32,7 +32,7 @@ import Testing
         _ = desk.addGateway()
         _ = desk.provision("gw/a")
         _ = desk.ask(.pause(.agent(PauseGroupTests.agent), until: nil))
-        #expect(desk.pass(5_999) == [])
+        #expect(desk.pass(7_999) == [])
         #expect(desk.pass(1) == ["q3: paused 1"])
     }
 
@@ -52,8 +52,8 @@ import Testing
         _ = desk.provision("gw/a")
         _ = desk.ask(.pause(.agent(PauseGroupTests.agent), until: nil))
         _ = desk.handle(.sightLost)
-        #expect(desk.owner.nextDue.map { $0 <= desk.now + .seconds(6) } == true)
-        #expect(desk.pass(6_000) == ["q3: paused 1"])
+        #expect(desk.owner.nextDue.map { $0 <= desk.now + AgentMachine.orderQuietAfter } == true)
+        #expect(desk.pass(8_000) == ["q3: paused 1"])
     }
 
     @Test func aResumeRepeatsTheWake() {

@@ -38,7 +38,7 @@ import Testing
 
     @Test func aPauseIsExecutedOnceWhoeverDies() {
         for target in [PauseTarget.agent(agent("gw/a")), .gateway("gw"), .board("b1")] {
-            checkEachDeath(.pause(target, until: nil), seconds: 7) { ledger, count in
+            checkEachDeath(.pause(target, until: nil), seconds: 9) { ledger, count in
                 let paused = ledger.events.filter { $0 == "paused gw/a" }
                 #expect(paused.count == 1, "after \(count) entries of \(target)")
                 #expect(!ledger.answers(to: "q").isEmpty, "after \(count) entries of \(target)")
@@ -51,7 +51,7 @@ import Testing
     }
 
     @Test func aDeletionIsExecutedOnceAndAnsweredWithTheRecord() {
-        checkEachDeath(.delete(agent("gw/a")), seconds: 7) { ledger, count in
+        checkEachDeath(.delete(agent("gw/a")), seconds: 9) { ledger, count in
             let events = ledger.events
             #expect(events.filter { $0 == "deleting gw/a" }.count == 1, "after \(count) entries")
             #expect(events.filter { $0 == "deleted gw/a" }.count == 1, "after \(count) entries")
@@ -63,7 +63,7 @@ import Testing
     }
 
     @Test func aRemovalIsCarriedOnToItsEnd() {
-        checkEachDeath(.removeGateway("gw", force: true), seconds: 7) { ledger, count in
+        checkEachDeath(.removeGateway("gw", force: true), seconds: 9) { ledger, count in
             #expect(ledger.events.filter { $0 == "deleted gw/a" }.count == 1, "after \(count) entries")
             #expect(ledger.events.filter { $0 == "deleted gw/b" }.count == 1, "after \(count) entries")
             for answer in ledger.answers(to: "q") {
@@ -79,7 +79,7 @@ import Testing
     @Test func aResumeIsExecutedOnceWhoeverDies() {
         var owned = awaited()
         owned.tell(.requestReceived(request("p", .pause(.gateway("gw"), until: nil))))
-        owned.pass(7)
+        owned.pass(9)
         let before = owned.ledger
         let entries = owned.tell(.requestReceived(request("q", .resume(.gateway("gw")))))
         for count in 0...entries.count {

@@ -14,6 +14,8 @@ public enum PartitionEvent: Sendable {
     case sightLost
     /// They can again.
     case sightRegained
+    /// Something has waited for its commit for longer than `Sight.storeLimit`. Told again and again until it is committed.
+    case commitsAreLate
     /// `nextDue` has come: wakes take their turns, sightings go out.
     case timePassed
     /// Every heartbeat that was received before this instant has been handed in: what was due by then is judged.
@@ -62,6 +64,8 @@ public struct PartitionOwner: Sendable {
     var sightings: [Int] = []
     var sightingsDue: Instant?
     var purgeDue: Instant?
+    /// Until then orders that were given up may still be published.
+    var quietFloor: Instant?
     var unknownRejections: [AgentAddress: Instant] = [:]
     var unknownCount = 0
     var nextOccupant = 0
@@ -98,6 +102,7 @@ public struct PartitionOwner: Sendable {
         case .gatewayStatusReceived(let gateway, let state): hear(gateway, state)
         case .sightLost: isBlind = true
         case .sightRegained: regainSight()
+        case .commitsAreLate: quietFloor = now + AgentMachine.orderQuietAfter
         case .timePassed: passTime()
         case .barrierPassed(let instant): judge(asOf: instant)
         }
@@ -178,7 +183,8 @@ public struct PartitionOwner: Sendable {
     ) {
         guard let address = slots[index]?.machine.state.record.address else { return }
         let around = AgentSurroundings(
-            now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost)
+            now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost,
+            quietFloor: quietFloor)
         var results: [AgentDirective] = []
         body(&slots[index]!.machine, around, &results)
         for result in results { carryOut(result, index, address, traceparent) }

@@ -77,6 +77,11 @@ public struct Sight: Sendable {
     ///
     /// - Parameter unansweredSince: since when a barrier has had no answer.
     public mutating func evaluate(
+    /// Whether something has waited too long for its commit.
+    public static func areCommitsLate(now: Instant, oldestUncommitted: Instant?) -> Bool {
+        oldestUncommitted.map { now > $0 + Sight.storeLimit } ?? false
+    }
+
         now: Instant, oldestUncommitted: Instant?, unansweredSince: Instant?
     ) -> (blind: String?, interrupted: Bool) {
         defer { hadInterruption = false }
@@ -89,7 +94,7 @@ public struct Sight: Sendable {
         if let unansweredSince, now > unansweredSince + VerdictBarrier.answerLimit {
             return ("heartbeat-ingest or the broker does not answer", hadInterruption)
         }
-        if let oldestUncommitted, now > oldestUncommitted + Sight.storeLimit {
+        if Sight.areCommitsLate(now: now, oldestUncommitted: oldestUncommitted) {
             return ("the status store does not commit", hadInterruption)
         }
         return (nil, hadInterruption)

@@ -285,6 +285,7 @@ public final class ReconcilerService: Service {
     }
 
     private func evaluateSight(_ now: Instant) {
+        if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate, now) }
         let (reason, interrupted) = sight.evaluate(
             now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
         // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the

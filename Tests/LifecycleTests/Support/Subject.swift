@@ -6,6 +6,8 @@ struct Subject: Sendable {
     var now = Instant(nanoseconds: 1_000_000_000_000)
     var stamp = Timestamp("2026-01-31T09:00:00.000Z")!
     var isGatewayLost = false
+    /// Commits are late: until then orders that were given up may still be published.
+    var quietFloor: Instant?
     /// Every order that was handed out, the newest last.
     var orders: [WakeOrder] = []
     /// What the last input led to.
@@ -37,7 +39,9 @@ struct Subject: Sendable {
     var phase: AgentPhase { machine.phase }
     var isQuiet: Bool { machine.isQuiet }
 
-    var around: AgentSurroundings { AgentSurroundings(now: now, stamp: stamp, isGatewayLost: isGatewayLost) }
+    var around: AgentSurroundings {
+        AgentSurroundings(now: now, stamp: stamp, isGatewayLost: isGatewayLost, quietFloor: quietFloor)
+    }
 
     // MARK: Time
 
