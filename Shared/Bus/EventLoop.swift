@@ -141,9 +141,10 @@ public final class EventLoop {
         }
         fireTimers()
         turnEnded()
-        for connection in connections { connection.write(now: now) }
+        // Before anything is written: what was decided before a stall is old by now.
         let took = Clock.now().milliseconds(since: now)
         if took > EventLoop.stallLimit.milliseconds { recover(from: TimeSpan(milliseconds: took)) }
+        for connection in connections { connection.write(now: now) }
     }
 
     private func fireTimers() {
