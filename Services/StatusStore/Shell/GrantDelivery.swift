@@ -74,6 +74,8 @@ final class GrantDelivery {
 
     /// A reconciler has sent under an old epoch, or what it does not own.
     func refused(_ frame: ReceivedFrame, now: Instant) {
+        // A life that is over has nobody to tell, and its successor's grants must not be given up for it.
+        guard members.live(now: now)[frame.stream.instance]?.incarnation == frame.stream.incarnation else { return }
         let refusal = Refusal(
             instance: frame.stream.instance, incarnation: frame.stream.incarnation, partition: frame.frame.partition,
             epoch: frame.frame.epoch)
