@@ -109,6 +109,20 @@ struct SightTests {
         #expect(evaluate(&sight).blind)
     }
 
+    @Test func whoIsKnownByARetainedPresenceIsAskedToo() {
+        var sight = seeing()
+        var other = presence(.running)
+        other.instance = "2"
+        sight.heard(other, isRetained: true, now: start)
+        #expect(sight.receiving.contains("2"), "heartbeats may be given to it")
+        #expect(evaluate(&sight) == (false, false))
+        let later = start + .seconds(8)
+        sight.heard(presence(.running), isRetained: false, now: later)
+        #expect(evaluate(&sight, at: later) == (false, false))
+        #expect(evaluate(&sight, at: start + .seconds(11)) == (false, true), "its subscription is gone by now")
+        #expect(!sight.receiving.contains("2"))
+    }
+
     @Test func anIngestThatIsNotSubscribedReceivesNothing() {
         var sight = seeing()
         sight.heard(presence(.running, session: nil), isRetained: false, now: start)
@@ -144,7 +158,7 @@ struct SightTests {
         #expect(evaluate(&sight, at: late, uncommitted: start).blind)
         #expect(evaluate(&sight, at: late, unanswered: start).blind)
         #expect(!evaluate(&sight, at: late).blind)
-        #expect(evaluate(&sight, at: start + TimeSpan(milliseconds: 5_001)) == (true, true))
+        #expect(evaluate(&sight, at: start + TimeSpan(milliseconds: 10_001)) == (true, true))
     }
 
     @Test func withoutTheBrokerNothingIsSeen() {

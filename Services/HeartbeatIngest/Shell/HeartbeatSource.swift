@@ -7,6 +7,9 @@ internal import ServiceKit
 ///
 /// Belongs to the loop's thread.
 final class HeartbeatSource: ConnectionDelegate {
+    /// Of an ingest that stands still the broker ends the subscription after 4.5 s, well before reconcilers forget the
+    /// ingest itself: as long as it stands, heartbeats are given to nobody else.
+    static let keepaliveSeconds: Int32 = 3
     /// How long the end of what was queued here may be waited for.
     static let canaryLimit = TimeSpan.seconds(1)
 
@@ -46,6 +49,7 @@ final class HeartbeatSource: ConnectionDelegate {
         let username = runtime.options.broker.username ?? "svc:\(runtime.name.rawValue)/\(runtime.instance)"
         var options = ConnectionOptions(broker: runtime.options.broker, clientID: username + "~heartbeats")
         options.certificateAuthority = runtime.options.certificateAuthority
+        options.keepaliveSeconds = HeartbeatSource.keepaliveSeconds
         connection = Connection(options, loop: runtime.loop, delegate: self)
     }
 

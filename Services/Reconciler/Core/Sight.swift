@@ -6,8 +6,9 @@ public import Lifecycle
 /// Blind means: a missing check-in proves nothing. The reasons are evaluated a few times a second; any change of an
 /// ingest that may have lost heartbeats is a moment of blindness of its own.
 public struct Sight: Sendable {
-    /// An ingest whose presence is older than this is not there: presence is refreshed every 2 s.
-    public static let presenceLimit = TimeSpan.seconds(5)
+    /// An ingest whose presence is older than this is not there, and the broker has ended its subscription: until then
+    /// heartbeats may be given to it, whether it reads them or not.
+    public static let presenceLimit = TimeSpan(milliseconds: Int64(Presence.expirySeconds) * 1_000)
     /// A store that has not receipted for so long is not there.
     public static let storeLimit = TimeSpan.seconds(1)
 
@@ -15,6 +16,8 @@ public struct Sight: Sendable {
         var incarnation: String
         var session: Int
         var heardAt: Instant
+        /// Whether it was heard itself: of a retained copy only the subscription may still be there.
+        var isLive: Bool
     }
 
     private var ingests: [String: Ingest] = [:]
@@ -23,7 +26,7 @@ public struct Sight: Sendable {
 
     public init() {}
 
-    /// The ingests that receive heartbeats now, by instance.
+    /// The ingests to which heartbeats may be given now, by instance.
     public var receiving: [String] { ingests.keys.sorted() }
 
     /// An ingest says, behind a canary, by which subscription it receives: another one than known has missed something.
@@ -55,12 +58,14 @@ public struct Sight: Sendable {
                 if ingests.removeValue(forKey: presence.instance) != nil { hadInterruption = true }
                 return
             }
-            if let known = ingests[presence.instance] {
-                if known.incarnation != presence.incarnation || known.session != session { hadInterruption = true }
-            } else if isRetained {
-                return
+            let known = ingests[presence.instance]
+            if let known, known.incarnation != presence.incarnation || known.session != session {
+                hadInterruption = true
             }
-            ingests[presence.instance] = Ingest(incarnation: presence.incarnation, session: session, heardAt: now)
+            // Who is known by a retained copy alone is waited for: heartbeats may be given to it.
+            guard known == nil || !isRetained else { return }
+            ingests[presence.instance] = Ingest(
+                incarnation: presence.incarnation, session: session, heardAt: now, isLive: !isRetained)
         case .lost:
             guard let known = ingests[presence.instance], known.incarnation == presence.incarnation else { return }
             ingests[presence.instance] = nil
@@ -72,16 +77,16 @@ public struct Sight: Sendable {
         }
     }
 
-    /// Why nothing may be judged now; `nil` when all is well. `interrupted`: heartbeats may have been lost since the last
-    /// call although all is well again.
-    ///
-    /// - Parameter unansweredSince: since when a barrier has had no answer.
-    public mutating func evaluate(
     /// Whether something has waited too long for its commit.
     public static func areCommitsLate(now: Instant, oldestUncommitted: Instant?) -> Bool {
         oldestUncommitted.map { now > $0 + Sight.storeLimit } ?? false
     }
 
+    /// Why nothing may be judged now; `nil` when all is well. `interrupted`: heartbeats may have been lost since the last
+    /// call although all is well again.
+    ///
+    /// - Parameter unansweredSince: since when a barrier has had no answer.
+    public mutating func evaluate(
         now: Instant, oldestUncommitted: Instant?, unansweredSince: Instant?
     ) -> (blind: String?, interrupted: Bool) {
         defer { hadInterruption = false }
@@ -90,7 +95,9 @@ public struct Sight: Sendable {
             hadInterruption = true
         }
         if !isConnected { return ("not connected to the broker", hadInterruption) }
-        if ingests.isEmpty { return ("no heartbeat-ingest receives heartbeats", hadInterruption) }
+        if !ingests.values.contains(where: \.isLive) {
+            return ("no heartbeat-ingest receives heartbeats", hadInterruption)
+        }
         if let unansweredSince, now > unansweredSince + VerdictBarrier.answerLimit {
             return ("heartbeat-ingest or the broker does not answer", hadInterruption)
         }
