@@ -124,6 +124,14 @@ import Testing
 
     // MARK: Restored
 
+    @Test func aHeartbeatCountsThoughTheSuccessorsClockIsBehind() {
+        var subject = Subject.awaitingCheckin()
+        subject.stamp = subject.stamp - .seconds(60)
+        subject.restore(away: "1s")
+        _ = subject.sightRegained()
+        #expect(subject.heartbeat().last == "online (checked_in)")
+    }
+
     @Test func aSuccessorRepeatsTheCommittedOrder() throws {
         var subject = Subject.awaitingCheckin()
         let first = try #require(subject.orders.last)

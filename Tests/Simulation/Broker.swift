@@ -6,6 +6,8 @@ final class Session {
     let number: Int
     unowned let client: Client
     var isOpen = true
+    /// Nothing gets through any more, and neither side knows.
+    var isCut = false
     /// Arrivals at the broker, and at the client, come in order.
     var lastUp: Int64 = 0
     var lastDown: Int64 = 0
@@ -57,10 +59,26 @@ class Client {
         crashed()
     }
 
+    /// Seconds; the broker ends a session that was silent for one and a half times as long (MQTT 5 §3.1.2.10).
+    var keepalive: Int64 { 15 }
+
     func pause(until: Int64) {
         guard isUp else { return }
         world.note("\(name) pauses until \(until / 1_000)")
         pausedUntil = max(pausedUntil, until)
+        timeOut(self)
+    }
+
+    /// A connection of this process that stands still is ended by the broker after a while.
+    func timeOut(_ client: Client) {
+        guard let session = client.session else { return }
+        let limit = client.keepalive * 1_500_000 - world.random.int(0...client.keepalive * 1_000_000)
+        guard pausedUntil - world.time > limit else { return }
+        world.after(limit) { [unowned self] in
+            guard session.isOpen else { return }
+            broker.end(session, isCrash: false)
+            client.lostConnection()
+        }
     }
 
     func connectSoon() {
@@ -99,6 +117,7 @@ final class Broker {
     private(set) var retained: [String: SimMessage] = [:]
     private var nextSession = 0
     private var turns = 0
+    private var stalledUntil: Int64 = 0
     /// Told of every message as it reaches the broker.
     var arrived: (SimMessage) -> Void = { _ in }
 
@@ -107,6 +126,8 @@ final class Broker {
     }
 
     func open(_ client: Client, will: SimMessage?) -> Session {
+        // The same client again takes its session over (MQTT 5 §3.1.4).
+        for old in sessions where old.client === client { end(old, isCrash: false, withWill: world.random.chance(50)) }
         nextSession += 1
         let session = Session(number: nextSession, client: client, will: will)
         sessions.append(session)
@@ -148,6 +169,24 @@ final class Broker {
     func restart() {
         world.note("broker is back")
         isUp = true
+    }
+
+    /// One connection goes silent: both sides find out later, each for itself.
+    func cut(_ client: Client) {
+        guard let session = client.session, session.isOpen, !session.isCut else { return }
+        world.note("\(client.name) is cut off")
+        session.isCut = true
+        world.after(world.random.int(200_000...4_000_000)) { [unowned self] in end(session, isCrash: false) }
+        world.after(world.random.int(200_000...4_000_000)) {
+            guard client.session === session else { return }
+            client.lostConnection()
+        }
+    }
+
+    /// The broker stands still: nothing is lost, everything waits.
+    func stall(until: Int64) {
+        world.note("broker stalls until \(until / 1_000)")
+        stalledUntil = max(stalledUntil, until)
     }
 
     /// One connection breaks; the broker knows at once, the client a little later.
@@ -209,8 +248,8 @@ final class Broker {
 
     private func isBetweenServices(_ message: SimMessage) -> Bool {
         switch message.topic {
-        case .partition, .store, .reconciler, .receipts, .presence, .answers, .orders: true
-        case .gatewayStatus, .cursor, .replies, .wake, .lifecycle, .status, .commands, .heartbeats: false
+        case .partition, .store, .reconciler, .receipts, .presence, .answers, .barriers, .orders: true
+        case .gatewayStatus, .cursor, .canary, .replies, .wake, .lifecycle, .status, .commands, .heartbeats: false
         }
     }
 
@@ -234,13 +273,14 @@ final class Broker {
     }
 
     private func up(_ session: Session, isOrdered: Bool = true, _ action: @escaping () -> Void) {
-        var arrival = world.time + hop()
+        guard !session.isCut else { return }
+        var arrival = max(world.time + hop(), stalledUntil)
         if isOrdered {
             arrival = max(arrival, session.lastUp)
             session.lastUp = arrival
         }
         world.at(arrival) { [unowned self] in
-            guard isUp, session.isOpen || world.time <= session.cutAt else { return }
+            guard isUp, session.isOpen || world.time <= session.cutAt, !session.isCut else { return }
             action()
         }
     }
@@ -264,13 +304,15 @@ final class Broker {
     private func later(
         _ session: Session, wait: Int64 = 0, isOrdered: Bool = true, _ action: @escaping (Session) -> Void
     ) {
-        var arrival = world.time + hop() + wait
+        var arrival = max(world.time + hop(), stalledUntil) + wait
         if isOrdered {
             arrival = max(arrival, session.lastDown)
             session.lastDown = arrival
         }
         world.at(arrival) {
-            guard session.isOpen, session.client.isUp, session.client.session === session else { return }
+            guard session.isOpen, !session.isCut, session.client.isUp, session.client.session === session else {
+                return
+            }
             action(session)
         }
     }

@@ -79,10 +79,12 @@ extension Simulation {
         case .crashIngest: crash(world.random.pick(ingests))
         case .crashProvisioner: crash(world.random.pick(provisioners))
         case .crashBroker: crashBroker()
-        case .dropConnection: broker.drop(world.random.pick(processes))
+        case .dropConnection: broker.drop(world.random.pick(clients))
+        case .cutConnection: broker.cut(world.random.pick(clients))
+        case .stallBroker: broker.stall(until: world.time + world.random.int(50_000...4_000_000))
         case .pauseStore: pause(store)
         case .pauseReconciler: pause(world.random.pick(reconcilers))
-        case .pauseIngest: pauseIngest()
+        case .pauseIngest: pause(world.random.pick(ingests))
         case .pauseProvisioner: pause(world.random.pick(provisioners))
         case .stepWallClock: stepWallClock()
         case .failCommits: store.commitsFailUntil = world.time + world.random.int(200_000...3_000_000)
@@ -119,13 +121,7 @@ extension Simulation {
         }
     }
 
-    /// An ingest that stalls for longer is seen by nobody until its presence is missed: without a barrier its agents may be
-    /// judged meanwhile. On an honest network that would drown everything else.
-    private func pauseIngest() {
-        let ingest = world.random.pick(ingests)
-        guard world.plan.isHonest else { return pause(ingest) }
-        ingest.pause(until: world.time + world.random.int(10_000...300_000))
-    }
+    private var clients: [Client] { processes + ingests.map(\.line) }
 
     private func stepWallClock() {
         oracle.lastWallStep = world.time

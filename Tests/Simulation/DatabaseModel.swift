@@ -13,7 +13,8 @@ struct DatabaseModel {
 
     struct Executed {
         let request: RememberedRequest
-        let outcome: CommandOutcome
+        /// `nil` while it is begun and not answered.
+        let outcome: CommandOutcome?
     }
 
     enum Content {
@@ -154,6 +155,13 @@ struct DatabaseModel {
         if let pause = entry.boardPause { boardPauses[partition, default: [:]][pause.board] = pause }
         if let board = entry.resumedBoard { boardPauses[partition]?[board] = nil }
         if entry.credential != nil { publish(.credential) }
+        if let undertaking = entry.undertaking {
+            let request = undertaking.request
+            var remembered = RememberedRequest(
+                id: request.id, digest: request.digest, until: until(now, isKeyed: request.isKeyed), mintedFor: nil)
+            remembered.undertaking = undertaking
+            requests[partition, default: [:]][request.id] = Executed(request: remembered, outcome: nil)
+        }
         if let answer = entry.answer { add(answer, partition, now) }
     }
 
@@ -184,7 +192,7 @@ struct DatabaseModel {
             if case .gateway(let gateway, minted: true) = given { mintedFor = gateway }
             minted = mintedFor != nil
             if answer.isFinal {
-                let until = now + .seconds(answer.isKeyed ? Int64(Limits.idempotencyHours) * 3_600 : 600)
+                let until = until(now, isKeyed: answer.isKeyed)
                 requests[partition, default: [:]][answer.requestID] = Executed(
                     request: RememberedRequest(
                         id: answer.requestID, digest: answer.requestDigest, until: until, mintedFor: mintedFor),
@@ -199,6 +207,10 @@ struct DatabaseModel {
             .answer(
                 provisioner: answer.provisioner,
                 .answer(requestID: answer.requestID, outcome: outcome, minted: minted)))
+    }
+
+    private func until(_ now: Timestamp, isKeyed: Bool) -> Timestamp {
+        now + .seconds(isKeyed ? Int64(Limits.idempotencyHours) * 3_600 : 600)
     }
 
     @discardableResult

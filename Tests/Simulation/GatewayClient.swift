@@ -8,6 +8,8 @@ final class GatewayClient: Client {
         case well
         /// Says nothing.
         case silent
+        /// Answers every wake, once, and is not heard of again.
+        case shy
         /// Answers about when its deadline ends, then beats.
         case slow
         /// Says `starting` first.
@@ -24,12 +26,16 @@ final class GatewayClient: Client {
         var newest: (generation: Int, attempt: Int) = (0, 0)
         /// Counts changes, so that what was planned before means nothing.
         var plan = 0
+        /// Whether its beats name the generation, and whether its first answer does.
         var echoes = false
+        var isPlain = false
     }
 
     let gateway: String
     private let oracle: Oracle
     private(set) var agents: [Agent]
+    /// Until it is connected again its agents are not well.
+    private var isHurt = false
 
     init(_ gateway: String, _ broker: Broker, _ oracle: Oracle, agents count: Int) {
         self.gateway = gateway
@@ -39,6 +45,7 @@ final class GatewayClient: Client {
         for index in agents.indices {
             agents[index].mode = world.random.pick(Mode.allCases)
             agents[index].echoes = world.random.chance(40)
+            agents[index].isPlain = !agents[index].echoes && world.random.chance(40)
         }
     }
 
@@ -48,9 +55,9 @@ final class GatewayClient: Client {
         world.note("\(agents[index].address) is \(mode)")
         agents[index].mode = mode
         agents[index].plan += 1
-        agents[index].wellSince = world.time
+        agents[index].wellSince = isHurt ? .max : world.time
         if let runs { agents[index].isRunning = runs }
-        if mode == .silent { agents[index].isRunning = false }
+        if mode == .silent || mode == .shy { agents[index].isRunning = false }
         if agents[index].isRunning { beatLater(index) }
     }
 
@@ -66,7 +73,8 @@ final class GatewayClient: Client {
 
     /// Something that is not the system's fault happened to it.
     func wasHurt() {
-        for index in agents.indices { agents[index].wellSince = world.time }
+        isHurt = true
+        for index in agents.indices { agents[index].wellSince = .max }
     }
 
     override func started() {
@@ -82,6 +90,8 @@ final class GatewayClient: Client {
     override func opened() {
         guard let session else { return }
         broker.subscribe(session, agents.map { .wake($0.address) })
+        if isHurt { for index in agents.indices { agents[index].wellSince = world.time + 50_000 } }
+        isHurt = false
         broker.publish(session, status(.connected))
     }
 
@@ -98,6 +108,7 @@ final class GatewayClient: Client {
         switch agents[index].mode {
         case .silent: break
         case .well: answer(index, after: world.random.int(2_000...40_000))
+        case .shy: answer(index, after: world.random.int(2_000...700_000))
         case .slow: answer(index, after: world.random.int(850_000...1_030_000))
         case .starting:
             var detail = HeartbeatDetail(agent: wake.agent)
@@ -114,13 +125,16 @@ final class GatewayClient: Client {
         let (life, plan) = (life, agents[index].plan)
         world.after(delay) { [unowned self] in
             guard isUp, self.life == life, agents[index].plan == plan else { return }
+            let isShy = agents[index].mode == .shy
             if !agents[index].isRunning { agents[index].runningSince = world.time }
-            agents[index].isRunning = true
+            agents[index].isRunning = !isShy
             var detail = HeartbeatDetail(agent: agents[index].address)
-            detail.generation = agents[index].newest.generation
-            detail.attempt = agents[index].newest.attempt
+            if !agents[index].isPlain {
+                detail.generation = agents[index].newest.generation
+                detail.attempt = agents[index].newest.attempt
+            }
             send(detail)
-            beatLater(index)
+            if !isShy { beatLater(index) }
         }
     }
 

@@ -43,6 +43,7 @@ final class GrantDesk {
     }
 
     func refused(_ frame: DatabaseModel.Received) {
+        guard members.live(now: store.now)[frame.id.instance]?.incarnation == frame.id.incarnation else { return }
         let key = "\(frame.id.incarnation)/\(frame.frame.partition)/\(frame.frame.epoch)"
         if let told = toldAt[key], store.now.milliseconds(since: told) < 500 { return }
         toldAt[key] = store.now

@@ -3,11 +3,77 @@ import Contract
 import HeartbeatIngestCore
 import Lifecycle
 
-/// A heartbeat-ingest: the real collector, one connection for heartbeats and control.
+/// The connection on which heartbeats come, as `HeartbeatSource` keeps it.
+final class HeartbeatLine: Client {
+    unowned let process: IngestProcess
+    private var sessions = 0
+    /// The number of the subscription that stands; `nil` while none does.
+    private(set) var number: Int?
+    var canaries: [Int: () -> Void] = [:]
+    private var nextCanary = 0
+
+    init(_ process: IngestProcess) {
+        self.process = process
+        super.init("\(process.name)~heartbeats", process.broker)
+    }
+
+    override var keepalive: Int64 { 3 }
+
+    override func started() {
+        number = nil
+        sessions = 0
+        canaries = [:]
+    }
+
+    override func opened() {
+        guard let session else { return }
+        broker.subscribe(session, [.canary(process.instance), .heartbeats])
+    }
+
+    override func subscribed() {
+        sessions += 1
+        number = sessions
+        process.announceSoon()
+    }
+
+    override func closed() {
+        number = nil
+        canaries = [:]
+        process.dropOthers()
+        process.announceSoon()
+    }
+
+    override func lostConnection() {
+        guard process.isPaused else { return super.lostConnection() }
+        let (life, session) = (life, session)
+        world.at(process.pausedUntil) { [unowned self] in
+            guard isUp, self.life == life, self.session === session else { return }
+            lostConnection()
+        }
+    }
+
+    override func deliver(_ message: SimMessage) { process.deliver(message) }
+
+    func sendCanary(_ done: @escaping () -> Void) {
+        guard number != nil, let session else { return }
+        nextCanary += 1
+        canaries[nextCanary] = done
+        broker.publish(session, SimMessage(topic: .canary(process.instance), body: .canary(nextCanary)))
+    }
+
+    func abandon() {
+        guard let session else { return }
+        broker.end(session, isCrash: false)
+        super.lostConnection()
+    }
+}
+
+/// A heartbeat-ingest: the real collector, with a connection for heartbeats and one for everything else.
 final class IngestProcess: Process {
     private var outlet: SimOutlet<PartitionMessage>!
     private var collector: BatchCollector?
     private var partitionCount = 1
+    private(set) lazy var line = HeartbeatLine(self)
 
     override func begin() {
         outlet = SimOutlet(self) { .partition($0) }
@@ -15,9 +81,16 @@ final class IngestProcess: Process {
         every(200_000) { [unowned self] in outlet.tick(now: now) }
     }
 
+    override func crashed() {
+        super.crashed()
+        line.crash()
+    }
+
     override func connected() {
-        subscribe([.receipts(service: service.rawValue, instance: instance), .presence])
-        if collector != nil { subscribe([.heartbeats]) }
+        subscribe([
+            .receipts(service: service.rawValue, instance: instance), .presence,
+            .barriers(service: service.rawValue, instance: instance),
+        ])
         outlet.reconnected(now: now)
     }
 
@@ -29,21 +102,76 @@ final class IngestProcess: Process {
             guard collector == nil, let count = presence.partitionCount else { return }
             partitionCount = count
             collector = BatchCollector(partitionCount: count)
-            subscribe([.heartbeats])
+            line.start()
         case .heartbeat(let detail): take(detail)
-        case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .reply, .wake, .fact,
-            .acknowledged:
+        case .question(let question): line.sendCanary { [unowned self] in answer(question) }
+        case .canary(let number): line.canaries.removeValue(forKey: number)?()
+        case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
+            .reply,
+            .wake, .fact, .acknowledged:
             break
         }
     }
 
-    override func turnEnded(step: Int) {
-        for closed in collector?.take(now: now, all: false) ?? [] {
-            _ = outlet.send(
-                .batch(closed.batch), to: .partition(closed.partition), stream: "batches/\(closed.partition)", now: now)
+    override func isOfOtherConnection(_ message: SimMessage) -> Bool {
+        switch message.topic {
+        case .heartbeats, .canary: true
+        case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
+            .replies, .wake, .lifecycle, .status, .orders, .commands:
+            false
         }
+    }
+
+    override func turnEnded(step: Int) {
+        flush(all: false)
         publish(outlet.take())
         wakeAt = collector?.isEmpty ?? true ? nil : now + BatchCollector.waitMax
+    }
+
+    override func pause(until: Int64) {
+        super.pause(until: until)
+        timeOut(line)
+    }
+
+    override func stalled() { line.abandon() }
+
+    override func describe(_ presence: inout Presence) {
+        guard isUp, line.isUp else { return }
+        presence.heartbeatSession = world.isBroken(.lostSubscriptionsBlind) ? 1 : line.number
+    }
+
+    /// The subscription changed: everybody is to know.
+    func announceSoon() {
+        guard isUp else { return }
+        announce()
+        scheduleTurn(at: world.time)
+    }
+
+    // MARK: Inside
+
+    private func flush(all: Bool) {
+        for closed in collector?.take(now: now, all: all) ?? [] {
+            _ = outlet.send(
+                .batch(closed.batch), to: .partition(closed.partition), stream: stream(closed.partition), now: now)
+        }
+    }
+
+    private func stream(_ partition: Int) -> String { "batches/\(partition)" }
+
+    private func answer(_ question: BarrierQuestion) {
+        guard let number = line.number else { return }
+        flush(all: true)
+        var batches: [String: Int] = [:]
+        for lane in outlet.lanes where lane.sender.keptCount > 0 {
+            batches[String(lane.stream.dropFirst("batches/".count))] = lane.sender.highestSeq
+        }
+        let session = world.isBroken(.lostSubscriptionsBlind) ? 1 : number
+        publish(
+            .barriers(service: ServiceName.reconciler.rawValue, instance: question.reconciler),
+            .barrierAnswer(
+                BarrierAnswer(
+                    number: question.number, ingest: instance, incarnation: incarnation, session: session,
+                    batches: batches)))
     }
 
     private func take(_ detail: HeartbeatDetail) {

@@ -11,6 +11,8 @@ enum SimTopic: Hashable {
     case gatewayStatus
     case cursor
     case answers(String)
+    case barriers(service: String, instance: String)
+    case canary(String)
     case replies
     case wake(AgentAddress)
     case lifecycle
@@ -23,8 +25,9 @@ enum SimTopic: Hashable {
     var isShared: Bool {
         switch self {
         case .orders, .commands, .heartbeats: true
-        case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .replies, .wake,
-            .lifecycle, .status:
+        case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
+            .canary,
+            .replies, .wake, .lifecycle, .status:
             false
         }
     }
@@ -51,6 +54,9 @@ enum SimBody {
     case order(OrderMessage)
     case answer(ProvisionerMessage)
     case command(SimCommand)
+    case question(BarrierQuestion)
+    case barrierAnswer(BarrierAnswer)
+    case canary(Int)
     case reply(key: String, isProblem: Bool, payload: [UInt8])
     case heartbeat(HeartbeatDetail)
     case wake(WakeMessage, issue: Int, digest: String?)

@@ -32,7 +32,14 @@ final class Oracle {
         /// No wake may be published: paused and answered.
         var isQuiet = false
         var deletedGeneration = 0
+        var resumedAt: Int64 = -1
         var heartbeats: [Received] = []
+    }
+
+    /// When an owner decided something, and which ingests it knew of.
+    private struct Decision {
+        let at: Int64
+        let ingests: [String]
     }
 
     unowned let world: World
@@ -40,13 +47,15 @@ final class Oracle {
     var lastFault: Int64 = 0
     var lastWallStep: Int64 = -1
     private var agents: [AgentAddress: History] = [:]
-    private var decidedAt: [String: Int64] = [:]
+    private var decisions: [String: Decision] = [:]
     private var committedEvents: Set<String> = []
     private(set) var arrivedEvents: Set<String> = []
     private var committedOrders: [Issue: WakeOrder] = [:]
     private var answers: [String: Int] = [:]
-    private var requests: [String: (key: String, command: Command)] = [:]
+    private var requests: [String: (key: String, command: Command, at: Int64)] = [:]
     private var traced: Set<String> = []
+    /// When the first wake of each cycle was ordered: by an owner, and by the owner whose order was committed.
+    private var orderDecidedAt: [String: Int64] = [:]
     private var firstOrdered: [String: Int64] = [:]
     private var outcomeAt: [Issue: Int64] = [:]
     private var failedIssues: Set<Issue> = []
@@ -64,12 +73,15 @@ final class Oracle {
     func asked(_ command: SimCommand) {}
 
     func forwarded(_ request: PartitionRequest) {
-        requests[request.id] = (request.traceparent ?? "", request.command)
+        if requests[request.id] == nil {
+            requests[request.id] = (request.traceparent ?? "", request.command, world.time)
+        }
     }
 
     /// What was executed is answered as executed, however often it was asked.
     func answered(_ command: SimCommand, _ problem: Problem?) {
-        guard let problem, let agent = command.agent else { return }
+        // Where templates differ, one provisioner cannot render what another can.
+        guard let problem, problem.type != .invalidRequest, let agent = command.agent else { return }
         let events = ["provisioning", "updating", "deleting", "deleted"]
         if let event = events.first(where: { traced.contains("\(command.key) \($0) \(agent)") }) {
             violate("\(command.key) \(command.verb.rawValue) took effect (\(event)) and is answered \(problem.type)")
@@ -96,7 +108,9 @@ final class Oracle {
             if let detail = segment.detail { batch.append((detail.agent, at, detail)) }
         }
         for item in batch {
-            world.note("\(item.agent) beats \(item.detail.status?.rawValue ?? "") \((world.time - item.receivedAt) / 1_000) ms ago")
+            world.note(
+                "\(item.agent) beats \(item.detail.status?.rawValue ?? "") \((world.time - item.receivedAt) / 1_000) ms ago"
+            )
         }
     }
 
@@ -105,24 +119,27 @@ final class Oracle {
     // MARK: Owners
 
     /// An owner has decided: it counts once it is committed, but when it was decided shows now.
-    func decided(_ entry: StoreEntry, epoch: Int, partition: Int) {
+    func decided(_ entry: StoreEntry, epoch: Int, partition: Int, ingests: [String]) {
         if let order = entry.order {
-            let key = "\(order.agent)#\(order.generation)"
-            if firstOrdered[key] == nil { firstOrdered[key] = world.time }
+            let key = "\(order.agent)#\(order.generation)@\(epoch)"
+            if orderDecidedAt[key] == nil { orderDecidedAt[key] = world.time }
         }
         guard let event = entry.event, let state = entry.state else { return }
-        decidedAt["\(event.id)@\(partition).\(epoch)"] = world.time
-        world.note("\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "")")
+        decisions["\(event.id)@\(partition).\(epoch)"] = Decision(at: world.time, ingests: ingests)
+        world.note(
+            "\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "") \(event.traceparent ?? "")"
+        )
         guard event.event == .online else { return }
-        checkEvidence(event, state)
+        checkEvidence(event, state, epoch)
     }
 
     /// Never online without a check-in.
-    private func checkEvidence(_ event: AgentEventEntry, _ state: AgentState) {
+    private func checkEvidence(_ event: AgentEventEntry, _ state: AgentState, _ epoch: Int) {
         let mine = batch.filter { $0.agent == event.agent && [nil, .ok, .degraded].contains($0.detail.status) }
         guard !mine.isEmpty else { return violate("\(event.agent) is online without a heartbeat") }
-        guard event.reason == "checked_in", let ordered = firstOrdered["\(event.agent)#\(state.record.generation)"],
-            lastWallStep < ordered
+        let cycle = "\(event.agent)#\(state.record.generation)"
+        guard event.reason == "checked_in", let ordered = firstOrdered[cycle] ?? orderDecidedAt["\(cycle)@\(epoch)"],
+            lastWallStep < 0
         else { return }
         let counts = mine.contains {
             $0.detail.generation == state.record.generation
@@ -138,9 +155,13 @@ final class Oracle {
         if let event = entry.event {
             if !committedEvents.insert(event.id).inserted { violate("\(event.id) is committed twice") }
             world.note("committed \(event.id) \(event.event.rawValue)")
-            if let state = entry.state { follow(event, state, decided: decidedAt["\(event.id)@\(partition).\(epoch)"]) }
+            if let state = entry.state { follow(event, state, decisions["\(event.id)@\(partition).\(epoch)"]) }
         }
-        if let order = entry.order { check(order) }
+        if let order = entry.order {
+            check(order)
+            let key = "\(order.agent)#\(order.generation)"
+            if firstOrdered[key] == nil { firstOrdered[key] = orderDecidedAt["\(key)@\(epoch)"] }
+        }
         if let tombstone = entry.tombstone {
             agents[tombstone.agent, default: History()].deletedGeneration = tombstone.generation
         }
@@ -172,7 +193,8 @@ final class Oracle {
         }
     }
 
-    private func follow(_ event: AgentEventEntry, _ state: AgentState, decided: Int64?) {
+    private func follow(_ event: AgentEventEntry, _ state: AgentState, _ decision: Decision?) {
+        let decided = decision ?? Decision(at: world.time, ingests: [])
         let agent = event.agent
         if let trace = event.traceparent, !["woken", "changed"].contains(event.event.rawValue) {
             let key = "\(trace) \(event.event.rawValue) \(agent)"
@@ -183,7 +205,9 @@ final class Oracle {
         switch event.event {
         case .provisioning, .updating: agents[agent]?.isOffline = false
         case .online: agents[agent]?.isOffline = false
-        case .resumed: if !state.record.isPaused { agents[agent]?.isQuiet = false }
+        case .resumed:
+            agents[agent]?.resumedAt = world.time
+            if !state.record.isPaused { agents[agent]?.isQuiet = false }
         case .deleting: agents[agent]?.isQuiet = false
         case .offline:
             if agents[agent]?.isOffline == true { violate("\(agent) is offline twice") }
@@ -192,11 +216,11 @@ final class Oracle {
                 if agents[agent]?.missedGenerations.insert(state.record.generation).inserted == false {
                     violate("\(agent) missed generation \(state.record.generation) twice")
                 }
-                judge(state, decided ?? world.time, isFinal: true)
+                judge(state, decided, isFinal: true)
             } else if event.reason == OfflineReason.lapsed.rawValue {
-                judgeLapse(state, decided ?? world.time)
+                judgeLapse(state, decided.at)
             }
-        case .retriggered: judge(state, decided ?? world.time, isFinal: false)
+        case .retriggered: judge(state, decided, isFinal: false)
         case .woken, .lapsed, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
             .templatesSynced:
             break
@@ -206,35 +230,40 @@ final class Oracle {
     // MARK: Verdicts
 
     /// A missed check-in: its deadline ran from the publication of the newest issue, and nobody was wronged.
-    private func judge(_ state: AgentState, _ decided: Int64, isFinal: Bool) {
+    private func judge(_ state: AgentState, _ decided: Decision, isFinal: Bool) {
         let agent = state.record.address
         let issue = Issue(agent: agent, issue: state.issue)
         guard let order = committedOrders[issue], let published = outcomeAt[issue] else {
             return violate("\(agent) missed a wake that was never published")
         }
         let due = published + order.checkinDeadline.span.milliseconds * 1_000
-        if decided < due - Oracle.tolerance {
-            violate("\(agent) was judged \((due - decided) / 1_000) ms before its deadline")
+        if decided.at < due - Oracle.tolerance {
+            violate("\(agent) was judged \((due - decided.at) / 1_000) ms before its deadline")
         }
-        guard isFinal, world.plan.isHonest, !failedIssues.contains(issue) else { return }
-        if let model = model(agent), model.mode == .well, model.wellSince < published, !model.echoes {
+        guard isFinal, !failedIssues.contains(issue) else { return }
+        if let model = model(agent), model.mode == .well || model.mode == .shy, model.wellSince < published,
+            !model.echoes
+        {
             violate("\(agent) is offline though it was well since \(model.wellSince / 1_000) ms")
         }
         let ordered = firstOrdered["\(agent)#\(order.generation)"] ?? 0
+        // Where wall clocks differ, a successor cannot tell what came after the cycle's first order.
+        // An ingest that its owner does not know of yet is asked by no barrier.
+        guard lastWallStep < 0 else { return }
         let inTime = agents[agent]?.heartbeats.first {
-            $0.at >= ordered && $0.at <= due && $0.life == $0.ingest.life && $0.ingest.isUp
+            decided.ingests.contains($0.ingest.instance) && $0.at >= ordered && $0.at <= due
+                && $0.life == $0.ingest.life && $0.ingest.isUp
                 && [nil, .ok, .degraded].contains($0.detail.status)
                 && ($0.detail.generation == nil || $0.detail.generation == order.generation)
-                && lastFault < $0.at - 1_500_000
         }
-        if let inTime, lastFault < inTime.at {
+        if let inTime {
             violate("\(agent) is offline though a heartbeat came \((due - inTime.at) / 1_000) ms before its deadline")
         }
     }
 
     private func judgeLapse(_ state: AgentState, _ decided: Int64) {
         let agent = state.record.address
-        guard world.plan.isHonest, let model = model(agent), model.mode == .well, model.isRunning, !model.echoes else {
+        guard let model = model(agent), model.mode == .well, model.isRunning, !model.echoes else {
             return
         }
         let since = max(model.wellSince, model.runningSince)
@@ -277,7 +306,9 @@ final class Oracle {
         {
             violate("\(wake.agent) has two wakes under one number")
         }
-        if outcomeAt[issue] == nil { outcomeAt[issue] = world.time }
+        // The same publication by a second provisioner, which was given the order as well, starts nothing.
+        guard outcomeAt[issue] == nil else { return }
+        outcomeAt[issue] = world.time
         guard let history = agents[wake.agent] else { return }
         if history.isQuiet { violate("\(wake.agent) is woken after its pause was answered") }
         if wake.generation <= history.deletedGeneration { violate("\(wake.agent) is woken after it was deleted") }
@@ -293,12 +324,15 @@ final class Oracle {
 
     private func check(_ answer: AnswerEntry, _ database: DatabaseModel) {
         answers[answer.requestID, default: 0] += 1
+        world.note("committed answer to \(requests[answer.requestID]?.key ?? answer.requestID)")
         guard answer.isFinal, let outcome = answer.outcome else { return }
         if !traced.insert("executed \(answer.requestID)").inserted { violate("\(answer.requestID) was executed twice") }
         guard case .paused = outcome, let request = requests[answer.requestID],
             case .pause(let target, _) = request.command
         else { return }
         for (agent, state) in database.agents where state.record.pausedBy.contains(target.cause) {
+            // A pause that was ended meanwhile, and another one, are not told apart.
+            if agents[agent]?.resumedAt ?? -1 >= request.at { continue }
             switch target {
             case .agent(let one): if one == agent { agents[agent]?.isQuiet = true }
             case .gateway(let gateway): if gateway == agent.gateway { agents[agent]?.isQuiet = true }

@@ -3,6 +3,7 @@ struct Plan {
     enum Fault: CaseIterable {
         case crashStore, crashReconciler, crashIngest, crashProvisioner, crashBroker
         case dropConnection, pauseStore, pauseReconciler, pauseIngest, pauseProvisioner
+        case cutConnection, stallBroker
         case stepWallClock, failCommits, crashGateway, changeAgent
     }
 
@@ -38,7 +39,7 @@ struct Plan {
         lossPercent = isHonest ? 0 : random.int(0...15)
         repeatPercent = isHonest ? 0 : random.int(0...10)
         latePercent = isHonest ? 0 : random.pick([0, 2, 10])
-        lateMax = random.pick([200_000, 2_000_000, 9_000_000])
+        lateMax = random.pick([200_000, 2_000_000, 25_000_000])
         partitionCount = Int(random.int(1...3))
         agentsPerGateway = Int(random.int(1...3))
         reconcilers = Int(random.int(1...2))

@@ -11,7 +11,7 @@ class Process: Client {
 
     let service: ServiceName
     let oracle: Oracle
-    private var inbox: [SimMessage] = []
+    private(set) var inbox: [SimMessage] = []
     private var outgoing: [SimMessage] = []
     private var isInTurn = false
     private var turnAt: Int64?
@@ -41,7 +41,7 @@ class Process: Client {
     var streamIncarnation: String { world.isBroken(.incarnationsDiffer) ? instance : incarnation }
     var now: Instant { Instant(nanoseconds: (world.time + clockOffset) * 1_000) }
     var stamp: Timestamp { Timestamp(millisecondsSince1970: 1_700_000_000_000 + world.time / 1_000 + wallOffset) }
-    var isConnected: Bool { session?.isOpen ?? false }
+    var isConnected: Bool { session != nil }
 
     /// The world's time of a reading of this process's clock.
     func worldTime(_ instant: Instant) -> Int64 { instant.nanoseconds / 1_000 - clockOffset }
@@ -86,9 +86,15 @@ class Process: Client {
         scheduleTurn(at: world.time)
     }
 
+    /// Whether a message came on another connection than the process's own.
+    func isOfOtherConnection(_ message: SimMessage) -> Bool { false }
+
+    /// What came on another connection that is lost now.
+    func dropOthers() { inbox.removeAll { isOfOtherConnection($0) } }
+
     override func closed() {
         isSubscribed = false
-        inbox = []
+        inbox.removeAll { !isOfOtherConnection($0) }
         outgoing = []
         disconnected()
         scheduleTurn(at: world.time)
@@ -123,7 +129,9 @@ class Process: Client {
     }
 
     @discardableResult
-    func publish(_ topic: SimTopic, _ body: SimBody, retained: String? = nil, expiry: Int64? = nil, wantsTicket: Bool = false)
+    func publish(
+        _ topic: SimTopic, _ body: SimBody, retained: String? = nil, expiry: Int64? = nil, wantsTicket: Bool = false
+    )
         -> Int?
     {
         guard isConnected else { return nil }
@@ -137,12 +145,12 @@ class Process: Client {
     }
 
     func subscribe(_ topics: [SimTopic]) {
-        guard let session, session.isOpen else { return }
+        guard let session else { return }
         broker.subscribe(session, topics)
     }
 
     func unsubscribe(_ topic: SimTopic) {
-        guard let session, session.isOpen else { return }
+        guard let session else { return }
         broker.unsubscribe(session, topic)
     }
 
@@ -196,11 +204,7 @@ class Process: Client {
         turnNow = now
         let messages = inbox
         inbox = []
-        let current = session
-        for message in messages {
-            guard session === current else { break }
-            handle(message)
-        }
+        for message in messages { handle(message) }
         for index in timers.indices where timers[index].due <= world.time {
             timers[index].due = world.time + timers[index].every
             timers[index].action()
@@ -223,9 +227,9 @@ class Process: Client {
     }
 
     private func finishTurn(began: Int64) {
+        if world.time - began > Process.stallLimit { stall() }
         flush()
         isInTurn = false
-        if world.time - began > Process.stallLimit { stall() }
         if !inbox.isEmpty { return scheduleTurn(at: world.time) }
         var next = timers.map(\.due).min() ?? world.time + 1_000_000
         if let wakeAt { next = min(next, worldTime(wakeAt) + 1_000) }
@@ -242,7 +246,7 @@ class Process: Client {
     }
 
     private func flush() {
-        guard let session, session.isOpen else {
+        guard let session else {
             outgoing = []
             return
         }
@@ -250,7 +254,11 @@ class Process: Client {
         outgoing = []
     }
 
+    /// Gives up what other connections the process has.
+    func stalled() {}
+
     private func stall() {
+        stalled()
         guard let session else { return }
         world.note("\(name) stalled")
         broker.end(session, isCrash: false)

@@ -22,7 +22,8 @@ final class ProvisionerProcess: Process {
         let version = world.random.int(1...3)
         let text = hasBrokenTemplates ? "{{missing}}" : "v\(version) {{agent}}"
         do {
-            let templates = try TemplateSet(root: "t", files: ["main/M.md": text, "lead/L.md": text, "worker/W.md": text])
+            let templates = try TemplateSet(
+                root: "t", files: ["main/M.md": text, "lead/L.md": text, "worker/W.md": text])
             files = AgentFiles(templates, topicRoot: Topics.defaultRoot) { $0.map(\.content).joined() }
         } catch {
             preconditionFailure("the templates of the simulation are wrong: \(error)")
@@ -67,7 +68,9 @@ final class ProvisionerProcess: Process {
             partitionCount = count
             subscribe([.orders])
             handle(.partitionsAnnounced(count))
-        case .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .heartbeat, .wake, .fact,
+        case .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .question, .barrierAnswer,
+            .canary,
+            .heartbeat, .wake, .fact,
             .acknowledged:
             break
         }
@@ -129,7 +132,9 @@ final class ProvisionerProcess: Process {
     }
 
     private func publish(_ key: WakeDesk.Key, _ message: WakeMessage, _ expirySeconds: UInt32) {
-        guard isConnected, let order = orders[Issue(agent: key.agent, issue: key.issue)] else { return wakes.forget(key) }
+        guard isConnected, let order = orders[Issue(agent: key.agent, issue: key.issue)] else {
+            return wakes.forget(key)
+        }
         var digest = order.templatesDigest
         if world.isBroken(.repeatsAreFrozen) {
             let rendered = try? files.render(

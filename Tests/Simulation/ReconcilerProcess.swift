@@ -43,6 +43,7 @@ final class ReconcilerProcess: Process {
     private var outlet: SimOutlet<StoreFrame>!
     private var grants: SimInlet!
     private var sight = Sight()
+    private var barrier = VerdictBarrier()
     private var blind: String? = "starting"
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
 
@@ -54,10 +55,12 @@ final class ReconcilerProcess: Process {
         outlet = SimOutlet(self) { .store($0) }
         grants = SimInlet(world)
         sight = Sight()
+        barrier = VerdictBarrier()
         blind = "starting"
         gatewayStatus = [:]
         every(100_000) { [unowned self] in
             evaluateSight()
+            if let (number, ingests) = barrier.askAgain(now: now) { ask(ingests, number) }
             outlet.tick(now: now)
         }
     }
@@ -65,6 +68,7 @@ final class ReconcilerProcess: Process {
     override func connected() {
         subscribe([
             .receipts(service: service.rawValue, instance: instance), .reconciler(instance), .presence, .gatewayStatus,
+            .barriers(service: service.rawValue, instance: instance),
         ])
         subscribe(complete.map { .partition($0.owner.partition) })
         outlet.reconnected(now: now)
@@ -74,6 +78,7 @@ final class ReconcilerProcess: Process {
 
     override func disconnected() {
         sight.disconnected()
+        barrier.abandon()
         evaluateSight()
     }
 
@@ -95,15 +100,21 @@ final class ReconcilerProcess: Process {
         case .gatewayStatus(let gateway, let state):
             gatewayStatus[gateway] = state
             for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
-        case .store, .cursor, .order, .answer, .command, .reply, .heartbeat, .wake, .fact, .acknowledged: break
+        case .barrierAnswer(let answer):
+            barrier.answered(answer)
+            sight.answered(answer)
+            evaluateSight()
+        case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
+            .acknowledged:
+            break
         }
     }
 
     override func turnEnded(step: Int) {
+        judge()
         var next: Instant?
         for partition in complete {
-            let now = judgingNow
-            if let due = partition.owner.nextDue, due <= now { handle(.timePassed, partition, now: now) }
+            if let due = partition.owner.nextDue, due <= now { handle(.timePassed, partition) }
             let (number, epoch, stream) = (partition.owner.partition, partition.epoch, partition.stream)
             let free = partition.ledger.flush { entries in
                 outlet.send(
@@ -116,8 +127,11 @@ final class ReconcilerProcess: Process {
         }
         publish(outlet.take())
         publish(grants.takeReceipts())
+        if !barrier.isOpen, var verdict = nextVerdict {
+            if let begin = barrier.mayBeginAt { verdict = max(verdict, begin) }
+            next = next.map { min($0, verdict) } ?? verdict
+        }
         wakeAt = next
-        if world.isBroken(.verdictsWait), let due = next { wakeAt = due - AgentMachine.verdictDelay }
     }
 
     override func describe(_ presence: inout Presence) {
@@ -128,8 +142,33 @@ final class ReconcilerProcess: Process {
 
     // MARK: Inside
 
-    private var judgingNow: Instant {
-        world.isBroken(.verdictsWait) ? now + AgentMachine.verdictDelay : now
+    private var nextVerdict: Instant? { complete.compactMap(\.owner.nextVerdict).min() }
+
+    private func judge() {
+        guard blind == nil else { return }
+        if world.isBroken(.verdictsAwaitBarrier) {
+            for partition in complete { handle(.barrierPassed(asOf: now), partition) }
+            return
+        }
+        let asOf = barrier.pass { number, id, seq in
+            guard let partition = partitions[number], partition.isComplete else { return true }
+            return world.isBroken(.verdictsAwaitBatches) || partition.inlet.hasGiven(id, upTo: seq)
+        }
+        if let asOf {
+            for partition in complete { handle(.barrierPassed(asOf: asOf), partition) }
+        }
+        guard let verdict = nextVerdict, verdict <= now,
+            let number = barrier.begin(now: now, ingests: sight.receiving)
+        else { return }
+        ask(sight.receiving, number)
+    }
+
+    private func ask(_ ingests: [String], _ number: Int) {
+        for ingest in ingests {
+            publish(
+                .barriers(service: ServiceName.heartbeatIngest.rawValue, instance: ingest),
+                .question(BarrierQuestion(number: number, reconciler: instance)))
+        }
     }
 
     private func settle(_ inputs: [CommitLedger.Input], _ partition: Owned) {
@@ -176,7 +215,9 @@ final class ReconcilerProcess: Process {
     }
 
     private func receiveGrant(_ frame: StreamFrame<ReconcilerMessage>) {
-        guard grants.accepts(frame, now: now), let body = frame.body else { return }
+        let isNext = grants.accepts(frame, now: now)
+        world.note("\(name) got grant frame \(frame.id.stream) \(frame.seq) of \(frame.lowest) \(isNext)")
+        guard isNext, let body = frame.body else { return }
         grants.committed(frame.id, upTo: frame.seq)
         switch body {
         case .grant(let chunk): take(chunk)
@@ -223,7 +264,10 @@ final class ReconcilerProcess: Process {
     }
 
     private func evaluateSight() {
-        let (reason, interrupted) = sight.evaluate(now: now, oldestUncommitted: outlet.oldestKept)
+        if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate) }
+        let (reason, interrupted) = sight.evaluate(
+            now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
+        if interrupted || (reason == nil && blind != nil) { barrier.abandon() }
         if interrupted || (reason != nil && blind == nil) { tellAll(.sightLost) }
         if reason == nil, interrupted || blind != nil { tellAll(.sightRegained) }
         guard reason != blind else { return }
@@ -236,16 +280,18 @@ final class ReconcilerProcess: Process {
         for partition in complete { handle(event, partition) }
     }
 
-    private func handle(_ event: PartitionEvent, _ partition: Owned, now given: Instant? = nil) {
+    private func handle(_ event: PartitionEvent, _ partition: Owned) {
         if world.isBroken(.blindnessStopsJudging), partition.hadSight {
             switch event {
             case .sightLost, .sightRegained: return
-            case .granted, .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .timePassed: break
+            case .granted, .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .timePassed,
+                .barrierPassed, .commitsAreLate:
+                break
             }
         }
         if case .sightRegained = event { partition.hadSight = true }
         var directives: [PartitionDirective] = []
-        partition.owner.handle(event, now: given ?? now, stamp: stamp, into: &directives)
+        partition.owner.handle(event, now: now, stamp: stamp, into: &directives)
         for directive in directives {
             switch directive {
             case .commit(let entry): commit(entry, partition)
@@ -265,7 +311,8 @@ final class ReconcilerProcess: Process {
             }
             partition.newestOrder[order.agent] = order
         }
-        oracle.decided(entry, epoch: partition.epoch, partition: partition.owner.partition)
+        oracle.decided(
+            entry, epoch: partition.epoch, partition: partition.owner.partition, ingests: sight.receiving)
         partition.ledger.add(entry)
     }
 

@@ -35,8 +35,12 @@ public enum Rule: String, CaseIterable, Sendable {
     case ownerReceiptsAfterCommit
     /// While blind nothing is judged, and afterwards the wake is repeated.
     case blindnessStopsJudging
-    /// A verdict waits until heartbeats that were received before the deadline are in.
-    case verdictsWait
+    /// A verdict waits until the ingests have answered for the way by which heartbeats come.
+    case verdictsAwaitBarrier
+    /// And until the batches are in which they name.
+    case verdictsAwaitBatches
+    /// An ingest whose subscription was lost meanwhile has missed something.
+    case lostSubscriptionsBlind
     /// A heartbeat that was received before the cycle's first order is no check-in.
     case heartbeatsHaveAges
     /// The report of a failure arms the deadline.

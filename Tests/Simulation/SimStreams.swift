@@ -118,6 +118,8 @@ struct SimInlet {
         }
     }
 
+    func hasGiven(_ id: StreamID, upTo seq: Int) -> Bool { receiver.hasApplied(id, upTo: seq) }
+
     mutating func committed(_ id: StreamID, upTo seq: Int) {
         receiver.committed(id, upTo: seq)
     }

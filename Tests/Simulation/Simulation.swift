@@ -84,15 +84,11 @@ public final class Simulation {
         var left: String?
         while world.time < end, world.violations.isEmpty {
             world.run(until: world.time + 250_000)
-            if !isAskedFor {
-                left = "a command is not answered: \(operatorClient.openKeys.first ?? "")"
-                guard operatorClient.openCount == 0 else { continue }
-                isAskedFor = true
-                askForAll()
-                continue
-            }
-            left = unsettled()
-            if left == nil { return }
+            left = unsettled(isAskedFor: isAskedFor)
+            if left != nil { continue }
+            if isAskedFor { return }
+            isAskedFor = true
+            askForAll()
         }
         if let left, world.violations.isEmpty { world.violate("not converged: \(left)") }
     }
@@ -103,13 +99,9 @@ public final class Simulation {
         oracle.lastFault = world.time
         store.commitsFailUntil = 0
         if !broker.isUp { broker.restart() }
-        for process in processes {
-            process.pausedUntil = 0
-            if let provisioner = process as? ProvisionerProcess, provisioner.hasBrokenTemplates { process.crash() }
-            if !process.isUp { process.start() } else { process.scheduleTurn(at: world.time) }
-        }
+        // Pauses that run end by themselves.
+        for process in processes where !process.isUp { process.start() }
         for gateway in gateways {
-            gateway.pausedUntil = 0
             if !gateway.isUp { gateway.start() }
             for index in gateway.agents.indices {
                 gateway.change(index, to: world.random.chance(50) ? .well : .silent)
@@ -119,6 +111,10 @@ public final class Simulation {
 
     /// Every agent that is there is let go and asked for once more.
     private func askForAll() {
+        for provisioner in provisioners where provisioner.hasBrokenTemplates {
+            provisioner.crash()
+            provisioner.start()
+        }
         for gateway in gateways { operatorClient.ask(.resume, #"{"gateway":"\#(gateway.gateway)"}"#) }
         for agent in store.database.agents.keys.sorted() {
             operatorClient.ask(.resume, #"{"agent":"\#(agent)"}"#)
@@ -126,13 +122,16 @@ public final class Simulation {
         }
     }
 
-    /// What is not yet as it should be.
-    private func unsettled() -> String? {
+    /// What is not yet as it should be: nobody waits for anything, and, once asked for, everybody is where they belong.
+    private func unsettled(isAskedFor: Bool) -> String? {
         if operatorClient.openCount > 0 { return "a command is not answered: \(operatorClient.openKeys[0])" }
         for (agent, state) in store.database.agents.sorted(by: { $0.key < $1.key }) {
             guard let model = gateways.first(where: { $0.gateway == agent.gateway })?.agent(agent) else { continue }
             let wanted: AgentStatus = model.mode == .silent ? .offline : .online
-            if state.record.status != wanted {
+            let status = state.record.status
+            if !isAskedFor, status == .online || status == .offline || (state.record.isPaused && status != .deleting) {
+                // As good as any.
+            } else if status != wanted || !isAskedFor {
                 return "\(agent), \(model.mode), is \(state.record.status.rawValue) and not \(wanted.rawValue)"
             }
             guard case .fact(let fact)? = broker.isRetaining("status/\(agent)")?.body else {

@@ -30,7 +30,8 @@ final class StoreProcess: Process {
         inlet = SimInlet(world)
         waiting = []
         retryAt = 0
-        for (_, owner) in database.owners.sorted(by: { $0.key < $1.key }) where !owner.stream.isEmpty {
+        for (_, owner) in database.owners.sorted(by: { $0.key < $1.key })
+        where !owner.stream.isEmpty && !world.isBroken(.framesApplyOnce) {
             let id = StreamID(
                 service: ServiceName.reconciler.rawValue, instance: owner.instance, incarnation: owner.incarnation,
                 stream: owner.stream)
@@ -88,7 +89,9 @@ final class StoreProcess: Process {
             }
         case .cursor(let note):
             if message.isRetained { cursor.received(note) }
-        case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .heartbeat, .wake, .fact,
+        case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question, .barrierAnswer,
+            .canary,
+            .heartbeat, .wake, .fact,
             .acknowledged:
             break
         }
