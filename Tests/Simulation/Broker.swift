@@ -81,9 +81,12 @@ class Client {
         }
     }
 
+    /// How long a connection takes, in microseconds.
+    var connectTime: ClosedRange<Int64> { 2_000...120_000 }
+
     func connectSoon() {
         let life = life
-        world.after(world.random.int(2_000...120_000)) { [unowned self] in
+        world.after(world.random.int(connectTime)) { [unowned self] in
             guard isUp, self.life == life, session == nil else { return }
             guard broker.isUp, !isPaused else { return connectSoon() }
             session = broker.open(self, will: will())

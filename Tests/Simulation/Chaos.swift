@@ -80,6 +80,7 @@ extension Simulation {
         case .crashProvisioner: crash(world.random.pick(provisioners))
         case .crashBroker: crashBroker()
         case .dropConnection: broker.drop(world.random.pick(clients))
+        case .dropHeartbeats: broker.drop(world.random.pick(ingests).line)
         case .cutConnection: broker.cut(world.random.pick(clients))
         case .stallBroker: broker.stall(until: world.time + world.random.int(50_000...4_000_000))
         case .pauseStore: pause(store)

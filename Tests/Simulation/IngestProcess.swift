@@ -17,6 +17,7 @@ final class HeartbeatLine: Client {
         super.init("\(process.name)~heartbeats", process.broker)
     }
 
+    override var connectTime: ClosedRange<Int64> { 2_000...700_000 }
     override var keepalive: Int64 { 3 }
 
     override func started() {

@@ -53,6 +53,8 @@ final class Oracle {
     private var committedOrders: [Issue: WakeOrder] = [:]
     private var answers: [String: Int] = [:]
     private var requests: [String: (key: String, command: Command, at: Int64)] = [:]
+    private var unreceipted: [StreamID: [(seq: Int, request: String)]] = [:]
+    private var undertaken: Set<String> = []
     private var traced: Set<String> = []
     /// When the first wake of each cycle was ordered: by an owner, and by the owner whose order was committed.
     private var orderDecidedAt: [String: Int64] = [:]
@@ -76,6 +78,20 @@ final class Oracle {
         if requests[request.id] == nil {
             requests[request.id] = (request.traceparent ?? "", request.command, world.time)
         }
+    }
+
+    func sent(_ request: PartitionRequest, _ id: StreamID, _ seq: Int) {
+        unreceipted[id, default: []].append((seq, request.id))
+    }
+
+    /// A receipt means that all that was caused is committed.
+    func receipted(_ id: StreamID, upTo seq: Int) {
+        guard var open = unreceipted[id] else { return }
+        for item in open.prefix(while: { $0.seq <= seq }) where answers[item.request] == nil {
+            if !undertaken.contains(item.request) { violate("\(item.request) is receipted and nothing is committed") }
+        }
+        open.removeAll { $0.seq <= seq }
+        unreceipted[id] = open
     }
 
     /// What was executed is answered as executed, however often it was asked.
@@ -165,6 +181,7 @@ final class Oracle {
         if let tombstone = entry.tombstone {
             agents[tombstone.agent, default: History()].deletedGeneration = tombstone.generation
         }
+        if let undertaking = entry.undertaking { undertaken.insert(undertaking.request.id) }
         if let answer = entry.answer { check(answer, database) }
     }
 

@@ -2,30 +2,31 @@
 struct Plan {
     enum Fault: CaseIterable {
         case crashStore, crashReconciler, crashIngest, crashProvisioner, crashBroker
-        case dropConnection, pauseStore, pauseReconciler, pauseIngest, pauseProvisioner
+        case dropConnection, dropHeartbeats, pauseStore, pauseReconciler, pauseIngest, pauseProvisioner
         case cutConnection, stallBroker
         case stepWallClock, failCommits, crashGateway, changeAgent
     }
 
     /// How the network fails. `honest`: as TCP and a broker that lives do, in order and nothing lost but with a connection.
     /// Otherwise messages between services are lost, repeated, reordered and delayed one by one.
-    let isHonest: Bool
-    let faults: [Fault]
+    private(set) var isHonest: Bool
+    private(set) var faults: [Fault]
     /// Microseconds between faults, on average.
-    let faultEvery: Int64
+    private(set) var faultEvery: Int64
     let commandEvery: Int64
     let chaosFor: Int64
-    let lossPercent: Int64
+    private(set) var lossPercent: Int64
     let repeatPercent: Int64
-    let latePercent: Int64
-    let lateMax: Int64
+    private(set) var latePercent: Int64
+    private(set) var lateMax: Int64
     let partitionCount: Int
     let agentsPerGateway: Int
     let reconcilers: Int
     let ingests: Int
     let provisioners: Int
 
-    init(seed: UInt64, _ random: inout SeededRandom) {
+    /// - Parameter focus: a rule whose absence is looked for: where only rare faults show it, there are more of them.
+    init(_ random: inout SeededRandom, focus: Rule?) {
         isHonest = random.chance(60)
         let kinds = Fault.allCases
         // Few kinds at a time show what many together hide.
@@ -38,12 +39,36 @@ struct Plan {
         chaosFor = random.int(8_000_000...30_000_000)
         lossPercent = isHonest ? 0 : random.int(0...15)
         repeatPercent = isHonest ? 0 : random.int(0...10)
-        latePercent = isHonest ? 0 : random.pick([0, 2, 10])
+        latePercent = isHonest ? 0 : random.pick([0, 2, 10, 30])
         lateMax = random.pick([200_000, 2_000_000, 25_000_000])
         partitionCount = Int(random.int(1...3))
         agentsPerGateway = Int(random.int(1...3))
         reconcilers = Int(random.int(1...2))
         ingests = Int(random.int(1...2))
         provisioners = Int(random.int(1...2))
+        if let focus { look(for: focus) }
+    }
+
+    private mutating func look(for rule: Rule) {
+        switch rule {
+        case .lostSubscriptionsBlind:
+            isHonest = true
+            (faults, faultEvery) = ([.dropHeartbeats, .changeAgent], 400_000)
+        case .failuresArm: (faults, faultEvery) = ([.crashProvisioner, .changeAgent], 1_000_000)
+        case .oldOrdersExpire:
+            isHonest = false
+            (faults, faultEvery) = ([.changeAgent], 3_000_000)
+            (lossPercent, latePercent, lateMax) = (0, 30, 25_000_000)
+        case .ordersRepeat:
+            isHonest = false
+            lossPercent = max(lossPercent, 10)
+        case .blindnessStopsJudging:
+            faults = [.crashIngest, .dropHeartbeats, .cutConnection, .crashBroker, .changeAgent]
+        case .publishAfterCommit, .storeReceiptsAfterCommit, .epochIsChecked, .outboxRepeats, .statusesAreRepublished,
+            .tombstonesAreKept, .requestsAreRemembered, .framesApplyOnce, .incarnationsDiffer, .framesRepeat,
+            .gapsWait, .startsAtLowest, .ownerReceiptsAfterCommit, .verdictsAwaitBarrier, .verdictsAwaitBatches,
+            .heartbeatsHaveAges, .repeatsArm, .lateReportsArmNothing, .quietIsAwaited, .repeatsAreFrozen:
+            break
+        }
     }
 }

@@ -55,7 +55,8 @@ final class ProvisionerProcess: Process {
 
     override func received(_ message: SimMessage) {
         switch message.body {
-        case .receipt(let receipt): _ = outlet.receive(receipt, now: now)
+        case .receipt(let receipt):
+            if let (_, upTo) = outlet.receive(receipt, now: now) { oracle.receipted(receipt.id, upTo: upTo) }
         case .answer(.answer(let requestID, let outcome, let minted)):
             handle(.answered(requestID: requestID, outcome: outcome, minted: minted))
         case .order(let message):
@@ -149,6 +150,8 @@ final class ProvisionerProcess: Process {
     }
 
     private func send(_ message: PartitionMessage, to partition: Int) {
-        _ = outlet.send(message, to: .partition(partition), stream: "requests/\(partition)", now: now)
+        let stream = "requests/\(partition)"
+        let seq = outlet.send(message, to: .partition(partition), stream: stream, now: now)
+        if case .request(let request) = message, let id = outlet.id(of: stream) { oracle.sent(request, id, seq) }
     }
 }

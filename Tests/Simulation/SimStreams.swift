@@ -67,6 +67,9 @@ struct SimOutlet<Body: Codable & Sendable> {
         lanes.removeAll { $0.stream == stream }
     }
 
+    /// The id of one of our streams.
+    func id(of stream: String) -> StreamID? { lanes.first { $0.stream == stream }?.sender.id }
+
     var keptCount: Int { lanes.reduce(0) { $0 + $1.sender.keptCount } }
     var oldestKept: Instant? { lanes.compactMap(\.sender.oldestKept).min() }
 

@@ -7,8 +7,8 @@ public enum SimulateCommand {
         Usage: rollcall-simulate [--seed N] [--seeds COUNT] [--broken RULE|each] [--trace]
 
         Runs COUNT (default 1) seeds from N (default 1) on and prints what was violated. A seed is a run: the same seed
-        does the same again. --trace prints every step of it. --broken runs without a rule, until that is found; `each`
-        tries all of them. Exit: 0 nothing was violated (with --broken: all were found), 1 otherwise.
+        does the same again. --trace prints every step of one. --broken looks for a seed that shows that a rule is
+        switched off; `each` does so for all of them. Exit: 0 nothing was violated (all were found), 1 otherwise.
         """
 
     private final class Tally: @unchecked Sendable {
@@ -79,8 +79,7 @@ public enum SimulateCommand {
             let found = Simulation.firstSeed(without: rule, from: seed, count: count)
             let seconds = Date().timeIntervalSince(start)
             if let found {
-                print(
-                    "\(rule.rawValue): seed \(found.seed) after \(Int(seconds * 10)) ds: \(found.violation ?? "")")
+                print("\(rule.rawValue): seed \(found.seed) (\(Int(seconds)) s): \(found.violation ?? "")")
             } else {
                 missed += 1
                 print("\(rule.rawValue): not found in \(count) seeds")
@@ -101,11 +100,11 @@ public enum SimulateCommand {
 }
 
 extension Simulation {
-    /// The first seed that shows that a rule does not hold.
+    /// The first seed that shows that a rule does not hold: the same run with the rule in force is as it should be.
     public static func firstSeed(without rule: Rule, from seed: UInt64 = 1, count: Int) -> Outcome? {
         for number in seed..<seed + UInt64(count) {
-            let outcome = run(seed: number, broken: rule)
-            if outcome.violation != nil { return outcome }
+            let outcome = run(seed: number, broken: rule, focus: rule)
+            if outcome.violation != nil, run(seed: number, focus: rule).violation == nil { return outcome }
         }
         return nil
     }

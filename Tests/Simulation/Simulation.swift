@@ -30,8 +30,8 @@ public final class Simulation {
 
     var processes: [Process] { [store] + reconcilers + ingests + provisioners }
 
-    init(seed: UInt64, broken: Rule?) {
-        let world = World(seed: seed, broken: broken)
+    init(seed: UInt64, broken: Rule?, focus: Rule?) {
+        let world = World(seed: seed, broken: broken, focus: focus)
         let plan = world.plan
         let broker = Broker(world)
         let oracle = Oracle(world)
@@ -52,9 +52,12 @@ public final class Simulation {
     ///
     /// - Parameters:
     ///   - broken: a rule that does not hold in this run.
+    ///   - focus: a rule whose faults are to be frequent.
     ///   - trace: is told what happens, line by line.
-    public static func run(seed: UInt64, broken: Rule? = nil, trace: ((String) -> Void)? = nil) -> Outcome {
-        let simulation = Simulation(seed: seed, broken: broken)
+    public static func run(
+        seed: UInt64, broken: Rule? = nil, focus: Rule? = nil, trace: ((String) -> Void)? = nil
+    ) -> Outcome {
+        let simulation = Simulation(seed: seed, broken: broken, focus: focus)
         simulation.world.trace = trace
         return simulation.run(seed: seed)
     }

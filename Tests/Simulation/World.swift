@@ -25,9 +25,9 @@ final class World {
     private(set) var digest: UInt64 = 0xcbf2_9ce4_8422_2325
     var trace: ((String) -> Void)?
 
-    init(seed: UInt64, broken: Rule?) {
+    init(seed: UInt64, broken: Rule?, focus: Rule?) {
         random = SeededRandom(seed: seed)
-        plan = Plan(seed: seed, &random)
+        plan = Plan(&random, focus: focus)
         self.broken = broken
     }
 
