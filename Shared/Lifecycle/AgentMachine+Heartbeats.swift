@@ -151,7 +151,6 @@ extension AgentMachine {
         state.wentOfflineWithGateway = false
         goodbyeAt = nil
         lostAt = nil
-        lapseFloor = nil
         endCycle(around, &directives)
         if !state.record.isPaused { phase = .online }
         emit(.online, reason: attempt > 0 ? "checked_in" : "heartbeat", around, &directives)

@@ -171,8 +171,10 @@ extension AgentMachine {
 
     /// Heartbeats can be counted again after a time in which they could not: what was waited for is waited for anew.
     public mutating func sightRegained(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
+        // Whoever is or comes online: its newest heartbeats may still be on their way.
+        extendLapse(around)
         switch phase {
-        case .resting, .held, .leaving: break
+        case .resting, .held, .leaving, .online: break
         case .wakeQueued:
             withdrawDeadline(around, &directives)
             directives.append(.requestTurn)
@@ -183,12 +185,10 @@ extension AgentMachine {
             directives.append(
                 .log(.deadlineDeferred(attempt: cycle.attempt, delay: cycle.policy.checkinDeadline.span, .ownOutage)))
             queueWake(isRepeat: cycle.order != nil, reason: cycle.order?.reason ?? cycle.reason, &directives)
-        case .online: extendLapse(around)
-        case .lost:
-            phase = .lost(due: around.now + state.record.policy.lostGrace.span)
-            extendLapse(around)
+        case .lost: phase = .lost(due: around.now + state.record.policy.lostGrace.span)
         }
     }
+
     /// A deadline that was told and will not be judged: its wake is repeated.
     private mutating func withdrawDeadline(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
         guard state.record.checkinDeadlineAt != nil else { return }

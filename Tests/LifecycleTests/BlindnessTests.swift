@@ -43,6 +43,16 @@ import Testing
         #expect(subject.orders.last == expected)
     }
 
+    @Test(arguments: [true, false])
+    func whoComesOnlineByAnOldHeartbeatHasTimeForTheNewerOnes(isAsked: Bool) {
+        let policy: [PolicySetting: String] = [.offlineAfter: "2s", .heartbeatInterval: "1s", .checkinDeadline: "1s"]
+        var subject = isAsked ? Subject.awaitingCheckin(policy) : Subject(policy)
+        subject.pass("9s")
+        _ = subject.sightRegained()
+        #expect(subject.heartbeat(age: "3s").last?.hasPrefix("online") == true)
+        #expect(subject.dueIn == 2_000)
+    }
+
     @Test func anOrderWhoseReportHasNotComeIsRepeated() {
         var subject = Subject()
         _ = subject.provision()

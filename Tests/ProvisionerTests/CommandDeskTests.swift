@@ -171,6 +171,18 @@ import Testing
             ])
     }
 
+    @Test mutating func whoAsksAgainAfterAWhileHasTheRequestForwardedAgain() throws {
+        let first = try #require(
+            requests(
+                receive("provision", #"{"agent":"gw/a1","role":"main"}"#, key: "k", at: 0)
+            ).first)
+        let again = receive("provision", #"{"agent":"gw/a1","role":"main"}"#, key: "k", id: "r2", at: 1)
+        #expect(requests(again) == [first])
+        // At once it is only waited for.
+        #expect(receive("provision", #"{"agent":"gw/a1","role":"main"}"#, key: "k", id: "r3", at: 1) == [])
+        #expect(desk.pendingCount == 1)
+    }
+
     // MARK: Rendering
 
     @Test mutating func aRenderQuestionSendsTheSameRequestAgain() throws {

@@ -13,6 +13,9 @@ public struct CommandDesk: Sendable {
     /// How long requests wait for the number of partitions after a start.
     public static let holdLimit = TimeSpan.seconds(5)
     public static let heldMax = 1_000
+    /// An answer may be lost on its way: whoever asks again after so long has the request forwarded again, and its owner,
+    /// which knows what it has executed, answers again.
+    public static let forwardAgainAfter = TimeSpan.seconds(1)
     /// How often one request may be rendered again because its agent changed meanwhile.
     public static let renderRoundsMax = 8
 
@@ -54,6 +57,8 @@ public struct CommandDesk: Sendable {
         var paused: Int?
         var refusal: Problem?
         var renderRounds = 0
+        var rendered: RenderedTemplates?
+        var forwardedAt = Instant(nanoseconds: 0)
     }
 
     private let instance: String
@@ -114,7 +119,7 @@ public struct CommandDesk: Sendable {
                 isKeyed: arrival.idempotencyKey != nil, token: command.mayMint ? arrival.fresh.token : nil,
                 traceparent: arrival.traceparent,
                 waiters: [Waiter(reply: arrival.reply, deadline: now + CommandDesk.answerLimit)], awaited: [])
-            try begin(requestID(of: arrival), request, &directives)
+            try begin(requestID(of: arrival), request, now, &directives)
         } catch {
             guard let reply = arrival.reply else { return }
             directives.append(.answer(Reply(reply, error)))
@@ -131,7 +136,7 @@ public struct CommandDesk: Sendable {
                 command: .rotateAgentToken(agent, now: false), isCredentialsRequest: true,
                 digest: sha256(Array("credentials\0\(agent)".utf8)), isKeyed: false, token: fresh.token,
                 traceparent: nil, waiters: [Waiter(reply: reply, deadline: now + CommandDesk.answerLimit)], awaited: [])
-            try begin(fresh.requestID, request, &directives)
+            try begin(fresh.requestID, request, now, &directives)
         } catch {
             directives.append(.answer(Reply(reply, error)))
         }
@@ -173,14 +178,19 @@ public struct CommandDesk: Sendable {
 
     /// Forwards a request, unless the same one is under way: then who asked again waits with who asked first.
     private mutating func begin(
-        _ requestID: String, _ request: Pending, _ directives: inout [Directive]
+        _ requestID: String, _ request: Pending, _ now: Instant, _ directives: inout [Directive]
     ) throws(Problem) {
-        if let first = pending[requestID] {
+        if var first = pending[requestID] {
             guard first.digest == request.digest else {
                 throw Problem(.conflict, "the idempotency key was used for another request")
             }
             guard first.waiters.count < CommandDesk.pendingMax else { throw CommandDesk.tooBusy }
-            pending[requestID]?.waiters += request.waiters
+            first.waiters += request.waiters
+            if hasRoom, now.milliseconds(since: first.forwardedAt) >= CommandDesk.forwardAgainAfter.milliseconds {
+                first.forwardedAt = now
+                forward(requestID, first, &directives)
+            }
+            pending[requestID] = first
             return
         }
         guard pending.count < CommandDesk.pendingMax, hasRoom else { throw CommandDesk.tooBusy }
@@ -190,8 +200,10 @@ public struct CommandDesk: Sendable {
         } else {
             request.awaited = Set(0..<(partitionCount ?? 0))
         }
+        request.rendered = firstGuess(request.command)
+        request.forwardedAt = now
         pending[requestID] = request
-        forward(requestID, request, rendered: firstGuess(request.command), &directives)
+        forward(requestID, request, &directives)
     }
 
     private static let tooBusy = Problem(.unavailable, "too many requests wait for their answers")
@@ -201,15 +213,13 @@ public struct CommandDesk: Sendable {
         Partition.of(gateway: gateway, count: partitionCount ?? Partition.defaultCount)
     }
 
-    private func forward(
-        _ requestID: String, _ request: Pending, rendered: RenderedTemplates?, _ directives: inout [Directive]
-    ) {
+    private func forward(_ requestID: String, _ request: Pending, _ directives: inout [Directive]) {
         let isForAll = request.command.gateway == nil
         for partition in request.awaited.sorted() {
             let message = PartitionRequest(
                 id: isForAll ? "\(requestID)/\(partition)" : requestID, digest: request.digest,
                 isKeyed: request.isKeyed, command: request.command,
-                minted: request.token.map { MintedToken(digest: $0.digest, id: $0.id) }, rendered: rendered,
+                minted: request.token.map { MintedToken(digest: $0.digest, id: $0.id) }, rendered: request.rendered,
                 traceparent: request.traceparent, provisioner: instance)
             directives.append(.forward(message, partition: partition))
         }
@@ -272,9 +282,11 @@ public struct CommandDesk: Sendable {
             return finish(requestID, .failure(problem), minted: false, &directives)
         }
         do {
-            let rendered = try render(agent, inputs)
-            pending[requestID]?.renderRounds += 1
-            forward(requestID, request, rendered: rendered, &directives)
+            var request = request
+            request.rendered = try render(agent, inputs)
+            request.renderRounds += 1
+            pending[requestID] = request
+            forward(requestID, request, &directives)
         } catch {
             let member = error.variable.map { "variables.\($0)" } ?? "variables"
             let problem = Problem(
