@@ -374,10 +374,11 @@ final class SQLiteFrameWriter {
             // The state is newer than what was noted before it.
             try database.run("DELETE FROM sightings WHERE address = ?", .text(address))
         }
+        // Only the owner of an agent that is there sends its sightings; a new state clears what lay here before it.
         guard change.tombstone == nil, seenAt != nil || rejection != nil else { return }
         try database.run(
             """
-            INSERT INTO sightings SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM agents WHERE address = ?1)
+            INSERT INTO sightings VALUES(?1, ?2, ?3)
             ON CONFLICT(address) DO UPDATE SET
                 seen_at = coalesce(excluded.seen_at, seen_at), rejection = coalesce(excluded.rejection, rejection)
             """,

@@ -39,6 +39,8 @@ class Options:
     seed: int = 1
     services: tuple = tuple(SERVICES)
     stops: int = 0
+    # Of each service that may run more than once.
+    instances: int = 1
     lanes: int = 12
     # Mean pause of a lane between two commands.
     pause: float = 0.3
@@ -56,6 +58,8 @@ def parse(arguments):
     parser.add_argument(
         "--stops", type=int, nargs="?", const=-1, default=0, metavar="N",
         help="SIGSTOP and SIGCONT too, for 0.2 to 9 s (without N: as many as kills)")
+    parser.add_argument(
+        "--instances", type=int, default=1, help="of reconciler, ingest and provisioner each (default 1)")
     parser.add_argument("--build", choices=["debug", "release"], default="debug")
     parser.add_argument("--evidence", help="directory for logs, wakes, answers (default: a temporary one)")
     parser.add_argument("--keep", action="store_true", help="keep the evidence although nothing was broken")
@@ -68,7 +72,7 @@ def parse(arguments):
     seed = values.seed if values.seed is not None else random.randrange(1_000_000)
     return Options(
         values.agents, values.kills, values.seconds, seed, services,
-        values.kills if values.stops < 0 else values.stops, evidence=values.evidence,
+        values.kills if values.stops < 0 else values.stops, values.instances, evidence=values.evidence,
         keep=values.keep)
 
 
@@ -95,7 +99,7 @@ class Notes:
                 file.close()
 
 
-def make_system(notes):
+def make_system(notes, instances):
     """A private system whose log goes to the evidence; only what the trial looks at stays in memory."""
     from rollcall_system import RollcallSystem
 
@@ -117,12 +121,14 @@ def make_system(notes):
                 self.log_events.append(event)
 
         def running(self, service):
-            """The process of a service that runs now; None while it is dead."""
-            return self.pids.get(SERVICES[service])
+            """The process of a service, `ingest` or `ingest/2`, that runs now; None while it is dead."""
+            name, _, instance = service.partition("/")
+            return self.pids.get(SERVICES[name] + (f"/{instance}" if instance else ""))
 
     write_log = notes.to("log")
     return System(
-        "--checkin-deadline", "1s", "--heartbeat-interval", "1s", "--offline-after", "4s", "--lost-grace", "1s")
+        "--checkin-deadline", "1s", "--heartbeat-interval", "1s", "--offline-after", "4s", "--lost-grace", "1s",
+        "--reconcilers", instances, "--ingests", instances, "--provisioners", instances)
 
 
 class Trial:
@@ -142,7 +148,7 @@ class Trial:
         from operators import Observer, Operator
 
         self.evidence = Evidence()
-        with make_system(self.notes) as system:
+        with make_system(self.notes, self.options.instances) as system:
             self.system = system
             username, password = system.env["ROLLCALL_USERNAME"], system.env["ROLLCALL_PASSWORD"]
             self.observer = Observer(system.port, username, password, self.notes.to("seen"))
@@ -152,7 +158,7 @@ class Trial:
             self.populate()
             self.mark("populated")
             self.faults = Faults(
-                system, self.options.services, self.options.kills, self.options.seconds, self.options.stops,
+                system, self.victims(), self.options.kills, self.options.seconds, self.options.stops,
                 self.options.seed + 1, self.notes.to("faults"))
             self.faults.run()
             self.mark("faults_over")
@@ -164,6 +170,14 @@ class Trial:
             self.mark("collected")
             self.fleet.stop()
         return self.evidence
+
+    def victims(self):
+        """Each instance of each service that faults befall."""
+        return [
+            service if number == 1 else f"{service}/{number}"
+            for service in self.options.services
+            for number in range(1, 1 + (1 if service in ("store", "broker") else self.options.instances))
+        ]
 
     def mark(self, phase):
         self.phases[phase] = round(time.monotonic(), 1)
