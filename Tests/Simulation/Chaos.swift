@@ -45,10 +45,17 @@ extension Simulation {
                 agent: agent)
         case 42..<55: provision(agent, wake: !world.random.chance(15))
         case 55..<67: operatorClient.ask(.delete, #"{"agent":"\#(agent)"}"#, agent: agent)
-        case 67..<77: operatorClient.ask(.pause, #"{"agent":"\#(agent)"\#(until)}"#)
-        case 77..<87: operatorClient.ask(.resume, #"{"agent":"\#(agent)"}"#)
+        case 67..<70: operatorClient.ask(.pause, #"{"board":"b"\#(until)}"#)
+        case 70..<73: operatorClient.ask(.resume, #"{"board":"b"}"#)
+        case 73..<78: operatorClient.ask(.pause, #"{"agent":"\#(agent)"\#(until)}"#)
+        case 78..<87: operatorClient.ask(.resume, #"{"agent":"\#(agent)"}"#)
         case 87..<92: operatorClient.ask(.pause, #"{"gateway":"\#(gateway.gateway)"\#(until)}"#)
-        case 92..<97: operatorClient.ask(.resume, #"{"gateway":"\#(gateway.gateway)"}"#)
+        case 92..<96: operatorClient.ask(.resume, #"{"gateway":"\#(gateway.gateway)"}"#)
+        case 96..<97:
+            operatorClient.ask(.removeGateway, #"{"gateway":"\#(gateway.gateway)","force":true}"#)
+            world.after(world.random.int(0...4_000_000)) { [unowned self] in
+                operatorClient.ask(.addGateway, #"{"gateway":"\#(gateway.gateway)"}"#)
+            }
         default: operatorClient.ask(.rotateToken, #"{"agent":"\#(agent)"}"#)
         }
     }

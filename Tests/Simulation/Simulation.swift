@@ -118,6 +118,7 @@ public final class Simulation {
             provisioner.crash()
             provisioner.start()
         }
+        operatorClient.ask(.resume, #"{"board":"b"}"#)
         for gateway in gateways { operatorClient.ask(.resume, #"{"gateway":"\#(gateway.gateway)"}"#) }
         for agent in store.database.agents.keys.sorted() {
             operatorClient.ask(.resume, #"{"agent":"\#(agent)"}"#)
