@@ -5,6 +5,7 @@ struct Plan {
         case dropConnection, dropHeartbeats, pauseStore, pauseReconciler, pauseIngest, pauseProvisioner
         case cutConnection, stallBroker
         case stepWallClock, failCommits, crashGateway, changeAgent
+        case stopStore, stopReconciler, stopIngest, stopProvisioner, saveBroker
     }
 
     /// How the network fails. `honest`: as TCP and a broker that lives do, in order and nothing lost but with a connection.
@@ -19,6 +20,10 @@ struct Plan {
     let repeatPercent: Int64
     private(set) var latePercent: Int64
     private(set) var lateMax: Int64
+    /// Milliseconds that a long pause or a long trouble of the disk takes at most.
+    private(set) var longMax: Int64
+    /// A gateway's wakes in a second.
+    let wakeRate: Int
     let partitionCount: Int
     let agentsPerGateway: Int
     let reconcilers: Int
@@ -41,10 +46,12 @@ struct Plan {
         repeatPercent = isHonest ? 0 : random.int(0...10)
         latePercent = isHonest ? 0 : random.pick([0, 2, 10, 30])
         lateMax = random.pick([200_000, 2_000_000, 25_000_000])
+        longMax = random.pick([3_000_000, 8_000_000, 16_000_000])
+        wakeRate = random.pick([2, 20, 20])
         partitionCount = Int(random.int(1...3))
         agentsPerGateway = Int(random.int(1...3))
-        reconcilers = Int(random.int(1...2))
-        ingests = Int(random.int(1...2))
+        reconcilers = Int(random.int(1...3))
+        ingests = Int(random.int(1...3))
         provisioners = Int(random.int(1...2))
         if let focus { look(for: focus) }
     }
@@ -69,6 +76,7 @@ struct Plan {
             .gapsWait, .startsAtLowest, .ownerReceiptsAfterCommit, .verdictsAwaitBarrier, .verdictsAwaitBatches,
             .heartbeatsHaveAges, .repeatsArm, .lateReportsArmNothing, .quietIsAwaited, .repeatsAreFrozen:
             break
+        case .ingestsDrain: (faults, faultEvery) = ([.stopIngest, .changeAgent], 400_000)
         }
     }
 }

@@ -27,7 +27,7 @@ final class ReconcilerProcess: Process {
         var isComplete: Bool { nextChunk == nil }
     }
 
-    static let policy: Policy = {
+    static func policy(_ plan: Plan) -> Policy {
         var policy = Policy()
         policy.checkinDeadline = DurationText(1, .seconds)
         policy.maxWakeAttempts = 2
@@ -35,9 +35,9 @@ final class ReconcilerProcess: Process {
         policy.offlineAfter = DurationText(2500, .milliseconds)
         policy.lostGrace = DurationText(600, .milliseconds)
         policy.startupExtensionMax = DurationText(2, .seconds)
-        policy.wakeRate = Rate(perSecond: 20)
+        policy.wakeRate = Rate(perSecond: plan.wakeRate)
         return policy
-    }()
+    }
 
     private(set) var partitions: [Int: Owned] = [:]
     private var outlet: SimOutlet<StoreFrame>!
@@ -46,6 +46,7 @@ final class ReconcilerProcess: Process {
     private var barrier = VerdictBarrier()
     private var blind: String? = "starting"
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
+    private var isUnsubscribed = false
 
     private var numbered: [(key: Int, value: Owned)] { partitions.sorted { $0.key < $1.key } }
     private var complete: [Owned] { numbered.map(\.value).filter(\.isComplete) }
@@ -58,6 +59,7 @@ final class ReconcilerProcess: Process {
         barrier = VerdictBarrier()
         blind = "starting"
         gatewayStatus = [:]
+        isUnsubscribed = false
         every(100_000) { [unowned self] in
             evaluateSight()
             if let (number, ingests) = barrier.askAgain(now: now) { ask(ingests, number) }
@@ -101,11 +103,12 @@ final class ReconcilerProcess: Process {
             gatewayStatus[gateway] = state
             for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
         case .barrierAnswer(let answer):
+            world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(answer.batches)")
             barrier.answered(answer)
             sight.answered(answer)
             evaluateSight()
         case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
-            .acknowledged:
+            .credential, .acknowledged:
             break
         }
     }
@@ -132,6 +135,14 @@ final class ReconcilerProcess: Process {
             next = next.map { min($0, verdict) } ?? verdict
         }
         wakeAt = next
+    }
+
+    override func isDrained() -> Bool {
+        if !isUnsubscribed {
+            isUnsubscribed = true
+            for partition in partitions.keys.sorted() { unsubscribe(.partition(partition)) }
+        }
+        return outlet.keptCount == 0
     }
 
     override func describe(_ presence: inout Presence) {
@@ -164,6 +175,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func ask(_ ingests: [String], _ number: Int) {
+        world.note("\(name) asks \(ingests) with barrier \(number)")
         for ingest in ingests {
             publish(
                 .barriers(service: ServiceName.heartbeatIngest.rawValue, instance: ingest),
@@ -176,7 +188,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func receive(_ frame: StreamFrame<PartitionMessage>, _ number: Int, transit: Int64) {
-        guard let partition = partitions[number], partition.isComplete else { return }
+        guard !isStopping, let partition = partitions[number], partition.isComplete else { return }
         let isNext = partition.inlet.accepts(frame, now: now)
         world.note(
             "\(name) has \(frame.id.incarnation) \(frame.id.stream) \(frame.seq) of \(frame.lowest)\(frame.body == nil ? " announced" : "")\(isNext ? "" : " (not next)")"
@@ -227,7 +239,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func take(_ chunk: GrantChunk) {
-        guard chunk.incarnation == incarnation else { return }
+        guard chunk.incarnation == incarnation, !isStopping else { return }
         if let present = partitions[chunk.partition] {
             guard present.epoch <= chunk.epoch else { return }
             if present.epoch < chunk.epoch { drop(present) }
@@ -235,7 +247,7 @@ final class ReconcilerProcess: Process {
         if chunk.index == 0 {
             let owner = PartitionOwner(
                 partition: chunk.partition, epoch: chunk.epoch, instance: instance,
-                systemPolicy: ReconcilerProcess.policy)
+                systemPolicy: ReconcilerProcess.policy(world.plan))
             partitions[chunk.partition] = Owned(owner, chunk.epoch, world)
         }
         guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }

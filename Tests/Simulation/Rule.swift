@@ -52,6 +52,10 @@ public enum Rule: String, CaseIterable, Sendable {
     /// `deleted` and the answer to `pause` wait for orders that were given up.
     case quietIsAwaited
 
+    // The ingest.
+    /// An ingest that stops hands over what it has received before it says so.
+    case ingestsDrain
+
     // The provisioner.
     /// A repeat of a wake says what the first one said.
     case repeatsAreFrozen

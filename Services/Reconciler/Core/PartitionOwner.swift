@@ -260,6 +260,7 @@ public struct PartitionOwner: Sendable {
 
     private mutating func erase(_ index: Int, _ tombstone: Tombstone) {
         tombstones[tombstone.agent] = tombstone
+        unknownRejections[tombstone.agent] = slots[index]?.machine.rejectionPublishedAt
         gateways[tombstone.agent.gateway]?.agents[tombstone.agent.agent] = nil
         var entry = takeDeletedEvent(of: tombstone.agent)
         entry.tombstone = tombstone
