@@ -77,6 +77,16 @@ import Testing
         #expect(desk.beat("gw", ["a"]) == [], "it is known again, the second is not over")
     }
 
+    @Test func whatIsForgottenEveryMinuteIsNotTheLastSecond() {
+        var desk = Desk()
+        _ = desk.addGateway()
+        _ = desk.pass(60_000)
+        _ = desk.pass(59_500)
+        #expect(desk.beat("gw", ["x"]) == ["gw/x heartbeat_rejected (unknown_agent)"])
+        _ = desk.pass(600)
+        #expect(desk.beat("gw", ["x"]) == [])
+    }
+
     @Test func numbersGoOnAfterADeletion() {
         var desk = Desk.online(["a"])
         _ = desk.ask(.delete(RemovalTests.agent))

@@ -11,7 +11,7 @@ extension Simulation {
     }
 
     func provision(_ agent: AgentAddress, wake: Bool = true) {
-        let attempts = world.random.int(1...3)
+        let attempts = world.random.int(1...world.plan.attemptsMax)
         let lapse = world.random.pick(["wake", "offline"])
         operatorClient.ask(
             .provision,
@@ -200,6 +200,6 @@ extension Simulation {
         let gateway = world.random.pick(gateways)
         let index = Int(world.random.int(0...Int64(gateway.agents.count) - 1))
         if world.random.chance(25) { return gateway.sayGoodbye(index) }
-        gateway.change(index, to: world.random.pick(GatewayClient.Mode.allCases))
+        gateway.change(index, to: gateway.anyMode)
     }
 }

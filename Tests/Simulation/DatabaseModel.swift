@@ -73,6 +73,7 @@ struct DatabaseModel {
         all.boardPauses = (boardPauses[partition] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
         if !world.isBroken(.requestsAreRemembered) {
             all.requests = (requests[partition] ?? [:]).sorted { $0.key < $1.key }.map(\.value.request)
+            if world.isBroken(.undertakingsSurvive) { all.requests.removeAll { $0.undertaking != nil } }
         }
         return all
     }

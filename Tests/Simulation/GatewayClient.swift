@@ -48,11 +48,16 @@ final class GatewayClient: Client {
         agents = (0..<count).compactMap { AgentAddress(gateway: gateway, agent: "a\($0)") }.map { Agent(address: $0) }
         super.init("gateway/\(gateway)", broker)
         for index in agents.indices {
-            agents[index].mode = world.random.pick(Mode.allCases)
+            agents[index].mode = anyMode
             agents[index].echoes = world.random.chance(40)
             agents[index].isPlain = !agents[index].echoes && world.random.chance(40)
-            agents[index].tellsBoots = world.random.chance(30)
+            agents[index].tellsBoots = world.random.chance(world.plan.bootsPercent)
         }
+    }
+
+    var anyMode: Mode {
+        if let favourite = world.plan.favourite, world.random.chance(70) { return favourite }
+        return world.random.pick(Mode.allCases)
     }
 
     func agent(_ address: AgentAddress) -> Agent? { agents.first { $0.address == address } }

@@ -275,11 +275,10 @@ final class Oracle {
                     violate("\(agent) missed generation \(state.record.generation) twice")
                 }
                 judge(state, decided, isFinal: true)
-            } else if event.reason == OfflineReason.lapsed.rawValue {
-                judgeLapse(state, decided.at)
             }
         case .retriggered: judge(state, decided, isFinal: false)
-        case .woken, .lapsed, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
+        case .lapsed: judgeLapse(state, decided.at, isLost: event.reason == "lost")
+        case .woken, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
             .templatesSynced:
             break
         }
@@ -365,13 +364,15 @@ final class Oracle {
         }
     }
 
-    private func judgeLapse(_ state: AgentState, _ decided: Int64) {
+    private func judgeLapse(_ state: AgentState, _ decided: Int64, isLost: Bool) {
         let agent = state.record.address
         guard let model = model(agent), model.mode == .well, model.isRunning, !model.echoes else {
             return
         }
         let since = max(model.wellSince, model.runningSince)
-        if since < decided - 5_000_000 { violate("\(agent) lapsed though it beat since \(since / 1_000) ms") }
+        // Its silence may last so long, or its grace, and the way of the next heartbeat.
+        let limit: Int64 = isLost ? 1_500_000 : 3_500_000
+        if since < decided - limit { violate("\(agent) lapsed though it beat since \(since / 1_000) ms") }
     }
 
     private func model(_ agent: AgentAddress) -> GatewayClient.Agent? {

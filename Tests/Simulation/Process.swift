@@ -255,7 +255,7 @@ class Process: Client {
         let isOver = isClean || stopsBy.map { $0 <= world.time } ?? false
         if isOver {
             hasHandedOver = isClean
-            let message = presence(isClean ? .stopped : .lost)
+            let message = presence(isClean || world.isBroken(.stopsAreHonest) ? .stopped : .lost)
             publish(.presence, message.body, retained: message.retainedKey)
         }
         flush()
@@ -289,6 +289,7 @@ class Process: Client {
     func stalled() {}
 
     private func stall() {
+        if world.isBroken(.stalledReadNothing) { return }
         stalled()
         guard let session else { return }
         world.note("\(name) stalled")

@@ -96,7 +96,7 @@ final class StoreProcess: Process {
                 book.publishAllAgain()
             }
         case .cursor(let note):
-            if message.isRetained { cursor.received(note) }
+            if message.isRetained { cursor.received(note, believes: world.isBroken(.oldNotesCount)) }
         case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question, .barrierAnswer,
             .canary,
             .heartbeat, .wake, .fact, .credential,
@@ -260,8 +260,13 @@ struct CursorDesk {
         phase = .reading(until: now + .seconds(1))
     }
 
-    mutating func received(_ note: CursorNote) {
+    /// - Parameter believes: takes any note for the newest.
+    mutating func received(_ note: CursorNote, believes: Bool) {
         guard case .reading = phase else { return }
+        if believes {
+            phase = .keeping
+            return
+        }
         found(CursorMessage(published: note.published, database: note.database))
     }
 

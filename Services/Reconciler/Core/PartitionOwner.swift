@@ -171,7 +171,7 @@ public struct PartitionOwner: Sendable {
     private mutating func purge() {
         purgeDue = now + .seconds(60)
         requests = requests.filter { $0.value.until > stamp }
-        unknownRejections = [:]
+        unknownRejections = unknownRejections.filter { now < $0.value + AgentMachine.rejectionEventInterval }
     }
 
     // MARK: Agents
