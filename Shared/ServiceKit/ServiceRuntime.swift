@@ -275,6 +275,14 @@ public final class SignalDescriptor {
         close(descriptor)
     }
 
+    /// Whether one of the signals, which are blocked, has arrived and was not taken yet (sigpending(2)): for whoever does
+    /// not get to its descriptor for long.
+    public static func isPending(_ signals: [Int32]) -> Bool {
+        var set = sigset_t()
+        sigpending(&set)
+        return signals.contains { sigismember(&set, $0) == 1 }
+    }
+
     /// Takes what has arrived; the numbers of the signals.
     @discardableResult
     public func drain() -> [Int32] {
