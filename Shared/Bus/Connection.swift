@@ -3,9 +3,13 @@ public import Lifecycle
 
 /// How to connect, and as whom.
 public struct ConnectionOptions: Sendable {
+    /// libmosquitto refuses to connect with less.
+    public static let keepaliveSecondsMin: Int32 = 5
+
     public var broker: BrokerAddress
     /// Empty: the broker assigns one.
     public var clientID: String
+    /// At least `keepaliveSecondsMin`.
     public var keepaliveSeconds: Int32 = 15
     /// How many QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
     public var receiveMaximum: Int32 = 500
@@ -93,6 +97,9 @@ public final class Connection {
     private static let backoffMax = TimeSpan.seconds(1)
 
     public init(_ options: ConnectionOptions, loop: EventLoop, delegate: any ConnectionDelegate) {
+        precondition(
+            options.keepaliveSeconds >= ConnectionOptions.keepaliveSecondsMin,
+            "no connection can be made with a keepalive of \(options.keepaliveSeconds) s")
         self.options = options
         self.loop = loop
         self.delegate = delegate

@@ -7,9 +7,9 @@ internal import ServiceKit
 ///
 /// Belongs to the loop's thread.
 final class HeartbeatSource: ConnectionDelegate {
-    /// Of an ingest that stands still the broker ends the subscription after 4.5 s, well before reconcilers forget the
+    /// Of an ingest that stands still the broker ends the subscription after 7.5 s, before reconcilers forget the
     /// ingest itself: as long as it stands, heartbeats are given to nobody else.
-    static let keepaliveSeconds: Int32 = 3
+    static let keepaliveSeconds = ConnectionOptions.keepaliveSecondsMin
     /// How long the end of what was queued here may be waited for.
     static let canaryLimit = TimeSpan.seconds(1)
 
