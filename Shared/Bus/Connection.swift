@@ -3,14 +3,16 @@ public import Lifecycle
 
 /// How to connect, and as whom.
 public struct ConnectionOptions: Sendable {
-    /// libmosquitto refuses to connect with less.
-    public static let keepaliveSecondsMin: Int32 = 5
-
     public var broker: BrokerAddress
     /// Empty: the broker assigns one.
     public var clientID: String
-    /// At least `keepaliveSecondsMin`.
-    public var keepaliveSeconds: Int32 = 15
+    /// Silence after which the client sends a ping; at least `keepaliveSecondsMin`, which libmosquitto sets.
+    public var keepaliveSeconds: Int32 = 15 {
+        didSet {
+            precondition(keepaliveSeconds >= ConnectionOptions.keepaliveSecondsMin, "keepalive \(keepaliveSeconds) s")
+        }
+    }
+    public static let keepaliveSecondsMin: Int32 = 5
     /// How many QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
     public var receiveMaximum: Int32 = 500
     public var will: Publication?
@@ -97,9 +99,6 @@ public final class Connection {
     private static let backoffMax = TimeSpan.seconds(1)
 
     public init(_ options: ConnectionOptions, loop: EventLoop, delegate: any ConnectionDelegate) {
-        precondition(
-            options.keepaliveSeconds >= ConnectionOptions.keepaliveSecondsMin,
-            "no connection can be made with a keepalive of \(options.keepaliveSeconds) s")
         self.options = options
         self.loop = loop
         self.delegate = delegate

@@ -72,7 +72,10 @@ class Client {
     /// A connection of this process that stands still is ended by the broker after a while.
     func timeOut(_ client: Client) {
         guard let session = client.session else { return }
-        let limit = client.keepalive * 1_500_000 - world.random.int(0...client.keepalive * 1_000_000)
+        // The last packet may be a keepalive old, and mosquitto looks every 6 s.
+        let limit =
+            client.keepalive * 1_500_000 - world.random.int(0...client.keepalive * 1_000_000)
+            + world.random.int(0...6_000_000)
         guard pausedUntil - world.time > limit else { return }
         world.after(limit) { [unowned self] in
             guard session.isOpen else { return }

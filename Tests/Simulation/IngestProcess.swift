@@ -18,7 +18,7 @@ final class HeartbeatLine: Client {
     }
 
     override var connectTime: ClosedRange<Int64> { 2_000...700_000 }
-    override var keepalive: Int64 { Int64(ConnectionOptions.keepaliveSecondsMin) }
+    override var keepalive: Int64 { 5 }
 
     override func started() {
         number = nil

@@ -7,9 +7,10 @@ internal import ServiceKit
 ///
 /// Belongs to the loop's thread.
 final class HeartbeatSource: ConnectionDelegate {
-    /// Of an ingest that stands still the broker ends the subscription after 7.5 s, before reconcilers forget the
-    /// ingest itself: as long as it stands, heartbeats are given to nobody else.
-    static let keepaliveSeconds = ConnectionOptions.keepaliveSecondsMin
+    /// The least that libmosquitto takes. Of an ingest that stands still the broker ends the subscription after 8 to 14 s
+    /// (`keepalive.c` of mosquitto 2.0: one and a half keepalives, looked at every 6 s), before reconcilers forget the
+    /// ingest itself: until then its share of the heartbeats is given to nobody else.
+    static let keepaliveSeconds: Int32 = 5
     /// How long the end of what was queued here may be waited for.
     static let canaryLimit = TimeSpan.seconds(1)
 
