@@ -212,6 +212,8 @@ public final class ReconcilerService: Service {
             }
         handle(event, partition, now, Clock.stamp())
         partition.handled(arrival.id, arrival.seq)
+        // Encoding takes as long as deciding: the time that a turn reads is to bound both.
+        if partition.fillsFrame { partition.flush(into: outlet, now: now) }
     }
 
     private func receiveGrant(_ payload: [UInt8]) throws {
