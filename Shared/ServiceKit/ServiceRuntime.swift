@@ -68,6 +68,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var isStopping = false
     private var exitStatus = ExitStatus.done
     private var loggedDisconnect = false
+    private var stalls: Int64 = 0
     private var mismatched: Set<String> = []
     /// The incarnation of every other service, by `service/instance`.
     private var peers: [String: String] = [:]
@@ -93,6 +94,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         loop.turnEnded = { [unowned self] in turnEnded() }
         loop.stalled = { [unowned self] length in
+            stalls += 1
             log.event("service.stalled", .warning, ["seconds": LogValue(length.seconds)])
             service.stalled(length)
         }
@@ -227,8 +229,11 @@ public final class ServiceRuntime: ConnectionDelegate {
         let cpu =
             Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(
                 usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
+        var counters = service.counters
+        counters["stalls"] = stalls
+        counters["longest_turn_ms"] = loop.takeLongestTurn().milliseconds
         let message = CounterMessage(
-            service: name.rawValue, instance: instance, counters: service.counters, cpuSeconds: cpu)
+            service: name.rawValue, instance: instance, counters: counters, cpuSeconds: cpu)
         var publication = Publication(
             topic: topics.counters(service: name.rawValue, instance: instance), payload: JSON.bytes(message))
         publication.qualityOfService = .atMostOnce
@@ -274,6 +279,14 @@ public final class SignalDescriptor {
 
     deinit {
         close(descriptor)
+    }
+
+    /// Whether one of the signals, which are blocked, has arrived and was not taken yet (sigpending(2)): for whoever does
+    /// not get to its descriptor for long.
+    public static func isPending(_ signals: [Int32]) -> Bool {
+        var set = sigset_t()
+        sigpending(&set)
+        return signals.contains { sigismember(&set, $0) == 1 }
     }
 
     /// Takes what has arrived; the numbers of the signals.

@@ -278,13 +278,23 @@ final class Broker {
         let isInternal = isBetweenServices(message) && message.ticket == nil
         if isInternal, world.isChaotic, world.random.chance(world.plan.lossPercent) { return }
         up(session, isOrdered: world.plan.isHonest || !world.isChaotic || !isInternal) { [unowned self] in
-            route(message)
-            if let ticket = message.ticket {
-                let isHeard = !(subscriptions[message.topic] ?? []).isEmpty
-                let answer = SimMessage(
-                    topic: message.topic, body: .acknowledged(ticket: ticket, isHeard: isHeard))
-                later(session) { $0.client.deliver(answer) }
+            if case .credentials = message.body {
+                // The plugin takes a while, and what is behind it is handed on meanwhile.
+                world.after(world.random.int(0...20_000)) { [unowned self] in handOn(message, session) }
+            } else {
+                handOn(message, session)
             }
+        }
+    }
+
+    private func handOn(_ message: SimMessage, _ session: Session) {
+        guard isUp else { return }
+        route(message)
+        if let ticket = message.ticket {
+            let isHeard = !(subscriptions[message.topic] ?? []).isEmpty
+            let answer = SimMessage(
+                topic: message.topic, body: .acknowledged(ticket: ticket, isHeard: isHeard))
+            later(session) { $0.client.deliver(answer) }
         }
     }
 
@@ -320,7 +330,7 @@ final class Broker {
 
     private func route(_ message: SimMessage) {
         arrived(message)
-        if case .credential(let change) = message.body { return self.change(change) }
+        if case .credentials(let changes) = message.body { return changes.forEach(change) }
         if let key = message.retainedKey {
             if case .fact(let fact) = message.body, fact.isCleared {
                 retained[key] = nil

@@ -132,7 +132,7 @@ final class IngestProcess: Process {
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
             .reply,
-            .wake, .fact, .credential, .acknowledged:
+            .wake, .fact, .credentials, .acknowledged:
             break
         }
     }

@@ -74,7 +74,7 @@ final class ProvisionerProcess: Process {
             handle(.partitionsAnnounced(count))
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .question, .barrierAnswer,
             .canary,
-            .heartbeat, .wake, .fact, .credential,
+            .heartbeat, .wake, .fact, .credentials,
             .acknowledged:
             break
         }
