@@ -239,21 +239,22 @@ public final class ServiceRuntime: ConnectionDelegate {
     private func turnEnded() {
         service.turnEnded(now: loop.now)
         guard isStopping, service.isDrained() else { return }
-        finish()
+        finish(isDrained: true)
     }
 
     private func stop() {
         guard !isStopping else { return }
         isStopping = true
         log.event("service.stopping")
-        loop.after(ServiceRuntime.stopLimit) { [unowned self] in finish() }
+        loop.after(ServiceRuntime.stopLimit) { [unowned self] in finish(isDrained: false) }
         loop.after(TimeSpan(milliseconds: 1)) {}  // a turn, to ask whether all is handed over
         loop.every(TimeSpan(milliseconds: 20)) {}
     }
 
-    private func finish() {
-        if let connection, connection.isConnected { publishPresence(.stopped, on: connection) }
-        log.event("service.stopped")
+    /// Who could not hand everything over says so: nobody relies on a clean end that was none.
+    private func finish(isDrained: Bool) {
+        if let connection, connection.isConnected { publishPresence(isDrained ? .stopped : .lost, on: connection) }
+        log.event("service.stopped", isDrained ? .info : .warning, ["handed_over": .bool(isDrained)])
         loop.stop()
     }
 }

@@ -302,7 +302,8 @@ final class SQLiteFrameWriter {
             outcome = try storedOutcome(answer, partition)
             minted = answer.minted
         }
-        let message = ProvisionerMessage.answer(requestID: answer.requestID, outcome: outcome, minted: minted)
+        let message = ProvisionerMessage.answer(
+            requestID: answer.requestID, digest: answer.requestDigest, outcome: outcome, minted: minted)
         try publish(.answer, target: answer.provisioner, payload: JSON.bytes(message))
     }
 

@@ -11,6 +11,9 @@ final class HeartbeatLine: Client {
     private(set) var number: Int?
     var canaries: [Int: () -> Void] = [:]
     private var nextCanary = 0
+    private enum Draining { case notYet, underWay, done, cutOff }
+    /// Once nothing new is taken, what was queued before is still read, up to a canary.
+    private var draining = Draining.notYet
 
     init(_ process: IngestProcess) {
         self.process = process
@@ -24,10 +27,11 @@ final class HeartbeatLine: Client {
         number = nil
         sessions = 0
         canaries = [:]
+        draining = .notYet
     }
 
     override func opened() {
-        guard let session else { return }
+        guard let session, draining == .notYet else { return }
         broker.subscribe(session, [.canary(process.instance), .heartbeats])
     }
 
@@ -38,6 +42,7 @@ final class HeartbeatLine: Client {
     }
 
     override func closed() {
+        if draining == .underWay { draining = .cutOff }
         number = nil
         canaries = [:]
         process.dropOthers()
@@ -62,6 +67,19 @@ final class HeartbeatLine: Client {
         broker.publish(session, SimMessage(topic: .canary(process.instance), body: .canary(nextCanary)))
     }
 
+    /// Whether all heartbeats that were queued here have been read.
+    func drain() -> Bool {
+        guard draining == .notYet else { return draining == .done }
+        guard number != nil, let session else {
+            draining = .done
+            return true
+        }
+        draining = .underWay
+        broker.unsubscribe(session, .heartbeats)
+        sendCanary { [unowned self] in draining = .done }
+        return false
+    }
+
     func abandon() {
         guard let session else { return }
         broker.end(session, isCrash: false)
@@ -84,8 +102,13 @@ final class IngestProcess: Process {
 
     override func crashed() {
         super.crashed()
+        guard line.isUp else { return }
+        lostLives.insert(life)
         line.crash()
     }
+
+    /// Lives that ended with something in hand.
+    private(set) var lostLives: Set<Int> = []
 
     override func connected() {
         subscribe([
@@ -109,7 +132,7 @@ final class IngestProcess: Process {
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
             .reply,
-            .wake, .fact, .acknowledged:
+            .wake, .fact, .credential, .acknowledged:
             break
         }
     }
@@ -118,7 +141,7 @@ final class IngestProcess: Process {
         switch message.topic {
         case .heartbeats, .canary: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .replies, .wake, .lifecycle, .status, .orders, .commands:
+            .replies, .wake, .lifecycle, .status, .access, .orders, .commands:
             false
         }
     }
@@ -127,6 +150,20 @@ final class IngestProcess: Process {
         flush(all: false)
         publish(outlet.take())
         wakeAt = collector?.isEmpty ?? true ? nil : now + BatchCollector.waitMax
+    }
+
+    override func isDrained() -> Bool {
+        guard line.isUp, !world.isBroken(.ingestsDrain) else { return true }
+        guard line.drain() else { return false }
+        flush(all: true)
+        publish(outlet.take())
+        return outlet.keptCount == 0
+    }
+
+    override func shutDown() {
+        if !hasHandedOver { lostLives.insert(life) }
+        line.shutDown()
+        super.shutDown()
     }
 
     override func pause(until: Int64) {

@@ -17,6 +17,8 @@ enum SimTopic: Hashable {
     case wake(AgentAddress)
     case lifecycle
     case status
+    /// What the broker's plugin is told.
+    case access
     // Shared among the instances of a service.
     case orders
     case commands
@@ -27,7 +29,7 @@ enum SimTopic: Hashable {
         case .orders, .commands, .heartbeats: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
             .canary,
-            .replies, .wake, .lifecycle, .status:
+            .replies, .wake, .lifecycle, .status, .access:
             false
         }
     }
@@ -61,6 +63,7 @@ enum SimBody {
     case heartbeat(HeartbeatDetail)
     case wake(WakeMessage, issue: Int, digest: String?)
     case fact(PublishedFact)
+    case credential(CredentialChange)
     /// The broker's acknowledgement of a publication.
     case acknowledged(ticket: Int, isHeard: Bool)
 }
@@ -76,6 +79,10 @@ struct SimCommand {
     let verb: Verb
     let payload: String
     var agent: AgentAddress?
+    /// The key was another command's.
+    var isOtherUse = false
+    /// Tells the answer to one use of the key from that to another: the correlation data.
+    var tag = ""
 }
 
 struct SimMessage {

@@ -72,9 +72,8 @@ public final class HeartbeatIngest: Service {
     }
 
     public func isDrained() -> Bool {
-        let now = Clock.now()
         guard let source else { return true }
-        guard source.drain(now: now) else { return false }
+        guard source.drain() else { return false }
         flush(all: true)
         guard outlet.keptCount() == 0 else { return false }
         source.close()

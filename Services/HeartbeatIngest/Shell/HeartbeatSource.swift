@@ -11,14 +11,14 @@ final class HeartbeatSource: ConnectionDelegate {
     /// (`keepalive.c` of mosquitto 2.0: one and a half keepalives, looked at every 6 s), before reconcilers forget the
     /// ingest itself: until then its share of the heartbeats is given to nobody else.
     static let keepaliveSeconds: Int32 = 5
-    /// How long the end of what was queued here may be waited for.
-    static let canaryLimit = TimeSpan.seconds(1)
 
     private enum State {
         /// Subscribed whenever there is a session and no pause.
         case open
         /// Unsubscribed; what was queued before is still read, up to the canary.
-        case draining(since: Instant)
+        case draining
+        /// The connection broke meanwhile: what was queued is lost, and this end is no clean one.
+        case cutOff
         /// Nothing more comes.
         case ended
     }
@@ -78,24 +78,22 @@ final class HeartbeatSource: ConnectionDelegate {
         connection?.abandon(reason: "its batches are not receipted")
     }
 
-    /// Takes no new heartbeats; whether all that were queued here before have been read.
-    func drain(now: Instant) -> Bool {
+    /// Takes no new heartbeats; whether all that were queued here before have been read. Never, when the connection breaks
+    /// before: then the service ends at its limit, and not cleanly.
+    func drain() -> Bool {
         switch state {
         case .open:
             guard isSubscribed, let connection, connection.isConnected else {
                 state = .ended
                 return true
             }
-            state = .draining(since: now)
+            state = .draining
             resume()
             for filter in filters { connection.unsubscribe(filter) }
             // Refused only when the connection is lost, which ends the draining.
             _ = try? connection.publish(Publication(topic: canaryTopic, payload: Array(runtime.incarnation.utf8)))
             return false
-        case .draining(let since):
-            guard now.milliseconds(since: since) >= HeartbeatSource.canaryLimit.milliseconds else { return false }
-            state = .ended
-            return true
+        case .draining, .cutOff: return false
         case .ended: return true
         }
     }
@@ -147,7 +145,7 @@ final class HeartbeatSource: ConnectionDelegate {
     func disconnected(_ error: BusError, on connection: Connection) {
         isSubscribed = false
         canaries = [:]
-        if case .draining = state { state = .ended }
+        if case .draining = state { state = .cutOff }
         guard session != nil else { return }
         session = nil
         sessionChanged()
