@@ -150,6 +150,10 @@ class Evidence:
             for party, spans in self.spans.items()
             if party.partition("/")[0] in ("broker", "ingest") for first, last in spans)
 
+    def is_calm(self, start, end):
+        """Whether nothing at all was wrong in that time."""
+        return not any(first <= end and start <= last for spans in self.spans.values() for first, last in spans)
+
     @functools.cached_property
     def speech(self):
         """By agent: every heartbeat of it in the order of sending."""

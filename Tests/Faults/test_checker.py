@@ -279,10 +279,14 @@ class CheckerTests(unittest.TestCase):
                 # After that it was woken again.
                 self.beat((1.5, 1.6))
                 self.expect("false_offline")
+
+    def test_asks_less_of_a_lapse_after_an_outage(self):
+        for party in ("broker", "ingest", "reconciler/2", "store"):
+            with self.subTest(party=party):
                 self.setUp()
                 self.lapse()
-                self.evidence.spans = {party: [(NOON - 1, NOON + 1)]}
-                self.beat((-3, -2.9), (0.1, 0.2))
+                self.evidence.spans = {party: [(NOON - 9, NOON - 8)]}
+                self.beat((-2, -1.9), (0.1, 0.2))
                 self.expect()
                 # It lapses at the earliest one interval and one deadline after the outage.
                 self.beat((0.6, 0.7))

@@ -7,8 +7,10 @@ from evidence import Violation, span
 CYCLES = ("provisioning", "updating")
 # What an agent says that proves it ready, and what may settle a cycle at most by being heard.
 ALIVE = ("ok", "degraded")
-# A verdict waits for ingests at most so long, and for its turn.
-VERDICT_TAKES = 2
+# A verdict waits for ingests at most 1 s, and for its turn.
+VERDICT_TAKES = 1.2
+# A partition may change hands so long after a fault; what its owner had seen is told to the next only every few seconds.
+OWNER_CHANGES = 15
 
 
 def check_verdicts(evidence, agent, history, found):
@@ -62,7 +64,9 @@ def checked_in(evidence, entry, speech, first_wake, last_failure):
     if first_wake is None:
         return None, False
     last_wake = record["last_wake_sent_at"]
-    last_wake = max(evidence.true_time(last_wake) if last_wake else first_wake, last_failure or first_wake)
+    last_wake = evidence.true_time(last_wake) if last_wake else first_wake
+    if last_failure is not None:
+        last_wake = max(last_wake, last_failure)
     deadline = last_wake + span(record["policy"]["checkin_deadline"])
     tried = [
         heartbeat for heartbeat in between(speech, first_wake, deadline)
@@ -77,17 +81,18 @@ def checked_in(evidence, entry, speech, first_wake, last_failure):
 
 def did_not_lapse(evidence, entry, speech):
     """(a heartbeat by which it could not have lapsed yet, whether it tried to speak): one in time itself, after
-    which the silence was shorter than allowed. One that was lost with an ingest gave it a shorter time, but some."""
+    which the silence was shorter than allowed. After an outage of any part an agent is promised less."""
     at = evidence.true_time(entry["time"])
     policy = entry["record"]["policy"]
     allowed = span(policy["offline_after"])
     after_outage = span(policy["heartbeat_interval"]) + span(policy["checkin_deadline"])
+    is_calm = evidence.is_calm(at - 2 * allowed - OWNER_CHANGES, at)
     recent = between(speech, at - allowed, at)
-    # By when the next one has to be heard.
+    # By when the next one has to be heard, as far as that is known.
     due = None
-    for heartbeat in between(speech, at - 2 * allowed, at - allowed):
-        if heartbeat.acknowledged and evidence.is_certain(heartbeat):
-            due = heartbeat.sent + allowed
+    if is_calm:
+        earlier = [heartbeat for heartbeat in between(speech, at - 2 * allowed, at - allowed) if heartbeat.acknowledged]
+        due = earlier[-1].sent + allowed if earlier else None
     # A Last Will gives it `lost_grace` from then on: only what came later counts.
     for index, heartbeat in reversed(list(enumerate(recent))):
         if status_of(heartbeat) == "lost":
@@ -96,12 +101,13 @@ def did_not_lapse(evidence, entry, speech):
             break
     tried = [heartbeat for heartbeat in recent if status_of(heartbeat) != "stopping"]
     for heartbeat in tried:
-        taken = heartbeat.acknowledged
-        is_certain = taken and evidence.is_certain(heartbeat)
-        if taken and due and taken < min(due, at) and (is_certain or heartbeat.sent > at - after_outage):
+        if not heartbeat.acknowledged:
+            continue
+        is_in_time = heartbeat.acknowledged < min(at, due or at - VERDICT_TAKES)
+        if is_in_time and (is_calm or heartbeat.sent > at - after_outage):
             return heartbeat, True
         # One that came late counts unless the verdict was being made already.
-        if is_certain and taken < at - VERDICT_TAKES:
+        if is_calm and heartbeat.acknowledged < at - VERDICT_TAKES:
             due = heartbeat.sent + allowed
     return None, bool(tried)
 
