@@ -6,7 +6,8 @@ import Lifecycle
 /// The connection on which heartbeats come, as `HeartbeatSource` keeps it.
 final class HeartbeatLine: Client {
     unowned let process: IngestProcess
-    private var sessions = 0
+    /// The line that is open, or being opened.
+    private var line: Int?
     /// The number of the subscription that stands; `nil` while none does.
     private(set) var number: Int?
     var canaries: [Int: () -> Void] = [:]
@@ -21,27 +22,44 @@ final class HeartbeatLine: Client {
     override var keepalive: Int64 { 3 }
 
     override func started() {
+        line = nil
         number = nil
-        sessions = 0
         canaries = [:]
+    }
+
+    func open(_ line: Int) {
+        self.line = line
+        connectSoon()
+    }
+
+    /// A line that ends is not made again.
+    override func connectSoon() {
+        if line != nil { super.connectSoon() }
+    }
+
+    override func will() -> SimMessage? {
+        let end = HeartbeatLineEnded(
+            ingest: process.instance, incarnation: process.incarnation, line: line ?? 0)
+        return SimMessage(topic: .lines, body: .lineEnded(end))
     }
 
     override func opened() {
         guard let session else { return }
+        guard line != nil else { return abandon() }
         broker.subscribe(session, [.canary(process.instance), .heartbeats])
     }
 
     override func subscribed() {
-        sessions += 1
-        number = sessions
-        process.announceSoon()
+        number = line
+        process.lineSubscribed()
     }
 
     override func closed() {
+        line = nil
         number = nil
         canaries = [:]
         process.dropOthers()
-        process.announceSoon()
+        process.lineEnded()
     }
 
     override func lostConnection() {
@@ -63,6 +81,7 @@ final class HeartbeatLine: Client {
     }
 
     func abandon() {
+        line = nil
         guard let session else { return }
         broker.end(session, isCrash: false)
         super.lostConnection()
@@ -75,10 +94,12 @@ final class IngestProcess: Process {
     private var collector: BatchCollector?
     private var partitionCount = 1
     private(set) lazy var line = HeartbeatLine(self)
+    private var admission = Admission()
 
     override func begin() {
         outlet = SimOutlet(self) { .partition($0) }
         collector = nil
+        admission = Admission()
         every(200_000) { [unowned self] in outlet.tick(now: now) }
     }
 
@@ -92,24 +113,40 @@ final class IngestProcess: Process {
             .receipts(service: service.rawValue, instance: instance), .presence,
             .barriers(service: service.rawValue, instance: instance),
         ])
+        if admission.past == nil { admission.found(retainedEndings, now: now, stamp: stamp) }
+        if let past = admission.past { publish(.endings, .endings(past), retained: endingsKey) }
         outlet.reconnected(now: now)
+    }
+
+    override func disconnected() {
+        line.abandon()
+        admission.closed(now: now)
     }
 
     override func received(_ message: SimMessage) {
         switch message.body {
-        case .receipt(let receipt): _ = outlet.receive(receipt, now: now)
+        case .receipt(let receipt): receipted(receipt)
         case .presence(let presence):
             check(presence)
+            if presence.service == service.rawValue, presence.instance != instance {
+                admission.heard(presence, now: now)
+            }
+            if presence.service == ServiceName.reconciler.rawValue, admission.isIntroducing,
+                !admission.isAcknowledged
+            {
+                outlet.reconnected(now: now)
+            }
             guard collector == nil, let count = presence.partitionCount else { return }
             partitionCount = count
             collector = BatchCollector(partitionCount: count)
             line.start()
         case .heartbeat(let detail): take(detail)
-        case .question(let question): line.sendCanary { [unowned self] in answer(question) }
+        case .question(let question):
+            guard line.number != nil else { return answer(question) }
+            line.sendCanary { [unowned self] in answer(question) }
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
-            .reply,
-            .wake, .fact, .acknowledged:
+            .reply, .wake, .fact, .acknowledged, .lineEnded, .endings:
             break
         }
     }
@@ -118,13 +155,14 @@ final class IngestProcess: Process {
         switch message.topic {
         case .heartbeats, .canary: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .replies, .wake, .lifecycle, .status, .orders, .commands:
+            .replies, .wake, .lifecycle, .status, .orders, .commands, .lines, .endings:
             false
         }
     }
 
     override func turnEnded(step: Int) {
         flush(all: false)
+        admit()
         publish(outlet.take())
         wakeAt = collector?.isEmpty ?? true ? nil : now + BatchCollector.waitMax
     }
@@ -134,21 +172,64 @@ final class IngestProcess: Process {
         timeOut(line)
     }
 
-    override func stalled() { line.abandon() }
+    override func stalled() {
+        line.abandon()
+        admission.stalled(now: now, stamp: stamp)
+    }
 
     override func describe(_ presence: inout Presence) {
         guard isUp, line.isUp else { return }
         presence.heartbeatSession = world.isBroken(.lostSubscriptionsBlind) ? 1 : line.number
     }
 
+    func lineSubscribed() {
+        admission.subscribed()
+        announceSoon()
+    }
+
+    func lineEnded() {
+        admission.closed(now: now)
+        announceSoon()
+    }
+
     /// The subscription changed: everybody is to know.
-    func announceSoon() {
+    private func announceSoon() {
         guard isUp else { return }
         announce()
         scheduleTurn(at: world.time)
     }
 
     // MARK: Inside
+
+    private var endingsKey: String { "endings/\(name)" }
+
+    /// What an earlier life has noted; a real ingest is told before the echo of its own question.
+    private var retainedEndings: UncleanEnds? {
+        guard case .endings(let past)? = broker.isRetaining(endingsKey)?.body else { return nil }
+        return past
+    }
+
+    private func admit() {
+        guard isConnected, line.isUp else { return }
+        if admission.isAcknowledged || (admission.isIntroducing && world.isBroken(.ingestsAreKnownFirst)) {
+            admission.opened()
+            return line.open(admission.line)
+        }
+        guard let number = admission.begin(now: now) else { return }
+        if world.isBroken(.ingestsAreKnownFirst) { return scheduleTurn(at: world.time) }
+        for partition in 0..<partitionCount {
+            let seq = outlet.send(
+                .introduction(line: number), to: .partition(partition), stream: stream(partition), now: now)
+            admission.introduced(to: partition, seq: seq)
+        }
+    }
+
+    private func receipted(_ receipt: StreamReceipt) {
+        guard let (stream, upTo) = outlet.receive(receipt, now: now),
+            let partition = Int(stream.dropFirst("batches/".count))
+        else { return }
+        admission.receipted(partition, upTo: upTo)
+    }
 
     private func flush(all: Bool) {
         for closed in collector?.take(now: now, all: all) ?? [] {
@@ -160,13 +241,12 @@ final class IngestProcess: Process {
     private func stream(_ partition: Int) -> String { "batches/\(partition)" }
 
     private func answer(_ question: BarrierQuestion) {
-        guard let number = line.number else { return }
         flush(all: true)
         var batches: [String: Int] = [:]
         for lane in outlet.lanes where lane.sender.keptCount > 0 {
             batches[String(lane.stream.dropFirst("batches/".count))] = lane.sender.highestSeq
         }
-        let session = world.isBroken(.lostSubscriptionsBlind) ? 1 : number
+        let session = world.isBroken(.lostSubscriptionsBlind) ? 1 : line.number
         publish(
             .barriers(service: ServiceName.reconciler.rawValue, instance: question.reconciler),
             .barrierAnswer(

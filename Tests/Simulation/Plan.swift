@@ -13,16 +13,18 @@ struct Plan {
     private(set) var faults: [Fault]
     /// Microseconds between faults, on average.
     private(set) var faultEvery: Int64
-    let commandEvery: Int64
+    private(set) var commandEvery: Int64
     let chaosFor: Int64
     private(set) var lossPercent: Int64
     let repeatPercent: Int64
     private(set) var latePercent: Int64
     private(set) var lateMax: Int64
+    /// How much of what the second ingest says of itself is lost.
+    private(set) var secondIngestSilence: Int64 = 0
     let partitionCount: Int
-    let agentsPerGateway: Int
+    private(set) var agentsPerGateway: Int
     let reconcilers: Int
-    let ingests: Int
+    private(set) var ingests: Int
     let provisioners: Int
 
     /// - Parameter focus: a rule whose absence is looked for: where only rare faults show it, there are more of them.
@@ -54,6 +56,11 @@ struct Plan {
         case .lostSubscriptionsBlind:
             isHonest = true
             (faults, faultEvery) = ([.dropHeartbeats, .changeAgent], 400_000)
+        case .ingestsAreKnownFirst:
+            isHonest = false
+            (faults, faultEvery, commandEvery) = ([.changeAgent], 3_000_000, 1_000_000)
+            (lossPercent, latePercent, lateMax) = (15, 30, 400_000)
+            (secondIngestSilence, ingests, agentsPerGateway) = (95, 2, 3)
         case .failuresArm: (faults, faultEvery) = ([.crashProvisioner, .changeAgent], 1_000_000)
         case .oldOrdersExpire:
             isHonest = false

@@ -70,9 +70,7 @@ final class ProvisionerProcess: Process {
             subscribe([.orders])
             handle(.partitionsAnnounced(count))
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .question, .barrierAnswer,
-            .canary,
-            .heartbeat, .wake, .fact,
-            .acknowledged:
+            .canary, .heartbeat, .wake, .fact, .acknowledged, .lineEnded, .endings:
             break
         }
     }

@@ -68,7 +68,7 @@ final class ReconcilerProcess: Process {
     override func connected() {
         subscribe([
             .receipts(service: service.rawValue, instance: instance), .reconciler(instance), .presence, .gatewayStatus,
-            .barriers(service: service.rawValue, instance: instance),
+            .barriers(service: service.rawValue, instance: instance), .lines,
         ])
         subscribe(complete.map { .partition($0.owner.partition) })
         outlet.reconnected(now: now)
@@ -101,11 +101,14 @@ final class ReconcilerProcess: Process {
             gatewayStatus[gateway] = state
             for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
         case .barrierAnswer(let answer):
-            barrier.answered(answer)
-            sight.answered(answer)
+            if barrier.answered(answer) { sight.answered(answer) }
+            evaluateSight()
+        case .lineEnded(let end):
+            guard !world.isBroken(.lostSubscriptionsBlind) else { return }
+            sight.ended(end)
             evaluateSight()
         case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
-            .acknowledged:
+            .acknowledged, .endings:
             break
         }
     }
@@ -158,12 +161,13 @@ final class ReconcilerProcess: Process {
             for partition in complete { handle(.barrierPassed(asOf: asOf), partition) }
         }
         guard let verdict = nextVerdict, verdict <= now,
-            let number = barrier.begin(now: now, ingests: sight.receiving)
+            let number = barrier.begin(now: now, ingests: sight.asked)
         else { return }
-        ask(sight.receiving, number)
+        ask(sight.asked, number)
     }
 
     private func ask(_ ingests: [String], _ number: Int) {
+        world.note("\(name) asks \(ingests.joined(separator: " ")) for \(number)")
         for ingest in ingests {
             publish(
                 .barriers(service: ServiceName.heartbeatIngest.rawValue, instance: ingest),
@@ -197,6 +201,9 @@ final class ReconcilerProcess: Process {
                 handle(.batchReceived(batch, held: held), partition)
             }
             oracle.batchHandled()
+        case .introduction(let line):
+            sight.introduced(frame.id.instance, incarnation: frame.id.incarnation, line: line, now: now)
+            evaluateSight()
         }
         partition.ledger.handled(frame.id, frame.seq)
         if world.isBroken(.ownerReceiptsAfterCommit) { partition.inlet.committed(frame.id, upTo: frame.seq) }
@@ -265,6 +272,7 @@ final class ReconcilerProcess: Process {
 
     private func evaluateSight() {
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate) }
+        barrier.wait(onlyFor: sight.asked)
         let (reason, interrupted) = sight.evaluate(
             now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
         if interrupted || (reason == nil && blind != nil) { barrier.abandon() }
@@ -311,8 +319,7 @@ final class ReconcilerProcess: Process {
             }
             partition.newestOrder[order.agent] = order
         }
-        oracle.decided(
-            entry, epoch: partition.epoch, partition: partition.owner.partition, ingests: sight.receiving)
+        oracle.decided(entry, epoch: partition.epoch, partition: partition.owner.partition)
         partition.ledger.add(entry)
     }
 

@@ -41,6 +41,8 @@ public enum Rule: String, CaseIterable, Sendable {
     case verdictsAwaitBatches
     /// An ingest whose subscription was lost meanwhile has missed something.
     case lostSubscriptionsBlind
+    /// An ingest subscribes once the owners have acknowledged it.
+    case ingestsAreKnownFirst
     /// A heartbeat that was received before the cycle's first order is no check-in.
     case heartbeatsHaveAges
     /// The report of a failure arms the deadline.

@@ -90,9 +90,7 @@ final class StoreProcess: Process {
         case .cursor(let note):
             if message.isRetained { cursor.received(note) }
         case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question, .barrierAnswer,
-            .canary,
-            .heartbeat, .wake, .fact,
-            .acknowledged:
+            .canary, .heartbeat, .wake, .fact, .acknowledged, .lineEnded, .endings:
             break
         }
     }
