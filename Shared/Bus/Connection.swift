@@ -6,7 +6,13 @@ public struct ConnectionOptions: Sendable {
     public var broker: BrokerAddress
     /// Empty: the broker assigns one.
     public var clientID: String
-    public var keepaliveSeconds: Int32 = 15
+    /// Silence after which the client sends a ping; at least `keepaliveSecondsMin`, which libmosquitto sets.
+    public var keepaliveSeconds: Int32 = 15 {
+        didSet {
+            precondition(keepaliveSeconds >= ConnectionOptions.keepaliveSecondsMin, "keepalive \(keepaliveSeconds) s")
+        }
+    }
+    public static let keepaliveSecondsMin: Int32 = 5
     /// How many QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
     public var receiveMaximum: Int32 = 500
     public var will: Publication?

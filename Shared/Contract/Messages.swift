@@ -206,6 +206,38 @@ public struct GatewayStatusMessage: Codable, Hashable, Sendable {
     }
 }
 
+/// What the status store could never commit and put aside: it is kept in the database, counted, and listed here.
+public struct DeadLetterReport: Codable, Hashable, Sendable {
+    public struct Letter: Codable, Hashable, Sendable {
+        /// They are counted from 1, and never anew.
+        public let number: Int
+        public let at: Timestamp
+        /// `instance/incarnation/stream` of the reconciler that sent it, and its number there.
+        public let stream: String
+        public let seq: Int
+        public let error: String
+
+        public init(number: Int, at: Timestamp, stream: String, seq: Int, error: String) {
+            self.number = number
+            self.at = at
+            self.stream = stream
+            self.seq = seq
+            self.error = error
+        }
+    }
+
+    /// How many there ever were, and how many are kept.
+    public let total: Int
+    public let kept: Int
+    public let newest: [Letter]
+
+    public init(total: Int, kept: Int, newest: [Letter]) {
+        self.total = total
+        self.kept = kept
+        self.newest = newest
+    }
+}
+
 /// What a service says of itself, retained, refreshed every 2 s, with a Last Will.
 public struct Presence: Codable, Hashable, Sendable {
     public enum State: String, Codable, Sendable { case running, stopped, lost }
@@ -228,6 +260,10 @@ public struct Presence: Codable, Hashable, Sendable {
     public var heartbeatSession: Int?
     /// Of a reconciler: why nothing is judged just now; absent while all is well.
     public var blind: String?
+    /// Of the status store: why nothing can be committed just now; absent while all is well.
+    public var trouble: String?
+    /// Of the status store: the frames that were put aside; absent when none is kept.
+    public var deadLetters: DeadLetterReport?
 
     public init(
         service: ServiceName, instance: String, state: State, startedAt: Timestamp, configDigest: String,
@@ -243,7 +279,8 @@ public struct Presence: Codable, Hashable, Sendable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case service, instance, state, version, incarnation, partitions, blind
+        case service, instance, state, version, incarnation, partitions, blind, trouble
+        case deadLetters = "dead_letters"
         case startedAt = "started_at"
         case configDigest = "config_digest"
         case partitionCount = "partition_count"

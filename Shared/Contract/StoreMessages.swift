@@ -64,8 +64,9 @@ public struct OrderMessage: Codable, Sendable {
 
 /// From the store to the provisioner that forwarded a request or asked a question.
 public enum ProvisionerMessage: Codable, Sendable {
-    /// `minted`: the token that this provisioner minted for the request is in force.
-    case answer(requestID: String, outcome: CommandOutcome, minted: Bool)
+    /// `digest`: of the request that is answered; an id may have been used for another one as well. `minted`: the token that
+    /// this provisioner minted for the request is in force.
+    case answer(requestID: String, digest: String?, outcome: CommandOutcome, minted: Bool)
     case found(questionID: String, AgentRecord?)
 }
 

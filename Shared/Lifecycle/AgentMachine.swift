@@ -37,10 +37,13 @@ public struct AgentMachine: Hashable, Sendable {
     var abandonedUntil: Instant?
     var lastSeq: Int64?
     var bucket: TokenBucket
-    var rejectionPublishedAt: Instant?
+    public internal(set) var rejectionPublishedAt: Instant?
 
     /// A new agent: offline, never asked for.
-    public init(new record: AgentRecord, tokenDigest: String?) {
+    ///
+    /// - Parameter rejectedAt: when a heartbeat of that name was last published as rejected.
+    public init(new record: AgentRecord, tokenDigest: String?, rejectedAt: Instant? = nil) {
+        rejectionPublishedAt = rejectedAt
         state = AgentState(record: record)
         state.tokenDigest = tokenDigest
         phase = .resting

@@ -252,22 +252,22 @@ public final class ServiceRuntime: ConnectionDelegate {
     private func turnEnded() {
         service.turnEnded(now: loop.now)
         guard isStopping, service.isDrained() else { return }
-        finish(.stopped)
+        finish(isDrained: true)
     }
 
     private func stop() {
         guard !isStopping else { return }
         isStopping = true
         log.event("service.stopping")
-        // Whoever could not hand everything over has not ended cleanly.
-        loop.after(ServiceRuntime.stopLimit) { [unowned self] in finish(.lost) }
+        loop.after(ServiceRuntime.stopLimit) { [unowned self] in finish(isDrained: false) }
         loop.after(TimeSpan(milliseconds: 1)) {}  // a turn, to ask whether all is handed over
         loop.every(TimeSpan(milliseconds: 20)) {}
     }
 
-    private func finish(_ state: Presence.State) {
-        if let connection, connection.isConnected { publishPresence(state, on: connection) }
-        log.event("service.stopped", .info, ["handed_over": LogValue(state == .stopped)])
+    /// Who could not hand everything over says so: nobody relies on a clean end that was none.
+    private func finish(isDrained: Bool) {
+        if let connection, connection.isConnected { publishPresence(isDrained ? .stopped : .lost, on: connection) }
+        log.event("service.stopped", isDrained ? .info : .warning, ["handed_over": .bool(isDrained)])
         loop.stop()
     }
 }
@@ -287,6 +287,14 @@ public final class SignalDescriptor {
 
     deinit {
         close(descriptor)
+    }
+
+    /// Whether one of the signals, which are blocked, has arrived and was not taken yet (sigpending(2)): for whoever does
+    /// not get to its descriptor for long.
+    public static func isPending(_ signals: [Int32]) -> Bool {
+        var set = sigset_t()
+        sigpending(&set)
+        return signals.contains { sigismember(&set, $0) == 1 }
     }
 
     /// Takes what has arrived; the numbers of the signals.

@@ -21,16 +21,23 @@ final class SQLiteDatabase {
     private var statements: [String: SQLiteStatement] = [:]
 
     /// Opens the database at `path` and creates it when it is not there.
-    init(path: String) throws(StorageError) {
+    ///
+    /// - Parameter layer: the virtual file system below it (https://www.sqlite.org/vfs.html); `nil` for the system's.
+    init(path: String, layer: String? = nil) throws(StorageError) {
         var opened: OpaquePointer?
         let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
-        let code = sqlite3_open_v2(path, &opened, flags, nil)
+        let code = sqlite3_open_v2(path, &opened, flags, layer)
         guard let opened else {
-            throw StorageError(.cannotOpen, code: code, message: "out of memory", operation: "open")
+            throw StorageError(.other, code: code, message: "out of memory", operation: "open")
         }
         guard code == SQLITE_OK else {
             defer { sqlite3_close_v2(opened) }
-            throw SQLiteDatabase.error(code, opened, "open \(path)")
+            throw SQLiteDatabase.error(code, opened, "open")
+        }
+        // SQLite opens a file that it may not write all the same.
+        guard sqlite3_db_readonly(opened, "main") != 1 else {
+            sqlite3_close_v2(opened)
+            throw StorageError(.readOnly, message: "the file may not be written", operation: "open")
         }
         handle = opened
     }
@@ -95,6 +102,8 @@ final class SQLiteDatabase {
 
     /// Does `body` whole or not at all. A failure of the commit itself rolls back as well.
     func transaction<Value>(_ body: () throws(StorageError) -> Value) throws(StorageError) -> Value {
+        // One whose rollback failed as well is ended first.
+        rollBack()
         try run("BEGIN IMMEDIATE")
         do throws(StorageError) {
             let value = try body()
@@ -127,7 +136,7 @@ final class SQLiteDatabase {
 
     private func rollBack() {
         guard isInTransaction else { return }
-        // A rollback that fails leaves the transaction to the next one's BEGIN, which then reports it.
+        // A rollback that fails leaves the transaction to the next one, which tries again.
         _ = sqlite3_exec(handle, "ROLLBACK", nil, nil, nil)
     }
 
@@ -194,10 +203,12 @@ final class SQLiteDatabase {
         switch code & 0xff {
         case SQLITE_BUSY, SQLITE_LOCKED: .busy
         case SQLITE_FULL: .full
-        case SQLITE_IOERR, SQLITE_READONLY: .inputOutput
+        case SQLITE_IOERR: .inputOutput
+        case SQLITE_READONLY: .readOnly
         case SQLITE_CORRUPT, SQLITE_NOTADB: .corrupt
         case SQLITE_CANTOPEN, SQLITE_PERM: .cannotOpen
         case SQLITE_CONSTRAINT: .constraint
+        case SQLITE_TOOBIG, SQLITE_MISMATCH: .content
         default: .other
         }
     }

@@ -80,7 +80,7 @@ final class SQLiteFrameWriter {
                 } catch {
                     (owners, orders) = before
                     pending.removeAll(keepingCapacity: true)
-                    guard database.isInTransaction, !error.kind.isTemporary, error.kind != .corrupt else { throw error }
+                    guard database.isInTransaction, error.kind.isOfContent else { throw error }
                     blocked.insert(frame.stream)
                     result = .failed(error)
                 }
@@ -102,6 +102,8 @@ final class SQLiteFrameWriter {
     /// Whether the frame is new and its sender the owner: `applied`, `duplicate` or `refused`.
     private func judge(_ received: ReceivedFrame) throws(StorageError) -> FrameResult {
         let frame = received.frame
+        // Of whose partition it is nothing is known: it must fail, not be refused, or it would come again for ever.
+        if received.defect?.hasPlace == false { return .applied }
         guard let owner = try owner(of: frame.partition), owner.epoch == frame.epoch,
             owner.instance == received.stream.instance, owner.incarnation == received.stream.incarnation
         else { return .refused }
@@ -123,6 +125,9 @@ final class SQLiteFrameWriter {
     }
 
     private func apply(_ received: ReceivedFrame) throws(StorageError) {
+        if let defect = received.defect {
+            throw StorageError(.content, message: defect.error, operation: "read a frame")
+        }
         let partition = received.frame.partition
         for entry in received.frame.entries { try apply(entry, partition) }
         owners[partition]?.stream = received.stream.stream
@@ -297,7 +302,8 @@ final class SQLiteFrameWriter {
             outcome = try storedOutcome(answer, partition)
             minted = answer.minted
         }
-        let message = ProvisionerMessage.answer(requestID: answer.requestID, outcome: outcome, minted: minted)
+        let message = ProvisionerMessage.answer(
+            requestID: answer.requestID, digest: answer.requestDigest, outcome: outcome, minted: minted)
         try publish(.answer, target: answer.provisioner, payload: JSON.bytes(message))
     }
 

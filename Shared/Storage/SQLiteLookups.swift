@@ -132,6 +132,7 @@ extension SQLiteStatusDatabase {
             """
             SELECT EXISTS(SELECT 1 FROM outbox WHERE sequence <= ?1) OR EXISTS(SELECT 1 FROM requests WHERE until < ?2)
                 OR coalesce((SELECT time < ?3 FROM history ORDER BY sequence LIMIT 1), 0)
+                OR EXISTS(SELECT 1 FROM dead_letters WHERE at < ?3)
             """, .integer(published), .integer(now.millisecondsSince1970), .integer(historyBefore.millisecondsSince1970)
         ) { $0.bool(0) }
         guard due == true else { return false }
@@ -146,6 +147,8 @@ extension SQLiteStatusDatabase {
                 DELETE FROM history WHERE sequence IN (SELECT sequence FROM history ORDER BY sequence LIMIT ?1)
                     AND time < ?2 AND sequence < coalesce((SELECT min(sequence) FROM outbox), ?3)
                 """, .integer(limit), .integer(historyBefore.millisecondsSince1970), .integer(Int64.max))
+            try database.run(
+                "DELETE FROM dead_letters WHERE at < ?", .integer(historyBefore.millisecondsSince1970))
             return requests == limit || events == limit
         }
     }

@@ -19,21 +19,35 @@ public final class SQLiteStatusDatabase: StatusDatabase {
     ///   - partitions: how many a new database gets, and what an existing one must have; `nil` takes what is there.
     ///   - newIdentity: names a new database.
     ///   - waitingAtMost: how long another process may hold it, in milliseconds.
-    public init(
+    public convenience init(
         path: String, partitions: Int?, newIdentity: String, waitingAtMost milliseconds: Int32 = 5_000
     ) throws(StorageError) {
+        try self.init(
+            path: path, partitions: partitions, newIdentity: newIdentity, waitingAtMost: milliseconds, layer: nil,
+            checkpointPages: SQLiteStatusDatabase.checkpointPages)
+    }
+
+    /// - Parameters:
+    ///   - layer: the virtual file system below it; `nil` for the system's.
+    ///   - checkpointPages: how long the write-ahead log gets before it is copied into the file.
+    package init(
+        path: String, partitions: Int?, newIdentity: String, waitingAtMost milliseconds: Int32, layer: String?,
+        checkpointPages: Int
+    ) throws(StorageError) {
         ownership = path == ":memory:" ? nil : try FileLock(path: path + "-owner", waitingAtMost: milliseconds)
-        database = try SQLiteDatabase(path: path)
+        database = try SQLiteDatabase(path: path, layer: layer)
         database.waitForLocks(atMost: milliseconds)
-        try SQLiteStatusDatabase.migrate(database)
+        try SQLiteStatusDatabase.migrate(database, checkpointPages)
         (partitionCount, identity) = try SQLiteStatusDatabase.settings(database, partitions, newIdentity)
         // From here on a lock must not stall the thread: a commit that meets one is tried again later.
         database.waitForLocks(atMost: SQLiteStatusDatabase.busyLimit)
     }
 
     private static let busyLimit: Int32 = 250
+    /// 16 MiB in pages of the default size.
+    private static let checkpointPages = 4_000
 
-    private static func migrate(_ database: SQLiteDatabase) throws(StorageError) {
+    private static func migrate(_ database: SQLiteDatabase, _ checkpointPages: Int) throws(StorageError) {
         // Reading the header shows a damaged or foreign file before anything is written to it.
         let version = try database.first("PRAGMA user_version") { $0.integer(0) } ?? 0
         let application = try database.first("PRAGMA application_id") { $0.integer(0) } ?? 0
@@ -50,7 +64,8 @@ public final class SQLiteStatusDatabase: StatusDatabase {
         }
         try database.execute("PRAGMA journal_mode = WAL", "switch to WAL")
         try database.execute(
-            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -65536", "configure")
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = \(checkpointPages); PRAGMA cache_size = -65536",
+            "configure")
         for (index, migration) in SQLiteSchema.migrations.enumerated().dropFirst(Int(version)) {
             try database.transaction { () throws(StorageError) in
                 try database.execute(migration, "migrate to schema version \(index + 1)")
@@ -65,8 +80,11 @@ public final class SQLiteStatusDatabase: StatusDatabase {
     private static func check(_ database: SQLiteDatabase) throws(StorageError) {
         let pages = try database.first("PRAGMA page_count") { $0.integer(0) } ?? 0
         guard pages <= checkedPagesMax else { return }
-        guard let state = try database.first("PRAGMA quick_check(1)", body: { $0.text(0) }), state == "ok" else {
-            throw StorageError(.corrupt, message: "the database is damaged: restore it from a copy", operation: "check")
+        let state = try database.first("PRAGMA quick_check(1)") { $0.text(0) }
+        guard state == "ok" else {
+            throw StorageError(
+                .corrupt, message: "the database is damaged: \(state ?? "it says nothing of itself")",
+                operation: "check")
         }
     }
 
@@ -105,7 +123,7 @@ public final class SQLiteStatusDatabase: StatusDatabase {
     ) throws(StorageError) -> CommitReport {
         do throws(StorageError) {
             return try commit(frames, published, now, isCareful: false)
-        } catch  where !error.kind.isTemporary && error.kind != .corrupt && frames.count > 0 {
+        } catch  where error.kind.isOfContent && !frames.isEmpty {
             // Some frame cannot be applied: once more, each on its own, so that the others are.
             return try commit(frames, published, now, isCareful: true)
         }
@@ -121,29 +139,6 @@ public final class SQLiteStatusDatabase: StatusDatabase {
             try writer.finish()
             return CommitReport(results: results, orders: writer.orders)
         }
-    }
-
-    public func bury(_ letter: DeadLetter) throws(StorageError) {
-        try database.transaction { () throws(StorageError) in
-            try database.run(
-                "INSERT INTO dead_letters(at, stream, seq, frame, error) VALUES(?, ?, ?, ?, ?)",
-                .integer(letter.at.millisecondsSince1970),
-                .text("\(letter.stream.instance)/\(letter.stream.incarnation)/\(letter.stream.stream)"),
-                .integer(letter.seq), .blob(letter.payload), .text(letter.error))
-            guard let partition = letter.partition, let epoch = letter.epoch else { return }
-            try database.run(
-                """
-                UPDATE partitions SET applied_seq = ?, stream = ?
-                WHERE number = ? AND epoch = ? AND instance = ? AND incarnation = ? AND (stream != ? OR applied_seq < ?)
-                """,
-                .integer(letter.seq), .text(letter.stream.stream), .integer(partition), .integer(epoch),
-                .text(letter.stream.instance), .text(letter.stream.incarnation), .text(letter.stream.stream),
-                .integer(letter.seq))
-        }
-    }
-
-    public func deadLetterCount() throws(StorageError) -> Int {
-        Int(try database.first("SELECT count(*) FROM dead_letters") { $0.integer(0) } ?? 0)
     }
 
     // MARK: Ownership

@@ -19,9 +19,14 @@ public protocol StatusDatabase: AnyObject {
     /// - Parameter published: everything in the outbox up to here was acknowledged and is deleted.
     /// - Throws: when nothing at all was committed.
     func commit(_ frames: [ReceivedFrame], published: Int64, now: Timestamp) throws(StorageError) -> CommitReport
-    /// Puts a frame that never succeeds aside, so that those behind it go on.
-    func bury(_ letter: DeadLetter) throws(StorageError)
-    func deadLetterCount() throws(StorageError) -> Int
+    /// Puts a frame that never succeeds aside, so that its sender does not repeat it for ever.
+    ///
+    /// Its sender believes what was not committed, so its epoch ends in the same transaction: all that it sends behind the
+    /// frame is refused, until it is granted the partition again with what is really stored.
+    /// - Returns: the epochs that ended, none when the sender owned nothing.
+    func bury(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch]
+    /// How many there ever were, how many of them are kept, and the newest.
+    func deadLetters(limit: Int) throws(StorageError) -> (total: Int, kept: Int, newest: [StoredDeadLetter])
 
     // MARK: Ownership
 
@@ -63,21 +68,43 @@ public protocol StatusDatabase: AnyObject {
 
     // MARK: Upkeep
 
-    /// Deletes acknowledged outbox entries, expired requests and history older than `historyBefore`, at most `limit`
-    /// rows of each. Returns whether more is left.
+    /// Deletes acknowledged outbox entries, expired requests, history and dead letters older than `historyBefore`, at most
+    /// `limit` rows of each. Returns whether more is left.
     func tidy(published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int) throws(StorageError) -> Bool
 }
 
 /// A frame as it came from its stream.
 public struct ReceivedFrame: Sendable {
+    /// Why a frame cannot be read. Whatever is done with it, it fails.
+    public struct Defect: Sendable {
+        /// The body as it came.
+        public let payload: [UInt8]
+        public let error: String
+        /// Whether its partition and epoch could be read.
+        public let hasPlace: Bool
+    }
+
     public let stream: StreamID
     public let seq: Int
+    /// Without entries when it has a defect.
     public let frame: StoreFrame
+    public let defect: Defect?
 
     public init(stream: StreamID, seq: Int, frame: StoreFrame) {
         self.stream = stream
         self.seq = seq
         self.frame = frame
+        defect = nil
+    }
+
+    /// One whose body is no `StoreFrame`.
+    public init(
+        stream: StreamID, seq: Int, unreadable payload: [UInt8], error: String, place: (partition: Int, epoch: Int)?
+    ) {
+        self.stream = stream
+        self.seq = seq
+        frame = StoreFrame(partition: place?.partition ?? -1, epoch: place?.epoch ?? 0, entries: [])
+        defect = Defect(payload: payload, error: error, hasPlace: place != nil)
     }
 }
 
@@ -114,26 +141,35 @@ public enum OrderChange: Hashable, Sendable {
 
 /// A frame that never succeeded.
 public struct DeadLetter: Sendable {
-    public let stream: StreamID
-    public let seq: Int
-    /// Its partition and epoch, as far as it could be read.
-    public let partition: Int?
-    public let epoch: Int?
-    public let payload: [UInt8]
+    /// The newest so many are kept; all are counted.
+    public static let keptMax = 200
+
+    public let frame: ReceivedFrame
     public let error: String
     public let at: Timestamp
 
-    public init(
-        stream: StreamID, seq: Int, partition: Int?, epoch: Int?, payload: [UInt8], error: String, at: Timestamp
-    ) {
-        self.stream = stream
-        self.seq = seq
-        self.partition = partition
-        self.epoch = epoch
-        self.payload = payload
+    public init(_ frame: ReceivedFrame, error: String, at: Timestamp) {
+        self.frame = frame
         self.error = error
         self.at = at
     }
+}
+
+/// A dead letter as it is listed.
+public struct StoredDeadLetter: Hashable, Sendable {
+    /// They are counted from 1.
+    public let number: Int
+    public let at: Timestamp
+    /// `instance/incarnation/stream` of its sender.
+    public let stream: String
+    public let seq: Int
+    public let error: String
+}
+
+/// An epoch of a partition under which nothing is taken any more.
+public struct EndedEpoch: Hashable, Sendable {
+    public let partition: Int
+    public let epoch: Int
 }
 
 public struct PartitionOwner: Hashable, Sendable {

@@ -6,9 +6,11 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Kind: String, Sendable {
         /// Somebody else holds the database for longer than is waited: wait and try again.
         case busy
-        /// The disk is full or does not write: keep what was to be written and try again.
+        /// The disk is full or does not do what it should: keep what was to be written and try again.
         case full
         case inputOutput = "input_output"
+        /// The file or its file system may not be written.
+        case readOnly = "read_only"
         /// The file is damaged, or is no database: a person has to look at it.
         case corrupt
         /// The file cannot be opened or created.
@@ -23,11 +25,29 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
         case content
         case other
 
-        /// Whether the same write may succeed later.
-        public var isTemporary: Bool {
+        /// Whether it lies in what was to be written: the same content fails again, other content may succeed.
+        ///
+        /// Everything else lies in the database or its surroundings. No content is given up for it.
+        public var isOfContent: Bool {
             switch self {
-            case .busy, .full, .inputOutput: true
-            case .corrupt, .cannotOpen, .schema, .configuration, .constraint, .content, .other: false
+            case .constraint, .content: true
+            case .busy, .full, .inputOutput, .readOnly, .corrupt, .cannotOpen, .schema, .configuration, .other: false
+            }
+        }
+
+        /// What whoever runs the store can do about it.
+        public var advice: String? {
+            switch self {
+            case .busy: "end whoever else holds it: another status store, or a program with an open transaction"
+            case .full: "free space on its file system; the store then goes on by itself"
+            case .inputOutput: "look at the disk and the kernel's log"
+            case .readOnly: "let the user of the status store write the file, its directory and its file system"
+            case .corrupt:
+                "stop the status store and put a copy in its place, or save what is left of it with sqlite3 and '.recover'"
+            case .cannotOpen: "see that the path names a file in a directory that is there and may be read and written"
+            case .schema: "run the program that made it, or a newer one, or name another file"
+            case .configuration: "leave the option out, or name another file"
+            case .constraint, .content, .other: nil
             }
         }
     }

@@ -162,13 +162,32 @@ import Testing
     @Test mutating func theSameKeyWaitsForTheSameAnswer() {
         #expect(requests(receive("wake", #"{"agent":"gw/a1"}"#, key: "k")).count == 1)
         #expect(receive("wake", #"{"agent":"gw/a1"}"#, key: "k", to: "op:eve/y", id: "r2") == [])
-        let conflict = receive("wake", #"{"agent":"gw/a2"}"#, key: "k", id: "r3")
+        let conflict = receive("wake", #"{"agent":"other-gw/a2"}"#, key: "k", id: "r3")
         #expect(problems(conflict).map(\.type) == [.conflict])
         let text = #"{"record":\#(JSON.text(testRecord(agent)))}"#
         #expect(
             answer(.record(testRecord(agent), minted: false), id: "sha(op:eve\0k)") == [
                 "op:eve/x \(text)", "op:eve/y \(text)",
             ])
+    }
+
+    @Test mutating func theOwnerTellsWhichUseOfAKeyWasTheFirst() throws {
+        let first = try #require(requests(receive("wake", #"{"agent":"gw/a1"}"#, key: "k")).first)
+        let second = try #require(
+            requests(receive("wake", #"{"agent":"gw/a2"}"#, key: "k", to: "op:eve/y", id: "r2", at: 1)).first)
+        #expect(first.id == second.id && first.digest != second.digest)
+        let refusal = CommandOutcome.refused(Problem(.conflict, "it was used"))
+        let late = handle(
+            .answered(requestID: first.id, digest: "of something before", outcome: refusal, minted: false), at: 1)
+        #expect(late.isEmpty && desk.pendingCount == 2)
+        let answer = handle(
+            .answered(requestID: first.id, digest: second.digest, outcome: refusal, minted: false), at: 1)
+        #expect(replies(answer).count == 1 && replies(answer)[0].hasPrefix("op:eve/y"))
+        let success = CommandOutcome.record(testRecord(agent), minted: false)
+        let other = handle(
+            .answered(requestID: first.id, digest: first.digest, outcome: success, minted: false), at: 1)
+        #expect(replies(other).count == 1 && replies(other)[0].hasPrefix("op:eve/x"))
+        #expect(desk.pendingCount == 0)
     }
 
     @Test mutating func whoAsksAgainAfterAWhileHasTheRequestForwardedAgain() throws {

@@ -54,6 +54,39 @@ import Testing
             desk.pass(8_000) == ["gw/a deleted", "gw/a tombstone 1 r3", "gw/a credential removed", "k: deleting"])
     }
 
+    @Test func anAgentThatIsBeingDeletedGetsNoTokenAgain() {
+        var desk = Desk()
+        _ = desk.addGateway()
+        _ = desk.provision("gw/a", id: "k", token: "t1")
+        _ = desk.ask(.delete(RemovalTests.agent))
+        #expect(desk.provision("gw/a", id: "k", token: "t2") == ["k: as before"])
+    }
+
+    @Test func rejectionsArePublishedOnceASecondWhetherTheAgentIsThereOrNot() {
+        var desk = Desk()
+        _ = desk.addGateway()
+        _ = desk.provision("gw/a")
+        _ = desk.ask(.delete(RemovalTests.agent))
+        #expect(desk.beat("gw", ["a"]) == ["gw/a heartbeat_rejected (deleting)"])
+        _ = desk.woken("gw/a")
+        #expect(desk.beat("gw", ["a"]) == [], "the agent is gone, the second is not over")
+        _ = desk.pass(1_000)
+        #expect(desk.beat("gw", ["a"]) == ["gw/a heartbeat_rejected (unknown_agent)"])
+        _ = desk.provision("gw/a")
+        _ = desk.ask(.delete(RemovalTests.agent))
+        #expect(desk.beat("gw", ["a"]) == [], "it is known again, the second is not over")
+    }
+
+    @Test func whatIsForgottenEveryMinuteIsNotTheLastSecond() {
+        var desk = Desk()
+        _ = desk.addGateway()
+        _ = desk.pass(60_000)
+        _ = desk.pass(59_500)
+        #expect(desk.beat("gw", ["x"]) == ["gw/x heartbeat_rejected (unknown_agent)"])
+        _ = desk.pass(600)
+        #expect(desk.beat("gw", ["x"]) == [])
+    }
+
     @Test func numbersGoOnAfterADeletion() {
         var desk = Desk.online(["a"])
         _ = desk.ask(.delete(RemovalTests.agent))

@@ -65,6 +65,34 @@ struct TextTests {
                 == "3 agents: 0 provisioning, 0 updating, 2 online, 1 offline, 0 deleting\n")
     }
 
+    @Test func whatTheStoreCannotCommitIsShown() throws {
+        let presence = try JSON.decode(
+            JSONValue.self,
+            from: Array(
+                #"""
+                {"service":"status-store","instance":"1","state":"running","started_at":"2026-01-31T08:00:00Z",
+                "version":"0.1.0","trouble":"database or disk is full","dead_letters":{"total":7,"kept":1,"newest":[
+                {"number":7,"at":"2026-01-31T08:00:00Z","stream":"1/i/events/3/4","seq":9,"error":"no entries"}]}}
+                """#.utf8))
+        #expect(
+            StatusText.warnings([presence], .plain) == """
+
+                the status store can commit nothing: database or disk is full
+                dead letters: 1, see 'rollcall status --dead-letters'
+
+                """)
+        #expect(
+            StatusText.deadLetters([presence], now: Samples.now, .plain) == """
+                NUMBER  SINCE    SENDER          SEQ  ERROR
+                7       60m ago  1/i/events/3/4  9    no entries
+
+                7 so far, 1 kept whole in the table dead_letters of the database
+
+                """)
+        #expect(StatusText.warnings([], .plain).isEmpty)
+        #expect(StatusText.deadLetters([], now: Samples.now, .plain) == "No dead letters.\n")
+    }
+
     @Test func onlyWhatDiffersOfAGatewaysPolicyIsShown() throws {
         let gateways = try JSON.decode(
             JSONValue.self,

@@ -13,12 +13,13 @@ final class Session {
     var lastDown: Int64 = 0
     /// What arrives at the broker after this was still in the client's buffer when its process ended.
     var cutAt = Int64.max
-    let will: SimMessage?
+    /// One connection stands for those of all the agents behind a gateway.
+    let wills: [SimMessage]
 
-    init(number: Int, client: Client, will: SimMessage?) {
+    init(number: Int, client: Client, wills: [SimMessage]) {
         self.number = number
         self.client = client
-        self.will = will
+        self.wills = wills
     }
 }
 
@@ -49,6 +50,17 @@ class Client {
         connectSoon()
     }
 
+    /// Ends of its own accord: what it has written arrives, its Last Will does not.
+    func shutDown() {
+        guard isUp else { return }
+        world.note("\(name) has stopped")
+        isUp = false
+        pausedUntil = 0
+        if let session { broker.disconnect(session) }
+        session = nil
+        crashed()
+    }
+
     func crash() {
         guard isUp else { return }
         world.note("\(name) crashes")
@@ -72,7 +84,10 @@ class Client {
     /// A connection of this process that stands still is ended by the broker after a while.
     func timeOut(_ client: Client) {
         guard let session = client.session else { return }
-        let limit = client.keepalive * 1_500_000 - world.random.int(0...client.keepalive * 1_000_000)
+        // The last packet may be a keepalive old, and mosquitto looks every 6 s.
+        let limit =
+            client.keepalive * 1_500_000 - world.random.int(0...client.keepalive * 1_000_000)
+            + world.random.int(0...6_000_000)
         guard pausedUntil - world.time > limit else { return }
         world.after(limit) { [unowned self] in
             guard session.isOpen else { return }
@@ -84,12 +99,15 @@ class Client {
     /// How long a connection takes, in microseconds.
     var connectTime: ClosedRange<Int64> { 2_000...120_000 }
 
+    /// Whether the broker knows who it is.
+    var isAdmitted: Bool { true }
+
     func connectSoon() {
         let life = life
         world.after(world.random.int(connectTime)) { [unowned self] in
             guard isUp, self.life == life, session == nil else { return }
-            guard broker.isUp, !isPaused else { return connectSoon() }
-            session = broker.open(self, will: will())
+            guard broker.isUp, !isPaused, isAdmitted else { return connectSoon() }
+            session = broker.open(self, wills: wills())
             opened()
         }
     }
@@ -106,7 +124,7 @@ class Client {
     func crashed() {}
     func opened() {}
     func closed() {}
-    func will() -> SimMessage? { nil }
+    func wills() -> [SimMessage] { [] }
     func deliver(_ message: SimMessage) {}
     func subscribed() {}
 }
@@ -118,6 +136,11 @@ final class Broker {
     private var sessions: [Session] = []
     private var subscriptions: [SimTopic: [Session]] = [:]
     private(set) var retained: [String: SimMessage] = [:]
+    private var snapshot: [String: SimMessage] = [:]
+    /// The gateways that may connect: what the plugin was told, on its disk.
+    private(set) var admitted: Set<String> = []
+    /// Ended, and their Last Wills are not out yet.
+    private var owing: [Session] = []
     private var nextSession = 0
     private var turns = 0
     private var stalledUntil: Int64 = 0
@@ -128,11 +151,13 @@ final class Broker {
         self.world = world
     }
 
-    func open(_ client: Client, will: SimMessage?) -> Session {
+    func open(_ client: Client, wills: [SimMessage]) -> Session {
         // The same client again takes its session over (MQTT 5 §3.1.4).
+        speakFor { $0.client === client }
         for old in sessions where old.client === client { end(old, isCrash: false, withWill: world.random.chance(50)) }
+        speakFor { $0.client === client }
         nextSession += 1
-        let session = Session(number: nextSession, client: client, will: will)
+        let session = Session(number: nextSession, client: client, wills: wills)
         sessions.append(session)
         return session
     }
@@ -143,21 +168,44 @@ final class Broker {
         session.isOpen = false
         session.cutAt = isCrash ? world.time + world.random.int(0...3_000) : world.time
         forget(session)
-        guard withWill, let will = session.will else { return }
-        world.after(world.random.int(500...15_000)) { [unowned self] in
-            guard isUp else { return }
-            route(will)
-        }
+        guard withWill, !session.wills.isEmpty else { return }
+        owing.append(session)
+        world.after(world.random.int(500...15_000)) { [unowned self] in speakFor { $0 === session } }
     }
 
-    func crash(forgets: Bool) {
+    /// A Last Will comes before anything that the same client says on its next connection.
+    private func speakFor(_ isMeant: (Session) -> Bool) {
+        let meant = owing.filter(isMeant)
+        owing.removeAll(where: isMeant)
+        for will in meant.flatMap(\.wills) where isUp { route(will) }
+    }
+
+    /// The client says goodbye behind all it has sent (MQTT 5 §3.14).
+    func disconnect(_ session: Session) {
+        up(session) { [unowned self] in end(session, isCrash: false, withWill: false) }
+    }
+
+    /// What a broker has on its disk when it starts again.
+    enum Memory: CaseIterable { case all, snapshot, nothing }
+
+    /// Writes down what is retained: a crash returns to it.
+    func save() {
+        if isUp { snapshot = retained }
+    }
+
+    func crash(keeps memory: Memory) {
         guard isUp else { return }
-        world.note("broker crashes\(forgets ? " and forgets" : "")")
+        world.note("broker crashes and keeps \(memory)")
         isUp = false
         let ended = sessions
         sessions = []
+        owing = []
         subscriptions = [:]
-        if forgets { retained = [:] }
+        switch memory {
+        case .all: break
+        case .snapshot: retained = snapshot
+        case .nothing: retained = [:]
+        }
         for session in ended {
             session.isOpen = false
             session.cutAt = world.time
@@ -242,6 +290,19 @@ final class Broker {
 
     func isRetaining(_ key: String) -> SimMessage? { retained[key] }
 
+    private func change(_ credential: CredentialChange) {
+        switch credential.change {
+        case .set, .overlap: admitted.insert(credential.username)
+        case .remove:
+            admitted.remove(credential.username)
+            for session in sessions where session.client.name == "gateway/\(credential.username)" {
+                (session.client as? GatewayClient)?.wasHurt()
+                end(session, isCrash: false)
+                session.client.lostConnection()
+            }
+        }
+    }
+
     // MARK: Inside
 
     private func forget(_ session: Session) {
@@ -252,7 +313,8 @@ final class Broker {
     private func isBetweenServices(_ message: SimMessage) -> Bool {
         switch message.topic {
         case .partition, .store, .reconciler, .receipts, .presence, .answers, .barriers, .orders, .lines: true
-        case .gatewayStatus, .cursor, .canary, .endings, .replies, .wake, .lifecycle, .status, .commands, .heartbeats:
+        case .gatewayStatus, .cursor, .canary, .endings, .replies, .wake, .lifecycle, .status, .commands, .heartbeats,
+            .access:
             false
         }
     }
@@ -266,6 +328,7 @@ final class Broker {
 
     private func route(_ message: SimMessage) {
         arrived(message)
+        if case .credential(let change) = message.body { return self.change(change) }
         if let key = message.retainedKey {
             if case .fact(let fact) = message.body, fact.isCleared {
                 retained[key] = nil

@@ -11,7 +11,7 @@ extension Simulation {
     }
 
     func provision(_ agent: AgentAddress, wake: Bool = true) {
-        let attempts = world.random.int(1...3)
+        let attempts = world.random.int(1...world.plan.attemptsMax)
         let lapse = world.random.pick(["wake", "offline"])
         operatorClient.ask(
             .provision,
@@ -36,14 +36,14 @@ extension Simulation {
         let agent = world.random.pick(gateway.agents).address
         switch world.random.int(0...99) {
         case 0..<20: operatorClient.ask(.wake, #"{"agent":"\#(agent)"}"#, agent: agent)
-        case 20..<35:
+        case 20..<31:
             operatorClient.ask(
                 .update, #"{"agent":"\#(agent)","variables":{"n":"\#(world.random.int(0...9))"}}"#, agent: agent)
-        case 35..<42:
-            operatorClient.ask(
-                .update, #"{"agent":"\#(agent)","wake":false,"variables":{"n":"\#(world.random.int(0...9))"}}"#,
-                agent: agent)
-        case 42..<55: provision(agent, wake: !world.random.chance(15))
+        case 31..<35: operatorClient.askOld(isOther: false)
+        case 35..<37: operatorClient.askOld(isOther: true)
+        case 37..<42: change(agent)
+        case 42..<43: mention(agent, gateway)
+        case 43..<55: provision(agent, wake: !world.random.chance(15))
         case 55..<67: operatorClient.ask(.delete, #"{"agent":"\#(agent)"}"#, agent: agent)
         case 67..<70: operatorClient.ask(.pause, #"{"board":"b"\#(until)}"#)
         case 70..<73: operatorClient.ask(.resume, #"{"board":"b"}"#)
@@ -52,11 +52,40 @@ extension Simulation {
         case 87..<92: operatorClient.ask(.pause, #"{"gateway":"\#(gateway.gateway)"\#(until)}"#)
         case 92..<96: operatorClient.ask(.resume, #"{"gateway":"\#(gateway.gateway)"}"#)
         case 96..<97:
-            operatorClient.ask(.removeGateway, #"{"gateway":"\#(gateway.gateway)","force":true}"#)
-            world.after(world.random.int(0...4_000_000)) { [unowned self] in
-                operatorClient.ask(.addGateway, #"{"gateway":"\#(gateway.gateway)"}"#)
-            }
+            removeGateway(gateway, isMentioned: false)
         default: operatorClient.ask(.rotateToken, #"{"agent":"\#(agent)"}"#)
+        }
+    }
+
+    /// A change that a cycle in progress does not see.
+    private func change(_ agent: AgentAddress) {
+        let change = world.random.pick([
+            #""variables":{"n":"\#(world.random.int(0...9))"}"#,
+            #""policy":{"max_wake_attempts":\#(world.random.int(1...3))}"#,
+            #""policy":{"checkin_deadline":"\#(world.random.int(8...12))00ms"}"#,
+        ])
+        operatorClient.ask(.update, #"{"agent":"\#(agent)","wake":false,\#(change)}"#, agent: agent)
+    }
+
+    /// Something whose answer is late, asked by somebody who does not wait for it.
+    private func mention(_ agent: AgentAddress, _ gateway: GatewayClient) {
+        switch world.random.int(0...3) {
+        case 0: operatorClient.mention(.delete, #"{"agent":"\#(agent)"}"#, agent: agent)
+        case 1: operatorClient.mention(.pause, #"{"gateway":"\#(gateway.gateway)"}"#)
+        case 2: operatorClient.mention(.resume, #"{"gateway":"\#(gateway.gateway)"}"#)
+        default: removeGateway(gateway, isMentioned: true)
+        }
+    }
+
+    private func removeGateway(_ gateway: GatewayClient, isMentioned: Bool) {
+        let payload = #"{"gateway":"\#(gateway.gateway)","force":true}"#
+        if isMentioned {
+            operatorClient.mention(.removeGateway, payload)
+        } else {
+            operatorClient.ask(.removeGateway, payload)
+        }
+        world.after(world.random.int(0...4_000_000)) { [unowned self] in
+            operatorClient.ask(.addGateway, #"{"gateway":"\#(gateway.gateway)"}"#)
         }
     }
 
@@ -95,9 +124,28 @@ extension Simulation {
         case .pauseIngest: pause(world.random.pick(ingests))
         case .pauseProvisioner: pause(world.random.pick(provisioners))
         case .stepWallClock: stepWallClock()
-        case .failCommits: store.commitsFailUntil = world.time + world.random.int(200_000...3_000_000)
+        case .failCommits: store.commitsFailUntil = world.time + world.random.int(200_000...world.plan.longMax)
         case .crashGateway: hurt(world.random.pick(gateways))
         case .changeAgent: changeAgent()
+        case .stopStore: stop(store)
+        case .stopReconciler: stop(world.random.pick(reconcilers))
+        case .stopIngest: stop(world.random.pick(ingests))
+        case .stopProvisioner: stop(world.random.pick(provisioners))
+        case .saveBroker: broker.save()
+        }
+    }
+
+    private func stop(_ process: Process) {
+        guard process.isUp, !process.isStopping else { return }
+        process.stop()
+        startAgain(process, after: world.random.pick([10_000, 300_000, world.random.int(500_000...12_000_000)]))
+    }
+
+    private func startAgain(_ process: Process, after delay: Int64) {
+        world.after(delay) { [unowned self] in
+            oracle.lastFault = world.time
+            guard process.isUp else { return process.start() }
+            if process.isStopping { startAgain(process, after: 50_000) }
         }
     }
 
@@ -113,7 +161,7 @@ extension Simulation {
 
     private func crashBroker() {
         guard broker.isUp else { return }
-        broker.crash(forgets: world.random.chance(60))
+        broker.crash(keeps: world.random.pick([.all, .snapshot, .nothing, .nothing]))
         world.after(world.random.int(50_000...3_000_000)) { [unowned self] in
             oracle.lastFault = world.time
             if !broker.isUp { broker.restart() }
@@ -121,7 +169,9 @@ extension Simulation {
     }
 
     private func pause(_ process: Process) {
-        let length = world.random.pick([world.random.int(20_000...900_000), world.random.int(1_000_000...8_000_000)])
+        let length = world.random.pick([
+            world.random.int(20_000...900_000), world.random.int(1_000_000...world.plan.longMax),
+        ])
         process.pause(until: world.time + length)
         world.after(length) { [unowned self] in
             guard world.isChaotic else { return }
@@ -150,6 +200,6 @@ extension Simulation {
         let gateway = world.random.pick(gateways)
         let index = Int(world.random.int(0...Int64(gateway.agents.count) - 1))
         if world.random.chance(25) { return gateway.sayGoodbye(index) }
-        gateway.change(index, to: world.random.pick(GatewayClient.Mode.allCases))
+        gateway.change(index, to: gateway.anyMode)
     }
 }

@@ -20,7 +20,7 @@ struct DatabaseModel {
     enum Content {
         case event(AgentEventEntry, revision: Int, hasStatus: Bool, isCleared: Bool)
         case answer(provisioner: String, ProvisionerMessage)
-        case credential
+        case credential(CredentialChange)
         case gatewayEvent
     }
 
@@ -73,6 +73,7 @@ struct DatabaseModel {
         all.boardPauses = (boardPauses[partition] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
         if !world.isBroken(.requestsAreRemembered) {
             all.requests = (requests[partition] ?? [:]).sorted { $0.key < $1.key }.map(\.value.request)
+            if world.isBroken(.undertakingsSurvive) { all.requests.removeAll { $0.undertaking != nil } }
         }
         return all
     }
@@ -154,7 +155,7 @@ struct DatabaseModel {
         if entry.gatewayEvent != nil { publish(.gatewayEvent) }
         if let pause = entry.boardPause { boardPauses[partition, default: [:]][pause.board] = pause }
         if let board = entry.resumedBoard { boardPauses[partition]?[board] = nil }
-        if entry.credential != nil { publish(.credential) }
+        if let change = entry.credential { publish(.credential(change)) }
         if let undertaking = entry.undertaking {
             let request = undertaking.request
             var remembered = RememberedRequest(
@@ -206,7 +207,8 @@ struct DatabaseModel {
         publish(
             .answer(
                 provisioner: answer.provisioner,
-                .answer(requestID: answer.requestID, outcome: outcome, minted: minted)))
+                .answer(
+                    requestID: answer.requestID, digest: answer.requestDigest, outcome: outcome, minted: minted)))
     }
 
     private func until(_ now: Timestamp, isKeyed: Bool) -> Timestamp {

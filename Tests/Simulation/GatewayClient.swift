@@ -29,6 +29,11 @@ final class GatewayClient: Client {
         /// Whether its beats name the generation, and whether its first answer does.
         var echoes = false
         var isPlain = false
+        /// Whether it tells one start from another, and which one this is.
+        var tellsBoots = false
+        var boot = 0
+
+        var bootID: String? { tellsBoots ? "b\(boot)" : nil }
     }
 
     let gateway: String
@@ -43,10 +48,16 @@ final class GatewayClient: Client {
         agents = (0..<count).compactMap { AgentAddress(gateway: gateway, agent: "a\($0)") }.map { Agent(address: $0) }
         super.init("gateway/\(gateway)", broker)
         for index in agents.indices {
-            agents[index].mode = world.random.pick(Mode.allCases)
+            agents[index].mode = anyMode
             agents[index].echoes = world.random.chance(40)
             agents[index].isPlain = !agents[index].echoes && world.random.chance(40)
+            agents[index].tellsBoots = world.random.chance(world.plan.bootsPercent)
         }
+    }
+
+    var anyMode: Mode {
+        if let favourite = world.plan.favourite, world.random.chance(70) { return favourite }
+        return world.random.pick(Mode.allCases)
     }
 
     func agent(_ address: AgentAddress) -> Agent? { agents.first { $0.address == address } }
@@ -66,10 +77,17 @@ final class GatewayClient: Client {
         agents[index].isRunning = false
         agents[index].plan += 1
         agents[index].wellSince = .max
+        send(goodbye(index))
+    }
+
+    private func goodbye(_ index: Int) -> HeartbeatDetail {
         var detail = HeartbeatDetail(agent: agents[index].address)
         detail.status = .stopping
-        send(detail)
+        detail.bootID = agents[index].bootID
+        return detail
     }
+
+    override var isAdmitted: Bool { broker.admitted.contains(gateway) }
 
     /// Something that is not the system's fault happened to it.
     func wasHurt() {
@@ -85,7 +103,16 @@ final class GatewayClient: Client {
         wasHurt()
     }
 
-    override func will() -> SimMessage? { status(.lost) }
+    /// Its own, and those of the agents that say which start they speak for.
+    override func wills() -> [SimMessage] {
+        [status(.lost)]
+            + agents.filter(\.tellsBoots).map { agent in
+                var detail = HeartbeatDetail(agent: agent.address)
+                detail.status = .lost
+                detail.bootID = agent.bootID
+                return SimMessage(topic: .heartbeats, body: .heartbeat(detail))
+            }
+    }
 
     override func opened() {
         guard let session else { return }
@@ -114,6 +141,7 @@ final class GatewayClient: Client {
             var detail = HeartbeatDetail(agent: wake.agent)
             detail.status = .starting
             detail.generation = wake.generation
+            detail.bootID = agents[index].bootID
             detail.extend = DurationText(world.random.int(500...1_500), .milliseconds)
             send(detail)
             answer(index, after: world.random.int(300_000...1_400_000))
@@ -126,15 +154,26 @@ final class GatewayClient: Client {
         world.after(delay) { [unowned self] in
             guard isUp, self.life == life, agents[index].plan == plan else { return }
             let isShy = agents[index].mode == .shy
-            if !agents[index].isRunning { agents[index].runningSince = world.time }
+            let isNew = !agents[index].isRunning
+            let last = goodbye(index)
+            if isNew {
+                agents[index].runningSince = world.time
+                agents[index].boot += 1
+            }
             agents[index].isRunning = !isShy
             var detail = HeartbeatDetail(agent: agents[index].address)
+            detail.bootID = agents[index].bootID
             if !agents[index].isPlain {
                 detail.generation = agents[index].newest.generation
                 detail.attempt = agents[index].newest.attempt
             }
             send(detail)
             if !isShy { beatLater(index) }
+            // The start before this one is heard of late.
+            guard isNew, agents[index].tellsBoots, world.random.chance(30) else { return }
+            world.after(world.random.int(100_000...900_000)) { [unowned self] in
+                if isUp, self.life == life { send(last) }
+            }
         }
     }
 
@@ -144,6 +183,7 @@ final class GatewayClient: Client {
             guard isUp, self.life == life, agents[index].plan == plan, agents[index].isRunning else { return }
             var detail = HeartbeatDetail(agent: agents[index].address)
             if agents[index].echoes { detail.generation = agents[index].newest.generation }
+            detail.bootID = agents[index].bootID
             if !isPaused { send(detail) }
             beatLater(index)
         }
@@ -163,7 +203,9 @@ final class OperatorClient: Client {
     }
 
     private var open: [Asked] = []
+    private var answered: [SimCommand] = []
     private var count = 0
+    private var uses = 0
     let oracle: Oracle
 
     init(_ broker: Broker, _ oracle: Oracle) {
@@ -179,9 +221,40 @@ final class OperatorClient: Client {
         let command = SimCommand(key: "k\(count)", verb: verb, payload: payload, agent: agent)
         world.note("operator \(command.key) \(verb.rawValue) \(payload)")
         oracle.asked(command)
+        begin(command)
+    }
+
+    /// Asks something that was answered once more, or something else under its key.
+    func askOld(isOther: Bool) {
+        let olds = answered.filter { old in !open.contains { $0.command.key == old.key } }
+        guard !olds.isEmpty else { return }
+        let old = world.random.pick(olds)
+        var command = old
+        if isOther {
+            guard let agent = old.agent else { return }
+            command = SimCommand(
+                key: old.key, verb: .update, payload: #"{"agent":"\#(agent)","wake":false,"variables":{"n":"x"}}"#)
+            command.isOtherUse = true
+        }
+        world.note("operator \(command.key) again \(command.verb.rawValue) \(command.payload)")
+        begin(command)
+    }
+
+    /// Asks once and does not wait for the answer.
+    func mention(_ verb: Verb, _ payload: String, agent: AgentAddress? = nil) {
+        count += 1
+        let command = SimCommand(key: "k\(count)", verb: verb, payload: payload, agent: agent)
+        world.note("operator \(command.key) \(verb.rawValue) \(payload), once")
+        send(command)
+    }
+
+    private func begin(_ command: SimCommand) {
+        uses += 1
+        var command = command
+        command.tag = "\(command.key).\(uses)"
         open.append(Asked(command: command))
         send(command)
-        askAgain(command.key)
+        askAgain(command.tag)
     }
 
     override func opened() {
@@ -190,15 +263,16 @@ final class OperatorClient: Client {
     }
 
     override func deliver(_ message: SimMessage) {
-        guard case .reply(let key, let isProblem, let payload) = message.body,
-            let index = open.firstIndex(where: { $0.command.key == key })
+        guard case .reply(let tag, let isProblem, let payload) = message.body,
+            let index = open.firstIndex(where: { $0.command.tag == tag })
         else { return }
         // A problem that cannot be read is none of the service's.
         let problem = isProblem ? try? JSON.decode(Problem.self, from: payload) : nil
         if problem?.type == .unavailable { return }
         let command = open.remove(at: index).command
-        world.note("operator \(key) is answered\(problem.map { ": \($0)" } ?? "")")
-        oracle.answered(command, problem)
+        world.note("operator \(tag) is answered\(problem.map { ": \($0)" } ?? "")")
+        if !command.isOtherUse { answered.append(command) }
+        oracle.answered(command, problem, payload)
     }
 
     private func send(_ command: SimCommand) {
@@ -206,11 +280,11 @@ final class OperatorClient: Client {
         broker.publish(session, SimMessage(topic: .commands, body: .command(command)))
     }
 
-    private func askAgain(_ key: String) {
+    private func askAgain(_ tag: String) {
         world.after(3_000_000) { [unowned self] in
-            guard let asked = open.first(where: { $0.command.key == key }) else { return }
+            guard let asked = open.first(where: { $0.command.tag == tag }) else { return }
             send(asked.command)
-            askAgain(key)
+            askAgain(tag)
         }
     }
 }

@@ -43,6 +43,7 @@ final class GrantDesk {
     }
 
     func refused(_ frame: DatabaseModel.Received) {
+        if store.world.isBroken(.refusedOwnersReload) { return }
         guard members.live(now: store.now)[frame.id.instance]?.incarnation == frame.id.incarnation else { return }
         let key = "\(frame.id.incarnation)/\(frame.frame.partition)/\(frame.frame.epoch)"
         if let told = toldAt[key], store.now.milliseconds(since: told) < 500 { return }
@@ -77,7 +78,11 @@ final class GrantDesk {
             switch directive {
             case .revoke(let partition, let epoch, let instance, let incarnation):
                 enqueue(.revoke(partition: partition, epoch: epoch), to: instance, incarnation)
-            case .grant(let partition, let instance, let incarnation): grant(partition, to: instance, incarnation)
+            case .grant(let partition, let instance, let incarnation):
+                if store.world.isBroken(.grantsFollowPresence), assignment.owner(of: partition)?.instance == instance {
+                    continue
+                }
+                grant(partition, to: instance, incarnation)
             }
         }
     }

@@ -12,6 +12,9 @@ final class HeartbeatLine: Client {
     private(set) var number: Int?
     var canaries: [Int: () -> Void] = [:]
     private var nextCanary = 0
+    private enum Draining { case notYet, underWay, done, cutOff }
+    /// Once nothing new is taken, what was queued before is still read, up to a canary.
+    private var draining = Draining.notYet
 
     init(_ process: IngestProcess) {
         self.process = process
@@ -19,12 +22,13 @@ final class HeartbeatLine: Client {
     }
 
     override var connectTime: ClosedRange<Int64> { 2_000...700_000 }
-    override var keepalive: Int64 { 3 }
+    override var keepalive: Int64 { 5 }
 
     override func started() {
         line = nil
         number = nil
         canaries = [:]
+        draining = .notYet
     }
 
     func open(_ line: Int) {
@@ -37,15 +41,15 @@ final class HeartbeatLine: Client {
         if line != nil { super.connectSoon() }
     }
 
-    override func will() -> SimMessage? {
+    override func wills() -> [SimMessage] {
         let end = HeartbeatLineEnded(
             ingest: process.instance, incarnation: process.incarnation, line: line ?? 0)
-        return SimMessage(topic: .lines, body: .lineEnded(end))
+        return [SimMessage(topic: .lines, body: .lineEnded(end))]
     }
 
     override func opened() {
         guard let session else { return }
-        guard line != nil else { return abandon() }
+        guard line != nil, draining == .notYet else { return abandon() }
         broker.subscribe(session, [.canary(process.instance), .heartbeats])
     }
 
@@ -55,6 +59,7 @@ final class HeartbeatLine: Client {
     }
 
     override func closed() {
+        if draining == .underWay { draining = .cutOff }
         line = nil
         number = nil
         canaries = [:]
@@ -75,9 +80,26 @@ final class HeartbeatLine: Client {
 
     func sendCanary(_ done: @escaping () -> Void) {
         guard number != nil, let session else { return }
+        sendCanary(on: session, done)
+    }
+
+    private func sendCanary(on session: Session, _ done: @escaping () -> Void) {
         nextCanary += 1
         canaries[nextCanary] = done
         broker.publish(session, SimMessage(topic: .canary(process.instance), body: .canary(nextCanary)))
+    }
+
+    /// Whether all heartbeats that were queued here have been read.
+    func drain() -> Bool {
+        guard draining == .notYet else { return draining == .done }
+        guard let session else {
+            draining = .done
+            return true
+        }
+        draining = .underWay
+        broker.unsubscribe(session, .heartbeats)
+        sendCanary(on: session) { [unowned self] in draining = .done }
+        return false
     }
 
     func abandon() {
@@ -105,8 +127,13 @@ final class IngestProcess: Process {
 
     override func crashed() {
         super.crashed()
+        guard line.isUp else { return }
+        lostLives.insert(life)
         line.crash()
     }
+
+    /// Lives that ended with something in hand.
+    private(set) var lostLives: Set<Int> = []
 
     override func connected() {
         subscribe([
@@ -146,7 +173,7 @@ final class IngestProcess: Process {
             line.sendCanary { [unowned self] in answer(question) }
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
-            .reply, .wake, .fact, .acknowledged, .lineEnded, .endings:
+            .reply, .wake, .fact, .credential, .acknowledged, .lineEnded, .endings:
             break
         }
     }
@@ -155,7 +182,7 @@ final class IngestProcess: Process {
         switch message.topic {
         case .heartbeats, .canary: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .replies, .wake, .lifecycle, .status, .orders, .commands, .lines, .endings:
+            .replies, .wake, .lifecycle, .status, .access, .orders, .commands, .lines, .endings:
             false
         }
     }
@@ -165,6 +192,20 @@ final class IngestProcess: Process {
         admit()
         publish(outlet.take())
         wakeAt = collector?.isEmpty ?? true ? nil : now + BatchCollector.waitMax
+    }
+
+    override func isDrained() -> Bool {
+        guard line.isUp, !world.isBroken(.ingestsDrain) else { return true }
+        guard line.drain() else { return false }
+        flush(all: true)
+        publish(outlet.take())
+        return outlet.keptCount == 0
+    }
+
+    override func shutDown() {
+        if !hasHandedOver { lostLives.insert(life) }
+        line.shutDown()
+        super.shutDown()
     }
 
     override func pause(until: Int64) {
@@ -210,7 +251,7 @@ final class IngestProcess: Process {
     }
 
     private func admit() {
-        guard isConnected, line.isUp else { return }
+        guard isConnected, line.isUp, !isStopping else { return }
         if admission.isAcknowledged || (admission.isIntroducing && world.isBroken(.ingestsAreKnownFirst)) {
             admission.opened()
             return line.open(admission.line)

@@ -20,6 +20,8 @@ enum SimTopic: Hashable {
     case wake(AgentAddress)
     case lifecycle
     case status
+    /// What the broker's plugin is told.
+    case access
     // Shared among the instances of a service.
     case orders
     case commands
@@ -29,7 +31,7 @@ enum SimTopic: Hashable {
         switch self {
         case .orders, .commands, .heartbeats: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .canary, .lines, .endings, .replies, .wake, .lifecycle, .status:
+            .canary, .lines, .endings, .replies, .wake, .lifecycle, .status, .access:
             false
         }
     }
@@ -65,6 +67,7 @@ enum SimBody {
     case heartbeat(HeartbeatDetail)
     case wake(WakeMessage, issue: Int, digest: String?)
     case fact(PublishedFact)
+    case credential(CredentialChange)
     /// The broker's acknowledgement of a publication.
     case acknowledged(ticket: Int, isHeard: Bool)
 }
@@ -80,6 +83,10 @@ struct SimCommand {
     let verb: Verb
     let payload: String
     var agent: AgentAddress?
+    /// The key was another command's.
+    var isOtherUse = false
+    /// Tells the answer to one use of the key from that to another: the correlation data.
+    var tag = ""
 }
 
 struct SimMessage {

@@ -34,6 +34,9 @@ final class Oracle {
         var deletedGeneration = 0
         var resumedAt: Int64 = -1
         var heartbeats: [Received] = []
+        /// As it was committed last.
+        var state: AgentState?
+        var lastEvent: LifecycleEvent?
     }
 
     unowned let world: World
@@ -57,6 +60,10 @@ final class Oracle {
     private var outcomeAt: [Issue: Int64] = [:]
     private var failedIssues: Set<Issue> = []
     private var publishedRevision: [AgentAddress: Int] = [:]
+    private var answerTexts: [String: String] = [:]
+    private var told: [Issue: [Timestamp]] = [:]
+    private var rejectedAt: [String: Int64] = [:]
+    private var ordersAt: [String: [Int64]] = [:]
     private var batch: [(agent: AgentAddress, receivedAt: Int64, detail: HeartbeatDetail)] = []
 
     init(_ world: World) {
@@ -90,9 +97,22 @@ final class Oracle {
     }
 
     /// What was executed is answered as executed, however often it was asked.
-    func answered(_ command: SimCommand, _ problem: Problem?) {
+    func answered(_ command: SimCommand, _ problem: Problem?, _ payload: [UInt8]) {
         // Where templates differ, one provisioner cannot render what another can.
-        guard let problem, problem.type != .invalidRequest, let agent = command.agent else { return }
+        if problem?.type == .invalidRequest { return }
+        if command.isOtherUse {
+            if problem?.type != .conflict, answerTexts[command.key] != nil {
+                violate("\(command.key) was used for another request, which is answered")
+            }
+            return
+        }
+        // A token is told once.
+        let text = String(decoding: payload, as: UTF8.self)
+        let told = text.firstRange(of: #","token":"#).map { String(text[..<$0.lowerBound]) } ?? text
+        if let first = answerTexts.updateValue(told, forKey: command.key), first != told {
+            violate("\(command.key) is answered \(told) and was answered \(first)")
+        }
+        guard let problem, let agent = command.agent else { return }
         let events = ["provisioning", "updating", "deleting", "deleted"]
         if let event = events.first(where: { traced.contains("\(command.key) \($0) \(agent)") }) {
             violate("\(command.key) \(command.verb.rawValue) took effect (\(event)) and is answered \(problem.type)")
@@ -131,6 +151,7 @@ final class Oracle {
 
     /// An owner has decided: it counts once it is committed, but when it was decided shows now.
     func decided(_ entry: StoreEntry, epoch: Int, partition: Int) {
+        holdToRates(entry, epoch: epoch, partition: partition)
         if let order = entry.order {
             let key = "\(order.agent)#\(order.generation)@\(epoch)"
             if orderDecidedAt[key] == nil { orderDecidedAt[key] = world.time }
@@ -140,8 +161,18 @@ final class Oracle {
         world.note(
             "\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "") \(event.traceparent ?? "")"
         )
+        if event.event == .offline, event.reason == OfflineReason.goodbye.rawValue { checkGoodbye(event, state) }
         guard event.event == .online else { return }
         checkEvidence(event, state, epoch)
+    }
+
+    /// Nobody says goodbye for another start of the agent.
+    private func checkGoodbye(_ event: AgentEventEntry, _ state: AgentState) {
+        let isMeant = batch.contains {
+            $0.agent == event.agent && $0.detail.status == .stopping
+                && ($0.detail.bootID == nil || state.record.bootID == nil || $0.detail.bootID == state.record.bootID)
+        }
+        if !isMeant { violate("\(event.agent) is offline by the goodbye of another start") }
     }
 
     /// Never online without a check-in.
@@ -162,7 +193,10 @@ final class Oracle {
     // MARK: Commits
 
     func committed(_ entry: StoreEntry, epoch: Int, partition: Int, _ database: DatabaseModel) {
-        if let state = entry.state { check(state, entry.event) }
+        if let state = entry.state {
+            check(state, entry.event)
+            holdToLaw(state, entry.event, database)
+        }
         if let event = entry.event {
             if !committedEvents.insert(event.id).inserted { violate("\(event.id) is committed twice") }
             world.note("committed \(event.id) \(event.event.rawValue)")
@@ -175,6 +209,13 @@ final class Oracle {
         }
         if let tombstone = entry.tombstone {
             agents[tombstone.agent, default: History()].deletedGeneration = tombstone.generation
+            if let last = agents[tombstone.agent]?.state,
+                last.record.generation != tombstone.generation
+                    || last.record.revision != tombstone.revision
+            {
+                violate("\(tombstone.agent) is remembered by other numbers")
+            }
+            agents[tombstone.agent]?.state = nil
         }
         if let undertaking = entry.undertaking { undertaken.insert(undertaking.request.id) }
         if let answer = entry.answer { check(answer, database) }
@@ -229,13 +270,58 @@ final class Oracle {
                     violate("\(agent) missed generation \(state.record.generation) twice")
                 }
                 judge(state, decided, isFinal: true)
-            } else if event.reason == OfflineReason.lapsed.rawValue {
-                judgeLapse(state, decided)
             }
         case .retriggered: judge(state, decided, isFinal: false)
-        case .woken, .lapsed, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
+        case .lapsed: judgeLapse(state, decided, isLost: event.reason == "lost")
+        case .woken, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
             .templatesSynced:
             break
+        }
+    }
+
+    /// Every event and the record it leaves, as the contract has them.
+    private func holdToLaw(_ state: AgentState, _ event: AgentEventEntry?, _ database: DatabaseModel) {
+        let agent = state.record.address
+        let before = agents[agent]?.state
+        agents[agent, default: History()].state = state
+        guard let event else {
+            if before?.record.status != state.record.status || before?.record.generation != state.record.generation {
+                violate("\(agent) changed without an event")
+            }
+            return
+        }
+        let law = RecordLaw(
+            before: before, after: state, event: event.event, reason: event.reason, last: agents[agent]?.lastEvent,
+            isGatewayLost: database.gateways[agent.gateway]?.connection == .lost)
+        if let broken = law.violation { violate("\(event.id) \(event.event.rawValue): \(broken)") }
+        agents[agent]?.lastEvent = event.event
+        let issue = Issue(agent: agent, issue: state.cycle?.order?.issue ?? -1)
+        if event.event == .woken, let at = state.record.checkinDeadlineAt, let times = told[issue],
+            !times.contains(where: { $0 == at || ($0 < at && state.cycle?.extensionUsed ?? 0 > 0) })
+        {
+            violate("\(event.id) woken: its deadline is not that of its wake")
+        }
+    }
+
+    /// At most so many of one kind in a second, as one owner decides them.
+    private func holdToRates(_ entry: StoreEntry, epoch: Int, partition: Int) {
+        if let event = entry.event, event.event == .heartbeatRejected {
+            let key = "\(event.agent)@\(partition).\(epoch)"
+            if let last = rejectedAt.updateValue(world.time, forKey: key),
+                world.time < last + 1_000_000 - Oracle.tolerance
+            {
+                violate("\(event.agent) had two rejections published within a second")
+            }
+        }
+        guard let order = entry.order else { return }
+        let key = "\(order.agent.gateway)@\(partition).\(epoch)"
+        var times = ordersAt[key] ?? []
+        times.removeAll { $0 <= world.time - 1_000_000 }
+        times.append(world.time)
+        ordersAt[key] = times
+        // What may go at once, and what is gained within the second.
+        if times.count > world.plan.wakeRate + max(1, world.plan.wakeRate / 5) {
+            violate("\(order.agent.gateway) had \(times.count) wakes ordered in a second")
         }
     }
 
@@ -262,7 +348,7 @@ final class Oracle {
         // Where wall clocks differ, a successor cannot tell what came after the cycle's first order.
         guard lastWallStep < 0 else { return }
         let inTime = agents[agent]?.heartbeats.first {
-            $0.at >= ordered && $0.at <= due && $0.life == $0.ingest.life && $0.ingest.isUp
+            $0.at >= ordered && $0.at <= due && !$0.ingest.lostLives.contains($0.life)
                 && [nil, .ok, .degraded].contains($0.detail.status)
                 && ($0.detail.generation == nil || $0.detail.generation == order.generation)
         }
@@ -271,13 +357,15 @@ final class Oracle {
         }
     }
 
-    private func judgeLapse(_ state: AgentState, _ decided: Int64) {
+    private func judgeLapse(_ state: AgentState, _ decided: Int64, isLost: Bool) {
         let agent = state.record.address
         guard let model = model(agent), model.mode == .well, model.isRunning, !model.echoes else {
             return
         }
         let since = max(model.wellSince, model.runningSince)
-        if since < decided - 5_000_000 { violate("\(agent) lapsed though it beat since \(since / 1_000) ms") }
+        // Its silence may last so long, or its grace, and the way of the next heartbeat.
+        let limit: Int64 = isLost ? 1_500_000 : 3_500_000
+        if since < decided - limit { violate("\(agent) lapsed though it beat since \(since / 1_000) ms") }
     }
 
     private func model(_ agent: AgentAddress) -> GatewayClient.Agent? {
@@ -317,6 +405,7 @@ final class Oracle {
             violate("\(wake.agent) has two wakes under one number")
         }
         // The same publication by a second provisioner, which was given the order as well, starts nothing.
+        told[issue, default: []].append(wake.deadlineAt)
         guard outcomeAt[issue] == nil else { return }
         outcomeAt[issue] = world.time
         guard let history = agents[wake.agent] else { return }
@@ -363,7 +452,7 @@ final class Oracle {
     }
 
     func answerPublished(_ message: ProvisionerMessage) {
-        guard case .answer(let requestID, _, _) = message else { return }
+        guard case .answer(let requestID, _, _, _) = message else { return }
         if answers[requestID] == nil { violate("\(requestID) is answered and not committed") }
     }
 
@@ -376,6 +465,9 @@ final class Oracle {
     func arrived(_ message: SimMessage) {
         if case .fact(let fact) = message.body, let id = fact.id { arrivedEvents.insert(id) }
     }
+
+    /// A command that was begun and is not answered.
+    var openUndertaking: String? { undertaken.filter { !traced.contains("executed \($0)") }.min() }
 
     /// The first event that was committed and never reached the broker.
     var missingEvent: String? { committedEvents.filter { !$0.isEmpty && !arrivedEvents.contains($0) }.min() }

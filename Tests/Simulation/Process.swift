@@ -24,6 +24,8 @@ class Process: Client {
     private var peers: [String: String] = [:]
     /// When the core wants to be called next.
     var wakeAt: Instant?
+    /// Asked to stop: ends by itself once everything is handed over, or then.
+    private(set) var stopsBy: Int64?
     /// The reading of the clock with which this turn began.
     private(set) var turnNow = Instant(nanoseconds: 0)
 
@@ -58,6 +60,26 @@ class Process: Client {
     var endSteps: Int { 1 }
     func turnEnded(step: Int) {}
     func describe(_ presence: inout Presence) {}
+    /// Asked again and again once it stops: whether all is handed over.
+    func isDrained() -> Bool { true }
+
+    // MARK: Stopping
+
+    /// So long a service may take to hand over.
+    static let stopLimit: Int64 = 4_000_000
+
+    var isStopping: Bool { stopsBy != nil }
+    /// Whether its last stop was clean.
+    private(set) var hasHandedOver = false
+
+    /// SIGTERM.
+    func stop() {
+        guard isUp, !isStopping else { return }
+        world.note("\(name) is asked to stop")
+        stopsBy = world.time + Process.stopLimit
+        every(20_000) {}
+        scheduleTurn(at: world.time)
+    }
 
     // MARK: Client
 
@@ -70,6 +92,7 @@ class Process: Client {
         wakeAt = nil
         isSubscribed = false
         peers = [:]
+        stopsBy = nil
         begin()
         every(2_000_000) { [unowned self] in announce() }
         scheduleTurn(at: world.time)
@@ -110,7 +133,7 @@ class Process: Client {
         scheduleTurn(at: world.time)
     }
 
-    override func will() -> SimMessage? { presence(.lost) }
+    override func wills() -> [SimMessage] { [presence(.lost)] }
 
     override func lostConnection() {
         // A stopped process notices when it goes on.
@@ -155,7 +178,7 @@ class Process: Client {
     }
 
     func announce() {
-        guard isConnected else { return }
+        guard isConnected, !isStopping else { return }
         let message = presence(.running)
         publish(.presence, message.body, retained: message.retainedKey)
     }
@@ -228,8 +251,16 @@ class Process: Client {
 
     private func finishTurn(began: Int64) {
         if world.time - began > Process.stallLimit { stall() }
+        let isClean = isStopping && isDrained()
+        let isOver = isClean || stopsBy.map { $0 <= world.time } ?? false
+        if isOver {
+            hasHandedOver = isClean
+            let message = presence(isClean || world.isBroken(.stopsAreHonest) ? .stopped : .lost)
+            publish(.presence, message.body, retained: message.retainedKey)
+        }
         flush()
         isInTurn = false
+        if isOver { return shutDown() }
         if !inbox.isEmpty { return scheduleTurn(at: world.time) }
         var next = timers.map(\.due).min() ?? world.time + 1_000_000
         if let wakeAt { next = min(next, worldTime(wakeAt) + 1_000) }
@@ -258,6 +289,7 @@ class Process: Client {
     func stalled() {}
 
     private func stall() {
+        if world.isBroken(.stalledReadNothing) { return }
         stalled()
         guard let session else { return }
         world.note("\(name) stalled")

@@ -13,6 +13,7 @@ final class ProvisionerProcess: Process {
     private var orders: [Issue: WakeOrder] = [:]
     private var files: AgentFiles!
     private var requestNumber = 0
+    private var drainingSince: Int64?
     /// Its templates need a variable that no agent has.
     private(set) var hasBrokenTemplates = false
 
@@ -35,6 +36,7 @@ final class ProvisionerProcess: Process {
         partitionCount = nil
         tickets = [:]
         orders = [:]
+        drainingSince = nil
         every(200_000) { [unowned self] in
             outlet.tick(now: now)
             handle(.timePassed)
@@ -43,8 +45,8 @@ final class ProvisionerProcess: Process {
 
     override func connected() {
         tickets = [:]
-        subscribe([.receipts(service: service.rawValue, instance: instance), .answers(instance), .presence, .commands])
-        if partitionCount != nil { subscribe([.orders]) }
+        subscribe([.receipts(service: service.rawValue, instance: instance), .answers(instance), .presence])
+        if drainingSince == nil { subscribe(partitionCount == nil ? [.commands] : [.commands, .orders]) }
         outlet.reconnected(now: now)
     }
 
@@ -57,8 +59,9 @@ final class ProvisionerProcess: Process {
         switch message.body {
         case .receipt(let receipt):
             if let (_, upTo) = outlet.receive(receipt, now: now) { oracle.receipted(receipt.id, upTo: upTo) }
-        case .answer(.answer(let requestID, let outcome, let minted)):
-            handle(.answered(requestID: requestID, outcome: outcome, minted: minted))
+        case .answer(.answer(let requestID, let digest, let outcome, let minted)):
+            let isBlank = world.isBroken(.answersNameTheirUse) || world.isBroken(.keysAreBound)
+            handle(.answered(requestID: requestID, digest: isBlank ? nil : digest, outcome: outcome, minted: minted))
         case .order(let message):
             orders[Issue(agent: message.order.agent, issue: message.order.issue)] = message.order
             wake(.orderReceived(message))
@@ -67,10 +70,10 @@ final class ProvisionerProcess: Process {
             check(presence)
             guard let count = presence.partitionCount, partitionCount == nil else { return }
             partitionCount = count
-            subscribe([.orders])
+            if drainingSince == nil { subscribe([.orders]) }
             handle(.partitionsAnnounced(count))
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .question, .barrierAnswer,
-            .canary, .heartbeat, .wake, .fact, .acknowledged, .lineEnded, .endings:
+            .canary, .heartbeat, .wake, .fact, .credential, .acknowledged, .lineEnded, .endings:
             break
         }
     }
@@ -84,6 +87,19 @@ final class ProvisionerProcess: Process {
         publish(outlet.take())
     }
 
+    override func isDrained() -> Bool {
+        guard let drainingSince else {
+            drainingSince = world.time
+            for topic in [SimTopic.commands, .orders] { unsubscribe(topic) }
+            return false
+        }
+        if world.time - drainingSince >= 3_000_000 {
+            handle(.stopped)
+            return true
+        }
+        return commands.pendingCount == 0 && wakes.count == 0 && outlet.keptCount == 0
+    }
+
     // MARK: Inside
 
     private func take(_ command: SimCommand) {
@@ -95,7 +111,7 @@ final class ProvisionerProcess: Process {
             .commandReceived(
                 CommandArrival(
                     verb: command.verb.rawValue, payload: Array(command.payload.utf8),
-                    reply: ReplyAddress("\(prefix)op/x", correlation: Array(command.key.utf8), below: prefix),
+                    reply: ReplyAddress("\(prefix)op/x", correlation: Array(command.tag.utf8), below: prefix),
                     idempotencyKey: command.key, traceparent: command.key,
                     fresh: FreshSecrets(requestID: name, token: token))))
     }

@@ -27,7 +27,7 @@ final class ReconcilerProcess: Process {
         var isComplete: Bool { nextChunk == nil }
     }
 
-    static let policy: Policy = {
+    static func policy(_ world: World) -> Policy {
         var policy = Policy()
         policy.checkinDeadline = DurationText(1, .seconds)
         policy.maxWakeAttempts = 2
@@ -35,9 +35,9 @@ final class ReconcilerProcess: Process {
         policy.offlineAfter = DurationText(2500, .milliseconds)
         policy.lostGrace = DurationText(600, .milliseconds)
         policy.startupExtensionMax = DurationText(2, .seconds)
-        policy.wakeRate = Rate(perSecond: 20)
+        policy.wakeRate = Rate(perSecond: world.isBroken(.wakesArePaced) ? 1_000 : world.plan.wakeRate)
         return policy
-    }()
+    }
 
     private(set) var partitions: [Int: Owned] = [:]
     private var outlet: SimOutlet<StoreFrame>!
@@ -46,6 +46,7 @@ final class ReconcilerProcess: Process {
     private var barrier = VerdictBarrier()
     private var blind: String? = "starting"
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
+    private var isUnsubscribed = false
 
     private var numbered: [(key: Int, value: Owned)] { partitions.sorted { $0.key < $1.key } }
     private var complete: [Owned] { numbered.map(\.value).filter(\.isComplete) }
@@ -58,9 +59,12 @@ final class ReconcilerProcess: Process {
         barrier = VerdictBarrier()
         blind = "starting"
         gatewayStatus = [:]
+        isUnsubscribed = false
         every(100_000) { [unowned self] in
             evaluateSight()
-            if let (number, ingests) = barrier.askAgain(now: now) { ask(ingests, number) }
+            if !world.isBroken(.questionsRepeat), let (number, ingests) = barrier.askAgain(now: now) {
+                ask(ingests, number)
+            }
             outlet.tick(now: now)
         }
     }
@@ -95,20 +99,22 @@ final class ReconcilerProcess: Process {
         case .presence(let presence):
             check(presence)
             guard presence.service == ServiceName.heartbeatIngest.rawValue else { return }
-            sight.heard(presence, isRetained: message.isRetained, now: now)
+            sight.heard(altered(presence), isRetained: message.isRetained, now: now)
             evaluateSight()
         case .gatewayStatus(let gateway, let state):
             gatewayStatus[gateway] = state
+            if world.isBroken(.gatewayWordsWait), blind != nil { return }
             for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
         case .barrierAnswer(let answer):
+            world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(answer.batches)")
             if barrier.answered(answer) { sight.answered(answer) }
             evaluateSight()
         case .lineEnded(let end):
-            guard !world.isBroken(.lostSubscriptionsBlind) else { return }
+            guard !world.isBroken(.lostSubscriptionsBlind), !world.isBroken(.uncleanEndsBlind) else { return }
             sight.ended(end)
             evaluateSight()
         case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
-            .acknowledged, .endings:
+            .credential, .acknowledged, .endings:
             break
         }
     }
@@ -137,6 +143,14 @@ final class ReconcilerProcess: Process {
         wakeAt = next
     }
 
+    override func isDrained() -> Bool {
+        if !isUnsubscribed {
+            isUnsubscribed = true
+            for partition in partitions.keys.sorted() { unsubscribe(.partition(partition)) }
+        }
+        return outlet.keptCount == 0
+    }
+
     override func describe(_ presence: inout Presence) {
         presence.partitions = Dictionary(
             uniqueKeysWithValues: complete.map { (String($0.owner.partition), $0.epoch) })
@@ -148,8 +162,9 @@ final class ReconcilerProcess: Process {
     private var nextVerdict: Instant? { complete.compactMap(\.owner.nextVerdict).min() }
 
     private func judge() {
-        guard blind == nil else { return }
-        if world.isBroken(.verdictsAwaitBarrier) {
+        let judgesBlind = world.isBroken(.blindnessStopsJudging) && blind != nil
+        guard blind == nil || judgesBlind else { return }
+        if world.isBroken(.verdictsAwaitBarrier) || judgesBlind {
             for partition in complete { handle(.barrierPassed(asOf: now), partition) }
             return
         }
@@ -167,7 +182,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func ask(_ ingests: [String], _ number: Int) {
-        world.note("\(name) asks \(ingests.joined(separator: " ")) for \(number)")
+        world.note("\(name) asks \(ingests) with barrier \(number)")
         for ingest in ingests {
             publish(
                 .barriers(service: ServiceName.heartbeatIngest.rawValue, instance: ingest),
@@ -180,7 +195,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func receive(_ frame: StreamFrame<PartitionMessage>, _ number: Int, transit: Int64) {
-        guard let partition = partitions[number], partition.isComplete else { return }
+        guard !isStopping, let partition = partitions[number], partition.isComplete else { return }
         let isNext = partition.inlet.accepts(frame, now: now)
         world.note(
             "\(name) has \(frame.id.incarnation) \(frame.id.stream) \(frame.seq) of \(frame.lowest)\(frame.body == nil ? " announced" : "")\(isNext ? "" : " (not next)")"
@@ -188,18 +203,14 @@ final class ReconcilerProcess: Process {
         guard isNext, let body = frame.body else { return }
         let held = TimeSpan(milliseconds: frame.held)
         switch body {
-        case .request(let request): handle(.requestReceived(request), partition)
+        case .request(let request): handle(.requestReceived(altered(request)), partition)
         case .report(let report):
-            if let report = changed(report, partition) { handle(.reportReceived(report, held: held), partition) }
+            if let report = altered(report, partition) { handle(.reportReceived(report, held: held), partition) }
         case .batch(let batch):
             oracle.batchArrived(batch, held: frame.held, transit: transit)
-            if world.isBroken(.heartbeatsHaveAges) {
-                var young = batch
-                for index in young.segments.indices { young.segments[index].age = 0 }
-                handle(.batchReceived(young, held: .zero), partition)
-            } else {
-                handle(.batchReceived(batch, held: held), partition)
-            }
+            handle(
+                .batchReceived(
+                    altered(batch, partition), held: world.isBroken(.heartbeatsHaveAges) ? .zero : held), partition)
             oracle.batchHandled()
         case .introduction(let line):
             sight.introduced(frame.id.instance, incarnation: frame.id.incarnation, line: line, now: now)
@@ -209,32 +220,20 @@ final class ReconcilerProcess: Process {
         if world.isBroken(.ownerReceiptsAfterCommit) { partition.inlet.committed(frame.id, upTo: frame.seq) }
     }
 
-    /// The report, or what becomes of it where a rule is switched off.
-    private func changed(_ report: WakeReport, _ partition: Owned) -> WakeReport? {
-        if world.isBroken(.failuresArm), case .failed = report.outcome { return nil }
-        if world.isBroken(.repeatsArm), partition.repeatedIssues.contains(report.issue) { return nil }
-        if world.isBroken(.lateReportsArmNothing), let order = partition.newestOrder[report.agent],
-            case .woken = report.outcome
-        {
-            return WakeReport(order, outcome: report.outcome, age: report.age)
-        }
-        return report
-    }
-
     private func receiveGrant(_ frame: StreamFrame<ReconcilerMessage>) {
         let isNext = grants.accepts(frame, now: now)
         world.note("\(name) got grant frame \(frame.id.stream) \(frame.seq) of \(frame.lowest) \(isNext)")
         guard isNext, let body = frame.body else { return }
         grants.committed(frame.id, upTo: frame.seq)
         switch body {
-        case .grant(let chunk): take(chunk)
+        case .grant(let chunk): take(altered(chunk))
         case .revoke(let number, let epoch):
             if let partition = partitions[number], partition.epoch <= epoch { drop(partition) }
         }
     }
 
     private func take(_ chunk: GrantChunk) {
-        guard chunk.incarnation == incarnation else { return }
+        guard chunk.incarnation == incarnation, !isStopping else { return }
         if let present = partitions[chunk.partition] {
             guard present.epoch <= chunk.epoch else { return }
             if present.epoch < chunk.epoch { drop(present) }
@@ -242,7 +241,7 @@ final class ReconcilerProcess: Process {
         if chunk.index == 0 {
             let owner = PartitionOwner(
                 partition: chunk.partition, epoch: chunk.epoch, instance: instance,
-                systemPolicy: ReconcilerProcess.policy)
+                systemPolicy: ReconcilerProcess.policy(world))
             partitions[chunk.partition] = Owned(owner, chunk.epoch, world)
         }
         guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }
@@ -271,8 +270,12 @@ final class ReconcilerProcess: Process {
     }
 
     private func evaluateSight() {
-        if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate) }
         barrier.wait(onlyFor: sight.asked)
+        if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept),
+            !world.isBroken(.lateCommitsAreAwaited)
+        {
+            tellAll(.commitsAreLate)
+        }
         let (reason, interrupted) = sight.evaluate(
             now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
         if interrupted || (reason == nil && blind != nil) { barrier.abandon() }
@@ -288,8 +291,8 @@ final class ReconcilerProcess: Process {
         for partition in complete { handle(event, partition) }
     }
 
-    private func handle(_ event: PartitionEvent, _ partition: Owned) {
-        if world.isBroken(.blindnessStopsJudging), partition.hadSight {
+    func handle(_ event: PartitionEvent, _ partition: Owned) {
+        if world.isBroken(.blindnessStopsJudging) || world.isBroken(.blindnessRepeatsWakes), partition.hadSight {
             switch event {
             case .sightLost, .sightRegained: return
             case .granted, .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .timePassed,
@@ -298,16 +301,17 @@ final class ReconcilerProcess: Process {
             }
         }
         if case .sightRegained = event { partition.hadSight = true }
+        let memories = memories(partition)
         var directives: [PartitionDirective] = []
         partition.owner.handle(event, now: now, stamp: stamp, into: &directives)
         for directive in directives {
             switch directive {
-            case .commit(let entry): commit(entry, partition)
+            case .commit(let entry):
+                if entry.order == nil || !isOrderLost(after: event) { commit(entry, partition) }
             case .log, .logMissing: break
             }
         }
-        guard world.isBroken(.quietIsAwaited), case .requestReceived(let request) = event else { return }
-        pretendQuiet(request.command, partition)
+        tamper(event, partition, before: memories)
     }
 
     private func commit(_ entry: StoreEntry, _ partition: Owned) {
@@ -321,18 +325,5 @@ final class ReconcilerProcess: Process {
         }
         oracle.decided(entry, epoch: partition.epoch, partition: partition.owner.partition)
         partition.ledger.add(entry)
-    }
-
-    /// Answers every order that a command has given up, so that the owner waits for none.
-    private func pretendQuiet(_ command: Command, _ partition: Owned) {
-        switch command {
-        case .delete, .pause: break
-        case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .resume, .addGateway, .removeGateway:
-            return
-        }
-        for (_, order) in partition.newestOrder.sorted(by: { $0.key < $1.key }) {
-            guard command.gateway == order.agent.gateway else { continue }
-            handle(.reportReceived(WakeReport(order, outcome: .expired, age: 0), held: .zero), partition)
-        }
     }
 }

@@ -29,6 +29,19 @@ public enum SimulateCommand {
         }
     }
 
+    private final class Findings: @unchecked Sendable {
+        // Guarded by the lock.
+        private let lock = NSLock()
+        private(set) var missed = 0
+
+        func add(_ rule: Rule, _ found: Simulation.Outcome?) {
+            lock.withLock {
+                missed += found == nil ? 1 : 0
+                print("\(rule.rawValue): \(found.map { "seed \($0.seed): \($0.violation ?? "")" } ?? "not found")")
+            }
+        }
+    }
+
     public static func run(_ arguments: [String]) -> Never {
         var seed: UInt64 = 1
         var count = 1
@@ -73,19 +86,12 @@ public enum SimulateCommand {
 
     private static func search(_ name: String, from seed: UInt64, count: Int) -> Never {
         let rules = name == "each" ? Rule.allCases : [need(Rule(rawValue: name))]
-        var missed = 0
-        for rule in rules {
-            let start = Date()
-            let found = Simulation.firstSeed(without: rule, from: seed, count: count)
-            let seconds = Date().timeIntervalSince(start)
-            if let found {
-                print("\(rule.rawValue): seed \(found.seed) (\(Int(seconds)) s): \(found.violation ?? "")")
-            } else {
-                missed += 1
-                print("\(rule.rawValue): not found in \(count) seeds")
-            }
+        let findings = Findings()
+        DispatchQueue.concurrentPerform(iterations: rules.count) { index in
+            findings.add(rules[index], Simulation.firstSeed(without: rules[index], from: seed, count: count))
         }
-        exit(missed == 0 ? 0 : 1)
+        print("\(rules.count) rules, \(findings.missed) not found in \(count) seeds")
+        exit(findings.missed == 0 ? 0 : 1)
     }
 
     private static func need<Value>(_ value: Value?) -> Value {

@@ -147,7 +147,19 @@ public final class Simulation {
             return "\(agent) is deleted and has a retained status"
         }
         if let agent = store.database.orders.keys.min() { return "\(agent) has an outstanding order" }
-        if !store.isDrained { return "the outbox is not empty" }
+        if !store.hasPublishedAll { return "the outbox is not empty" }
+        for gateway in gateways {
+            guard let state = store.database.gateways[gateway.gateway] else { continue }
+            if state.connection != .connected { return "\(gateway.gateway) is \(state.connection.rawValue)" }
+            for (agent, other) in store.database.agents.sorted(by: { $0.key < $1.key })
+            where agent.gateway == gateway.gateway && other.record.status != .deleting {
+                // One that has an end may have come to it.
+                if state.pausedUntil == nil, state.isPaused != other.record.pausedBy.contains(.gateway) {
+                    return "\(agent) is \(state.isPaused ? "not paused" : "paused") by its gateway"
+                }
+            }
+        }
+        if let request = oracle.openUndertaking { return "\(request) was begun and is not answered" }
         if let event = oracle.missingEvent { return "\(event) was never published" }
         return nil
     }

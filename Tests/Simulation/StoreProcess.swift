@@ -24,7 +24,14 @@ final class StoreProcess: Process {
         super.init(.statusStore, "1", broker, oracle)
     }
 
-    var isDrained: Bool { database.outbox.last.map { $0.sequence <= window.published } ?? true }
+    var hasPublishedAll: Bool { database.outbox.last.map { $0.sequence <= window.published } ?? true }
+
+    override func isDrained() -> Bool {
+        guard isConnected else { return true }
+        guard waiting.isEmpty, hasPublishedAll else { return false }
+        cursor.note(self, published: window.published)
+        return true
+    }
 
     override func begin() {
         inlet = SimInlet(world)
@@ -71,6 +78,7 @@ final class StoreProcess: Process {
     }
 
     override func received(_ message: SimMessage) {
+        guard !isStopping else { return }
         switch message.body {
         case .store(let frame):
             guard inlet.accepts(frame, now: now), let body = frame.body else { return }
@@ -88,9 +96,9 @@ final class StoreProcess: Process {
                 book.publishAllAgain()
             }
         case .cursor(let note):
-            if message.isRetained { cursor.received(note) }
+            if message.isRetained { cursor.received(note, believes: world.isBroken(.oldNotesCount)) }
         case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question, .barrierAnswer,
-            .canary, .heartbeat, .wake, .fact, .acknowledged, .lineEnded, .endings:
+            .canary, .heartbeat, .wake, .fact, .credential, .acknowledged, .lineEnded, .endings:
             break
         }
     }
@@ -167,9 +175,12 @@ final class StoreProcess: Process {
             let limit = window.room
             let entries = database.outbox.drop { $0.sequence <= window.sent }.prefix(limit)
             for entry in entries {
-                window.published(entry.sequence, tickets: publish(entry.content))
+                var isCredential = false
+                if case .credential = entry.content { isCredential = true }
+                window.published(entry.sequence, tickets: publish(entry.content), bars: isCredential)
+                if isCredential { break }
             }
-            if entries.count < limit { return }
+            if entries.count < limit, window.sent >= (entries.last?.sequence ?? 0) { return }
         }
     }
 
@@ -187,7 +198,9 @@ final class StoreProcess: Process {
         case .answer(let provisioner, let message):
             oracle.answerPublished(message)
             return [publish(.answers(provisioner), .answer(message), wantsTicket: true)].compactMap { $0 }
-        case .credential, .gatewayEvent: return []
+        case .credential(let change):
+            return [publish(.access, .credential(change), wantsTicket: true)].compactMap { $0 }
+        case .gatewayEvent: return []
         }
     }
 
@@ -245,8 +258,13 @@ struct CursorDesk {
         phase = .reading(until: now + .seconds(1))
     }
 
-    mutating func received(_ note: CursorNote) {
+    /// - Parameter believes: takes any note for the newest.
+    mutating func received(_ note: CursorNote, believes: Bool) {
         guard case .reading = phase else { return }
+        if believes {
+            phase = .keeping
+            return
+        }
         found(CursorMessage(published: note.published, database: note.database))
     }
 
@@ -262,11 +280,16 @@ struct CursorDesk {
             if !store.world.isBroken(.statusesAreRepublished) { republish(store, after, last) }
             phase = .keeping
         case .keeping:
-            guard published != noted, now.milliseconds(since: notedAt) >= 1_000, tickets.isEmpty else { return }
-            noted = published
-            notedAt = now
-            store.publish(.cursor, .cursor(CursorNote(published: published, database: "d")), retained: "cursor")
+            guard now.milliseconds(since: notedAt) >= 1_000 else { return }
+            note(store, published: published)
         }
+    }
+
+    mutating func note(_ store: StoreProcess, published: Int64) {
+        guard isKeeping, published != noted, tickets.isEmpty else { return }
+        noted = published
+        notedAt = store.now
+        store.publish(.cursor, .cursor(CursorNote(published: published, database: "d")), retained: "cursor")
     }
 
     private mutating func republish(_ store: StoreProcess, _ after: Int64, _ last: Int64) {

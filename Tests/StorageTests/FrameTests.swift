@@ -76,15 +76,6 @@ import Testing
         #expect(try database.record(of: address("\(other)/a")) != nil)
         #expect(try database.outboxWords() == ["changed gw/a 1 set", "changed \(other)/a 1 set"])
         #expect(try database.owners().first { $0.partition == partition }?.appliedSeq == 1)
-
-        try database.bury(
-            DeadLetter(
-                stream: stream(), seq: 2, partition: partition, epoch: 1, payload: [1, 2], error: "\(error)", at: noon))
-        #expect(try database.deadLetterCount() == 1)
-        #expect(
-            try database.commit(frame(2, change("gw/b", 1)), frame(3, change("gw/c", 1))).results == [
-                .duplicate, .applied,
-            ])
     }
 
     @Test(arguments: Implementation.allCases)

@@ -57,7 +57,7 @@ import Testing
         let holder = try SQLiteDatabase(path: place.path)
         try holder.execute("BEGIN IMMEDIATE", "hold")
         let error = #expect(throws: StorageError.self) { try database.commit(frame(1, change("gw/a", 1))) }
-        #expect(error?.kind.isTemporary == true)
+        #expect(error?.kind == .busy)
         try holder.execute("ROLLBACK", "let go")
         #expect(try database.commit(frame(1, change("gw/a", 1))).results == [.applied])
     }

@@ -55,8 +55,10 @@ import Testing
             guard case .answer(_, let message) = entry.content else { return "" }
             return String(decoding: message.bytes, as: UTF8.self)
         }
-        let first = ProvisionerMessage.answer(requestID: "q", outcome: .record(record, minted: true), minted: true)
-        let second = ProvisionerMessage.answer(requestID: "q", outcome: .record(record, minted: false), minted: false)
+        let first = ProvisionerMessage.answer(
+            requestID: "q", digest: "d", outcome: .record(record, minted: true), minted: true)
+        let second = ProvisionerMessage.answer(
+            requestID: "q", digest: "d", outcome: .record(record, minted: false), minted: false)
         #expect(answers == [JSON.text(first), JSON.text(second)])
     }
 

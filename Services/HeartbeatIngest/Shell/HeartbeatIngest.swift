@@ -97,7 +97,7 @@ public final class HeartbeatIngest: Service {
     public func isDrained() -> Bool {
         isStopping = true
         if let source, let intake {
-            guard source.drain(now: Clock.now()) else { return false }
+            guard source.drain() else { return false }
             flush(all: true)
             // Introductions alone are nothing to hand over.
             guard outlet.keptCount() == 0 || intake.counters.batches == 0 else { return false }

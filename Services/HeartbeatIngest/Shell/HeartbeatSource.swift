@@ -8,11 +8,10 @@ internal import ServiceKit
 /// A line is opened when the owners know of it, ends with its connection and is never made again: the next one has another
 /// number. Its Last Will tells the owners that nothing is given to it any more. Belongs to the loop's thread.
 final class HeartbeatSource: ConnectionDelegate {
-    /// Of an ingest that stands still the broker ends the subscription after 4.5 s, well before reconcilers forget the
-    /// ingest itself: as long as it stands, heartbeats are given to nobody else.
-    static let keepaliveSeconds: Int32 = 3
-    /// How long the end of what was queued here may be waited for.
-    static let canaryLimit = TimeSpan.seconds(1)
+    /// The least that libmosquitto takes. Of an ingest that stands still the broker ends the subscription after 8 to 14 s
+    /// (`keepalive.c` of mosquitto 2.0: one and a half keepalives, looked at every 6 s), before reconcilers forget the
+    /// ingest itself: until then its share of the heartbeats is given to nobody else.
+    static let keepaliveSeconds: Int32 = 5
 
     private enum State {
         /// No connection.
@@ -20,7 +19,9 @@ final class HeartbeatSource: ConnectionDelegate {
         /// Subscribed once there is a session.
         case open(line: Int)
         /// Unsubscribed; what was queued before is still read, up to the canary.
-        case draining(since: Instant)
+        case draining
+        /// The connection broke meanwhile: what was queued is lost, and this end is no clean one.
+        case cutOff
         /// Nothing more comes.
         case ended
     }
@@ -100,24 +101,22 @@ final class HeartbeatSource: ConnectionDelegate {
         abandon(reason: "its batches are not receipted")
     }
 
-    /// Takes no new heartbeats; whether all that were queued here before have been read.
-    func drain(now: Instant) -> Bool {
+    /// Takes no new heartbeats; whether all that were queued here before have been read. Never, when the connection breaks
+    /// before: then the service ends at its limit, and not cleanly.
+    func drain() -> Bool {
         switch state {
         case .open:
-            guard session != nil, let connection, connection.isConnected else {
+            guard let connection, connection.isConnected else {
                 state = .ended
                 return true
             }
-            state = .draining(since: now)
+            state = .draining
             resume()
             for filter in filters { connection.unsubscribe(filter) }
             // Refused only when the connection is lost, which ends the draining.
             _ = try? connection.publish(Publication(topic: canaryTopic, payload: Array(runtime.incarnation.utf8)))
             return false
-        case .draining(let since):
-            guard now.milliseconds(since: since) >= HeartbeatSource.canaryLimit.milliseconds else { return false }
-            state = .ended
-            return true
+        case .draining, .cutOff: return false
         case .closed, .ended: return true
         }
     }
@@ -181,7 +180,8 @@ final class HeartbeatSource: ConnectionDelegate {
         switch state {
         case .closed: return
         case .open: state = .closed
-        case .draining, .ended: state = .ended
+        case .draining: state = .cutOff
+        case .cutOff, .ended: break
         }
         changed(.ended)
     }

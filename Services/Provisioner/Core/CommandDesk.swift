@@ -25,7 +25,8 @@ public struct CommandDesk: Sendable {
         case commandReceived(CommandArrival)
         /// A gateway asks for an agent's credentials.
         case credentialsRequested(AgentAddress, ReplyAddress, FreshSecrets)
-        case answered(requestID: String, outcome: CommandOutcome, minted: Bool)
+        /// `digest`: of the request that is answered, when the store says so.
+        case answered(requestID: String, digest: String? = nil, outcome: CommandOutcome, minted: Bool)
         case timePassed
         /// The service stops: nothing waits any longer.
         case stopped
@@ -40,6 +41,12 @@ public struct CommandDesk: Sendable {
     struct Waiter: Sendable {
         let reply: ReplyAddress?
         let deadline: Instant
+    }
+
+    /// One use of a request id. Which of two was the first, only their owner knows.
+    private struct Use: Hashable, Sendable {
+        let id: String
+        let digest: String
     }
 
     /// A request under way.
@@ -66,7 +73,9 @@ public struct CommandDesk: Sendable {
     private let files: AgentFiles
     private let sha256: @Sendable ([UInt8]) -> String
     private var partitionCount: Int?
-    private var pending: [String: Pending] = [:]
+    private var pending: [Use: Pending] = [:]
+    /// The digests of what is under way under each id: one, but where a key is used twice.
+    private var digests: [String: [String]] = [:]
     private var held: [(event: Event, deadline: Instant)] = []
     /// Whether the streams to the partitions have room; the shell says so.
     public var hasRoom = true
@@ -96,7 +105,8 @@ public struct CommandDesk: Sendable {
         case .commandReceived(let arrival): receive(arrival, now, &directives)
         case .credentialsRequested(let agent, let reply, let fresh):
             receiveCredentialsRequest(event, agent, reply, fresh, now, &directives)
-        case .answered(let requestID, let outcome, let minted): settle(requestID, outcome, minted, &directives)
+        case .answered(let requestID, let digest, let outcome, let minted):
+            settle(requestID, digest, outcome, minted, &directives)
         case .timePassed: expire(where: { $0 <= now }, &directives)
         case .stopped: expire(where: { _ in true }, &directives)
         }
@@ -180,18 +190,20 @@ public struct CommandDesk: Sendable {
     private mutating func begin(
         _ requestID: String, _ request: Pending, _ now: Instant, _ directives: inout [Directive]
     ) throws(Problem) {
-        if var first = pending[requestID] {
-            guard first.digest == request.digest else {
-                throw Problem(.conflict, "the idempotency key was used for another request")
-            }
+        let use = Use(id: requestID, digest: request.digest)
+        if var first = pending[use] {
             guard first.waiters.count < CommandDesk.pendingMax else { throw CommandDesk.tooBusy }
             first.waiters += request.waiters
             if hasRoom, now.milliseconds(since: first.forwardedAt) >= CommandDesk.forwardAgainAfter.milliseconds {
                 first.forwardedAt = now
                 forward(requestID, first, &directives)
             }
-            pending[requestID] = first
+            pending[use] = first
             return
+        }
+        let others = (digests[requestID] ?? []).compactMap { pending[Use(id: requestID, digest: $0)]?.command }
+        guard others.allSatisfy({ isOfOneOwner($0, request.command) }) else {
+            throw Problem(.conflict, "the idempotency key was used for another request")
         }
         guard pending.count < CommandDesk.pendingMax, hasRoom else { throw CommandDesk.tooBusy }
         var request = request
@@ -202,8 +214,14 @@ public struct CommandDesk: Sendable {
         }
         request.rendered = firstGuess(request.command)
         request.forwardedAt = now
-        pending[requestID] = request
+        pending[use] = request
+        digests[requestID, default: []].append(request.digest)
         forward(requestID, request, &directives)
+    }
+
+    private func isOfOneOwner(_ one: Command, _ other: Command) -> Bool {
+        guard let gateway = one.gateway, let second = other.gateway else { return false }
+        return partition(of: gateway) == partition(of: second)
     }
 
     private static let tooBusy = Problem(.unavailable, "too many requests wait for their answers")
@@ -244,12 +262,15 @@ public struct CommandDesk: Sendable {
     // MARK: Answers
 
     private mutating func settle(
-        _ wireID: String, _ outcome: CommandOutcome, _ minted: Bool, _ directives: inout [Directive]
+        _ wireID: String, _ digest: String?, _ outcome: CommandOutcome, _ minted: Bool,
+        _ directives: inout [Directive]
     ) {
         let parts = wireID.split(separator: "/", maxSplits: 1)
         let requestID = parts.first.map(String.init) ?? ""
         // Forgotten, or another life's: whoever asked was told.
-        guard var request = pending[requestID] else { return }
+        guard let digest = digest ?? digests[requestID]?.first else { return }
+        let use = Use(id: requestID, digest: digest)
+        guard var request = pending[use] else { return }
         if request.command.gateway == nil {
             guard parts.count == 2, let partition = Int(parts[1]), request.awaited.remove(partition) != nil else {
                 return
@@ -259,46 +280,46 @@ public struct CommandDesk: Sendable {
             case .refused(let problem): request.refusal = request.refusal ?? problem
             case .record, .gateway, .gatewayRemoved, .render: break
             }
-            pending[requestID] = request
+            pending[use] = request
             guard request.awaited.isEmpty else { return }
             if request.paused == nil, let refusal = request.refusal {
-                return finish(requestID, .failure(refusal), minted: false, &directives)
+                return finish(use, .failure(refusal), minted: false, &directives)
             }
-            return finish(requestID, .success(.paused(request.paused ?? 0)), minted: false, &directives)
+            return finish(use, .success(.paused(request.paused ?? 0)), minted: false, &directives)
         }
         switch outcome {
-        case .render(let inputs): renderAgain(requestID, request, inputs, &directives)
-        case .refused(let problem): finish(requestID, .failure(problem), minted: false, &directives)
+        case .render(let inputs): renderAgain(use, request, inputs, &directives)
+        case .refused(let problem): finish(use, .failure(problem), minted: false, &directives)
         case .record, .paused, .gateway, .gatewayRemoved:
-            finish(requestID, .success(outcome), minted: minted, &directives)
+            finish(use, .success(outcome), minted: minted, &directives)
         }
     }
 
     private mutating func renderAgain(
-        _ requestID: String, _ request: Pending, _ inputs: RenderInputs, _ directives: inout [Directive]
+        _ use: Use, _ request: Pending, _ inputs: RenderInputs, _ directives: inout [Directive]
     ) {
         guard let agent = request.command.renderedAgent, request.renderRounds < CommandDesk.renderRoundsMax else {
             let problem = Problem(.unavailable, "the agent changed again and again while its files were rendered")
-            return finish(requestID, .failure(problem), minted: false, &directives)
+            return finish(use, .failure(problem), minted: false, &directives)
         }
         do {
             var request = request
             request.rendered = try render(agent, inputs)
             request.renderRounds += 1
-            pending[requestID] = request
-            forward(requestID, request, &directives)
+            pending[use] = request
+            forward(use.id, request, &directives)
         } catch {
             let member = error.variable.map { "variables.\($0)" } ?? "variables"
             let problem = Problem(
                 .invalidRequest, error.description, errors: [.init(member: member, detail: error.description)])
-            finish(requestID, .failure(problem), minted: false, &directives)
+            finish(use, .failure(problem), minted: false, &directives)
         }
     }
 
     private mutating func finish(
-        _ requestID: String, _ result: Result<CommandOutcome, Problem>, minted: Bool, _ directives: inout [Directive]
+        _ use: Use, _ result: Result<CommandOutcome, Problem>, minted: Bool, _ directives: inout [Directive]
     ) {
-        guard let request = pending.removeValue(forKey: requestID) else { return }
+        guard let request = remove(use) else { return }
         for waiter in request.waiters {
             guard let address = waiter.reply else { continue }
             switch result {
@@ -321,13 +342,20 @@ public struct CommandDesk: Sendable {
         held.removeAll { isOver($0.deadline) }
         let problem = Problem(
             .unavailable, "the owner of the agent did not answer in time; it is safe to ask again with the same key")
-        for (requestID, request) in pending where request.waiters.contains(where: { isOver($0.deadline) }) {
+        for (use, request) in pending where request.waiters.contains(where: { isOver($0.deadline) }) {
             for waiter in request.waiters where isOver(waiter.deadline) {
                 if let address = waiter.reply { directives.append(.answer(Reply(address, problem))) }
             }
-            pending[requestID]?.waiters.removeAll { isOver($0.deadline) }
-            if pending[requestID]?.waiters.isEmpty ?? false { pending[requestID] = nil }
+            pending[use]?.waiters.removeAll { isOver($0.deadline) }
+            if pending[use]?.waiters.isEmpty ?? false { remove(use) }
         }
+    }
+
+    @discardableResult
+    private mutating func remove(_ use: Use) -> Pending? {
+        digests[use.id]?.removeAll { $0 == use.digest }
+        if digests[use.id]?.isEmpty ?? false { digests[use.id] = nil }
+        return pending.removeValue(forKey: use)
     }
 }
 

@@ -183,8 +183,8 @@ public final class Provisioner: Service {
 
     private func answered(_ message: ProvisionerMessage) {
         switch message {
-        case .answer(let requestID, let outcome, let minted):
-            handle(.answered(requestID: requestID, outcome: outcome, minted: minted))
+        case .answer(let requestID, let digest, let outcome, let minted):
+            handle(.answered(requestID: requestID, digest: digest, outcome: outcome, minted: minted))
         case .found(let questionID, let record): handleFiles(.recordFound(questionID: questionID, record))
         }
     }

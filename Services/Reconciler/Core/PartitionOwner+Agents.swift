@@ -47,7 +47,8 @@ extension PartitionOwner {
             record.generation = tombstone.generation
             record.revision = tombstone.revision
         }
-        let index = add(AgentMachine(new: record, tokenDigest: minted.digest))
+        let index = add(
+            AgentMachine(new: record, tokenDigest: minted.digest, rejectedAt: unknownRejections[change.agent]))
         // Issues never restart either: reports of an agent before it may still be on their way. One generation has fewer.
         let generation = record.generation
         slots[index]?.machine.change { $0.issue = generation << 20 }

@@ -105,7 +105,9 @@ extension PartitionOwner {
     /// A secret whose answer was lost is minted again as long as the first was never used.
     private mutating func mintAgain(_ username: String, _ token: MintedToken) -> Bool {
         if let agent = AgentAddress(username) {
-            guard let index = index(of: agent), slots[index]?.machine.record.lastSeenAt == nil else { return false }
+            guard let index = index(of: agent), let record = slots[index]?.machine.record, record.lastSeenAt == nil,
+                record.status != .deleting
+            else { return false }
             drive(index) { $0.rotateToken(digest: token.digest, id: token.id, $1, into: &$2) }
         } else {
             guard gateways[username]?.state.connection == .never else { return false }

@@ -171,7 +171,7 @@ public struct PartitionOwner: Sendable {
     private mutating func purge() {
         purgeDue = now + .seconds(60)
         requests = requests.filter { $0.value.until > stamp }
-        unknownRejections = [:]
+        unknownRejections = unknownRejections.filter { now < $0.value + AgentMachine.rejectionEventInterval }
     }
 
     // MARK: Agents
@@ -260,6 +260,7 @@ public struct PartitionOwner: Sendable {
 
     private mutating func erase(_ index: Int, _ tombstone: Tombstone) {
         tombstones[tombstone.agent] = tombstone
+        unknownRejections[tombstone.agent] = slots[index]?.machine.rejectionPublishedAt
         gateways[tombstone.agent.gateway]?.agents[tombstone.agent.agent] = nil
         var entry = takeDeletedEvent(of: tombstone.agent)
         entry.tombstone = tombstone

@@ -11,7 +11,7 @@ public import Lifecycle
 public struct Sight: Sendable {
     /// An ingest whose presence is older than this is not there, and the broker has ended its subscription: until then
     /// heartbeats may be given to it, whether it reads them or not.
-    public static let presenceLimit = TimeSpan(milliseconds: Int64(Presence.expirySeconds) * 1_000)
+    public static let presenceLimit = TimeSpan.seconds(20)
     /// A store that has not receipted for so long is not there.
     public static let storeLimit = TimeSpan.seconds(1)
 

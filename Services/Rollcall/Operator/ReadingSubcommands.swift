@@ -10,11 +10,12 @@ extension Subcommand {
 
     private static func reading(
         _ name: String, _ form: RequestForm, _ summary: String, placeholder: String? = nil, details: String = "",
+        extra: [OptionSpecification] = [],
         run: @escaping @Sendable (Invocation) throws(CommandFailure) -> Int32
     ) -> Subcommand {
         Subcommand(
             name: name, placeholder: placeholder ?? form.placeholder, summary: summary, details: details,
-            options: form.options + [OperatorSettings.json] + OperatorSettings.requestOptions
+            options: form.options + extra + [OperatorSettings.json] + OperatorSettings.requestOptions
                 + OperatorSettings.connectionOptions + [CommonOptions.help],
             hiddenOptions: form.hiddenOptions + OperatorSettings.hiddenOptions, run: run)
     }
@@ -26,7 +27,11 @@ extension Subcommand {
 
     static let status = reading(
         "status", .summary, "show the system, or one agent", placeholder: "[ADDRESS]",
-        details: "Without an address: services, the partitions they own and how many agents are where."
+        details: "Without an address: services, the partitions they own and how many agents are where.",
+        extra: [
+            OptionSpecification(
+                "dead-letters", help: "list what the status store could never commit and put aside, newest first")
+        ]
     ) { invocation throws(CommandFailure) in
         try invocation.refuseArguments(after: 1)
         guard !invocation.arguments.positional.isEmpty else { return try SystemStatus(invocation: invocation).run() }
@@ -117,7 +122,11 @@ private struct SystemStatus {
             return console.writeDocument(
                 JSON.bytes(JSONValue.object(["services": .array(services), "summary": summary ?? .null])))
         }
+        if invocation.arguments.has("dead-letters") {
+            return console.write(StatusText.deadLetters(services, now: console.now, console.style))
+        }
         console.write(StatusText.services(services, now: console.now, console.style))
+        console.write(StatusText.warnings(services, console.style))
         if let summary { console.write("\n" + StatusText.summary(summary, console.style)) }
     }
 }

@@ -36,6 +36,39 @@ enum StatusText {
         return owned + (owned.isEmpty ? "" : "; ") + "judges nothing: \(blind)"
     }
 
+    /// What of the services a person has to see to, a line each, behind an empty one; nothing when all is well.
+    static func warnings(_ presences: [JSONValue], _ style: Style) -> String {
+        var lines: [String] = []
+        for presence in presences {
+            if let trouble = presence["trouble"]?.string {
+                lines.append("the status store can commit nothing: \(Printable.text(trouble))")
+            }
+            if let kept = presence["dead_letters"]?["kept"]?.integer, kept > 0 {
+                lines.append("dead letters: \(kept), see 'rollcall status --dead-letters'")
+            }
+        }
+        return lines.isEmpty ? "" : "\n" + lines.map { style.paint($0, .red) + "\n" }.joined()
+    }
+
+    /// The frames that the status store put aside, as its presence tells of them.
+    static func deadLetters(_ presences: [JSONValue], now: Timestamp, _ style: Style) -> String {
+        let reports = presences.compactMap { $0["dead_letters"] }
+        guard !reports.isEmpty else { return "No dead letters.\n" }
+        var table = Table(["NUMBER", "SINCE", "SENDER", "SEQ", "ERROR"])
+        for letter in reports.flatMap({ $0["newest"]?.array ?? [] }) {
+            let at = letter["at"]?.string.flatMap(Timestamp.init)
+            table.rows.append([
+                .init(letter["number"]?.integer.map(String.init) ?? "?"), .init(RelativeTime.text(at, now: now)),
+                .init(letter["stream"]?.string ?? "?"), .init(letter["seq"]?.integer.map(String.init) ?? "?"),
+                .init(letter["error"]?.string ?? "?"),
+            ])
+        }
+        let kept = reports.reduce(0) { $0 + ($1["kept"]?.integer ?? 0) }
+        let total = reports.reduce(0) { $0 + ($1["total"]?.integer ?? 0) }
+        return table.text(style)
+            + "\n\(total) so far, \(kept) kept whole in the table dead_letters of the database\n"
+    }
+
     static func summary(_ summary: JSONValue, _ style: Style) -> String {
         let counts = AgentStatus.allCases.map { status in
             let count = summary["by_status"]?[status.rawValue]?.integer ?? 0

@@ -9,6 +9,11 @@ public struct CursorMessage: Codable, Hashable, Sendable {
         self.database = database
     }
 
+    /// Whether more was published of this database than it has ever held: it is an older copy, or its end was lost.
+    public func isAhead(of last: Int64, database: String) -> Bool {
+        self.database == database && published > last
+    }
+
     /// From which sequence on statuses are to be published again; `nil` for none.
     ///
     /// - Parameters:

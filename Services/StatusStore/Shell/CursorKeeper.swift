@@ -107,6 +107,12 @@ final class CursorKeeper {
     }
 
     private func found(_ cursor: CursorMessage?) {
+        if let cursor, cursor.isAhead(of: past.last, database: database.identity) {
+            // What was answered since is gone: nobody but its operators can know whether that is meant.
+            runtime.log.event(
+                "store.database_went_back", .error,
+                ["published": .integer(cursor.published), "stored": .integer(past.last)])
+        }
         let first = CursorMessage.republishing(
             found: cursor, published: past.published, last: past.last, database: database.identity)
         guard let first else {

@@ -24,8 +24,12 @@ final class FrameIntake {
     private var asks: [StreamReceipt] = []
     private var retryAt: Instant?
     private(set) var committedFrames: Int64 = 0
-    /// Called for each frame that came under an old epoch.
+    /// Called for each frame that came under an old epoch, and for one that ended its epoch.
     var refused: (_ frame: ReceivedFrame) -> Void = { _ in }
+    /// Called when a frame was put aside.
+    var buried: () -> Void = {}
+    /// Since when nothing can be committed, and why.
+    private(set) var trouble = CommitTrouble()
 
     init(_ runtime: ServiceRuntime, _ database: any StatusDatabase, owners: [PartitionOwner]) {
         self.runtime = runtime
@@ -62,19 +66,17 @@ final class FrameIntake {
             report = try database.commit(waiting, published: published, now: Clock.stamp())
         } catch {
             if error.kind == .corrupt { throw error }
-            runtime.log.event(
-                "store.commit_failed", .error, ["error": LogValue(error), "frames": LogValue(waiting.count)])
-            retryAt = now + FrameIntake.retryAfter
-            runtime.loop.after(FrameIntake.retryAfter) {}
+            failed(error, now)
             return nil
         }
+        worked(now)
         var again: [ReceivedFrame] = []
         for (frame, result) in zip(waiting, report.results) {
             if settle(frame, result, now) { again.append(frame) }
         }
         waiting = again
         if !again.isEmpty {
-            retryAt = now + FrameIntake.attemptAfter
+            retryAt = max(retryAt ?? now, now + FrameIntake.attemptAfter)
             runtime.loop.after(FrameIntake.attemptAfter) {}
         }
         return report
@@ -106,9 +108,7 @@ final class FrameIntake {
         case .heldBack: return true
         case .failed(let error):
             guard attempts.failed(frame.stream, seq: frame.seq) else { return true }
-            let payload = JSON.bytes(frame.frame)
-            return !bury(
-                frame.stream, frame.seq, (frame.frame.partition, frame.frame.epoch), payload, error.description)
+            return !bury(frame, error, now)
         }
     }
 
@@ -136,7 +136,7 @@ final class FrameIntake {
         }
     }
 
-    /// A frame whose body is no `StoreFrame`: trying again changes nothing, so it is put aside at once.
+    /// A frame whose body is no `StoreFrame`: it takes its turn behind those before it, and fails.
     private func judgeUnreadable(_ payload: [UInt8], _ error: String, _ now: Instant) {
         // Without even the frame around it nothing can be receipted.
         guard let frame = try? JSON.decode(StreamFrame<JSONValue>.self, from: payload) else {
@@ -147,9 +147,10 @@ final class FrameIntake {
         let number = frame.body?["partition"]?.integer.map { Int($0) }
         let epoch = frame.body?["epoch"]?.integer.map { Int($0) }
         let place = number.flatMap { number in epoch.map { (number, $0) } }
-        if bury(frame.id, frame.seq, place, frame.body.map { JSON.bytes($0) } ?? [], error) { return }
-        // It could not be put aside either: its sender sends it again.
-        receiver.forget(frame.id)
+        waiting.append(
+            ReceivedFrame(
+                stream: frame.id, seq: frame.seq, unreadable: frame.body.map { JSON.bytes($0) } ?? [], error: error,
+                place: place))
     }
 
     private func accepts<Body>(_ frame: StreamFrame<Body>, _ now: Instant) -> Bool {
@@ -164,27 +165,54 @@ final class FrameIntake {
     }
 
     /// Puts a frame aside for good. Whether that worked.
-    private func bury(
-        _ stream: StreamID, _ seq: Int, _ place: (partition: Int, epoch: Int)?, _ payload: [UInt8], _ error: String
-    ) -> Bool {
-        let letter = DeadLetter(
-            stream: stream, seq: seq, partition: place?.partition, epoch: place?.epoch, payload: payload, error: error,
-            at: Clock.stamp())
+    ///
+    /// It is receipted, so that what caused it is not repeated for ever; and its epoch is over, so that its sender
+    /// forgets what it believes and takes what is stored.
+    private func bury(_ frame: ReceivedFrame, _ error: StorageError, _ now: Instant) -> Bool {
+        let ended: [EndedEpoch]
         do {
-            try database.bury(letter)
+            ended = try database.bury(DeadLetter(frame, error: error.description, at: Clock.stamp()))
         } catch {
-            runtime.log.event("store.commit_failed", .error, ["error": LogValue(error)])
+            failed(error, now)
             return false
         }
+        let stream = frame.stream
         attempts.forget(stream)
-        receiver.committed(stream, upTo: seq)
-        var members: [(key: String, value: LogValue)] = [
-            ("stream", LogValue("\(stream.instance)/\(stream.incarnation)/\(stream.stream)")), ("seq", LogValue(seq)),
-            ("error", LogValue(error)),
-        ]
-        if let place { members.append(("partition", LogValue(place.partition))) }
-        runtime.log.event("store.dead_letter", .error, members)
+        receiver.committed(stream, upTo: frame.seq)
+        runtime.log.event(
+            "store.dead_letter", .error,
+            [
+                "stream": LogValue("\(stream.instance)/\(stream.incarnation)/\(stream.stream)"),
+                "seq": LogValue(frame.seq), "error": LogValue(error),
+                "partitions": LogValue(ended.map { String($0.partition) }.joined(separator: ",")),
+            ])
+        for epoch in ended {
+            let over = StoreFrame(partition: epoch.partition, epoch: epoch.epoch, entries: [])
+            refused(ReceivedFrame(stream: stream, seq: frame.seq, frame: over))
+        }
+        buried()
         return true
+    }
+
+    // MARK: Trouble
+
+    private func failed(_ error: StorageError, _ now: Instant) {
+        if trouble.failed(error.message, now: now) {
+            var members: [(key: String, value: LogValue)] = [
+                ("error", LogValue(error)), ("frames", LogValue(waiting.count)),
+            ]
+            if let advice = error.kind.advice { members.append(("advice", LogValue(advice))) }
+            runtime.log.event("store.commit_failed", .error, members)
+            runtime.announce()
+        }
+        retryAt = now + FrameIntake.retryAfter
+        runtime.loop.after(FrameIntake.retryAfter) {}
+    }
+
+    private func worked(_ now: Instant) {
+        guard let length = trouble.worked(now: now) else { return }
+        runtime.log.event("store.commits_again", .info, ["seconds": LogValue(length.seconds)])
+        runtime.announce()
     }
 
     private func publish(_ receipt: StreamReceipt, on connection: Connection) {

@@ -1,5 +1,6 @@
 public import Bus
 public import Contract
+internal import Glibc
 public import Lifecycle
 public import ServiceKit
 internal import StatusStoreCore
@@ -14,10 +15,19 @@ public final class StatusStore: Service {
     private static let tidyInterval = TimeSpan.seconds(1)
     /// Rows deleted in one step of the upkeep, so that no step holds up a turn.
     private static let tidyLimit = 500
+    /// How long a lock is waited for before a signal is looked for, in milliseconds.
+    private static let lockSlice: Int32 = 250
+
+    /// Dead letters that presence tells of.
+    private static let lettersListed = 20
 
     private let options: StatusStoreOptions
     private var parts: Parts?
     private var isStopping = false
+    /// What was logged of failures outside of commits.
+    private var reported = CommitTrouble()
+    private var tidyReported = CommitTrouble()
+    private var deadLetters: DeadLetterReport?
 
     /// What works once the database is open.
     private struct Parts {
@@ -41,8 +51,7 @@ public final class StatusStore: Service {
 
     public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         do throws(StorageError) {
-            let database = try SQLiteStatusDatabase(
-                path: options.databasePath, partitions: options.partitions, newIdentity: runtime.incarnation)
+            guard let database = try open(runtime) else { return }
             let owners = try database.owners()
             let parts = Parts(
                 runtime: runtime, database: database, intake: FrameIntake(runtime, database, owners: owners),
@@ -51,11 +60,15 @@ public final class StatusStore: Service {
                 orders: try OrderDelivery(runtime, database), lookups: LookupDesk(runtime, database))
             let grants = parts.grants
             parts.intake.refused = { [unowned runtime] frame in grants.refused(frame, now: runtime.loop.now) }
+            parts.intake.buried = { [unowned self, unowned runtime] in
+                readDeadLetters()
+                runtime.announce()
+            }
             self.parts = parts
         } catch {
-            let status = error.kind == .configuration ? ExitStatus.usage : ExitStatus.unreachable
-            throw ServiceFailure("database \(options.databasePath): \(error)", status: status)
+            throw failure(error)
         }
+        readDeadLetters()
         runtime.loop.every(StatusStore.tickInterval) { [unowned self] in tick() }
         runtime.loop.every(StatusStore.tidyInterval) { [unowned self] in tidy() }
     }
@@ -133,6 +146,8 @@ public final class StatusStore: Service {
         guard let parts else { return }
         presence.partitionCount = parts.database.partitionCount
         presence.configDigest = "\(parts.runtime.configDigest):\(parts.database.partitionCount)"
+        presence.deadLetters = deadLetters
+        presence.trouble = parts.intake.trouble.reason
     }
 
     public func isDrained() -> Bool {
@@ -172,14 +187,53 @@ public final class StatusStore: Service {
         parts.lookups.pump(on: connection)
     }
 
+    /// Opens the database; waits, as for the broker, while somebody else holds it. `nil`: we are to stop.
+    private func open(_ runtime: ServiceRuntime) throws(StorageError) -> SQLiteStatusDatabase? {
+        let end = Clock.now() + runtime.options.connectTimeout
+        var isWaiting = false
+        while true {
+            do throws(StorageError) {
+                return try SQLiteStatusDatabase(
+                    path: options.databasePath, partitions: options.partitions, newIdentity: runtime.incarnation,
+                    waitingAtMost: StatusStore.lockSlice)
+            } catch  where error.kind == .busy && Clock.now() < end {
+                if !isWaiting {
+                    runtime.log.event("store.waiting_for_database", .warning, ["error": LogValue(error)])
+                }
+                isWaiting = true
+            }
+            if SignalDescriptor.isPending([SIGTERM, SIGINT]) { return nil }
+        }
+    }
+
+    /// How the program ends: 2 when it was told wrongly, 1 when a person has to look at the file, 69 for what may pass.
+    private func failure(_ error: StorageError) -> ServiceFailure {
+        let status =
+            switch error.kind {
+            case .configuration: ExitStatus.usage
+            case .corrupt, .schema, .constraint, .content: ExitStatus.failed
+            case .busy, .full, .inputOutput, .readOnly, .cannotOpen, .other: ExitStatus.unreachable
+            }
+        let advice = error.kind.advice.map { "; \($0)" } ?? ""
+        return ServiceFailure("database \(options.databasePath): \(error)\(advice)", status: status)
+    }
+
     /// A damaged database ends the service; anything else is tried again in the next turn.
     private func report(_ error: StorageError) {
-        guard error.kind == .corrupt else {
-            parts?.runtime.log.event("store.read_failed", .error, ["error": LogValue(error)])
-            return
+        guard let runtime = parts?.runtime else { return }
+        guard error.kind != .corrupt else { return runtime.fail(failure(error)) }
+        guard reported.failed(error.message, now: runtime.loop.now) else { return }
+        runtime.log.event("store.database_failed", .error, ["error": LogValue(error)])
+    }
+
+    private func readDeadLetters() {
+        guard let parts else { return }
+        do throws(StorageError) {
+            let (total, kept, newest) = try parts.database.deadLetters(limit: StatusStore.lettersListed)
+            deadLetters = DeadLetterReport.of(total: total, kept: kept, newest: newest)
+        } catch {
+            report(error)
         }
-        parts?.runtime.fail(
-            ServiceFailure("database \(options.databasePath): \(error)", status: ExitStatus.unreachable))
     }
 
     private func heard(_ delivery: Delivery, _ parts: Parts, _ now: Instant) {
@@ -202,8 +256,11 @@ public final class StatusStore: Service {
             let isMoreLeft = try parts.database.tidy(
                 published: parts.outbox.published, now: now,
                 historyBefore: now - .seconds(Int64(options.historyDays) * 86_400), limit: StatusStore.tidyLimit)
+            readDeadLetters()
             if isMoreLeft { parts.runtime.loop.after(TimeSpan(milliseconds: 50)) { [unowned self] in tidy() } }
         } catch {
+            if error.kind == .corrupt { return report(error) }
+            guard tidyReported.failed(error.message, now: parts.runtime.loop.now) else { return }
             parts.runtime.log.event("store.tidy_failed", .warning, ["error": LogValue(error)])
         }
     }
