@@ -312,10 +312,18 @@ final class Broker {
 
     private func isBetweenServices(_ message: SimMessage) -> Bool {
         switch message.topic {
-        case .partition, .store, .reconciler, .receipts, .presence, .answers, .barriers, .orders: true
-        case .gatewayStatus, .cursor, .canary, .replies, .wake, .lifecycle, .status, .commands, .heartbeats, .access:
+        case .partition, .store, .reconciler, .receipts, .presence, .answers, .barriers, .orders, .lines: true
+        case .gatewayStatus, .cursor, .canary, .endings, .replies, .wake, .lifecycle, .status, .commands, .heartbeats,
+            .access:
             false
         }
+    }
+
+    private func loss(of message: SimMessage) -> Int64 {
+        guard case .presence(let presence) = message.body, presence.instance == "i2",
+            presence.service == ServiceName.heartbeatIngest.rawValue
+        else { return world.plan.lossPercent }
+        return max(world.plan.lossPercent, world.plan.secondIngestSilence)
     }
 
     private func route(_ message: SimMessage) {
@@ -354,7 +362,7 @@ final class Broker {
     private func down(_ message: SimMessage, to session: Session) {
         let isInternal = isBetweenServices(message)
         let isFaulty = isInternal && world.isChaotic && !world.plan.isHonest
-        if isFaulty, world.random.chance(world.plan.lossPercent) { return }
+        if isFaulty, world.random.chance(loss(of: message)) { return }
         let copies = isFaulty && world.random.chance(world.plan.repeatPercent) ? 2 : 1
         for _ in 0..<copies {
             var wait: Int64 = 0
