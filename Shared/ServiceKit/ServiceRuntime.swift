@@ -72,6 +72,9 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var mismatched: Set<String> = []
     /// The incarnation of every other service, by `service/instance`.
     private var peers: [String: String] = [:]
+    /// Announcements that the broker has not acknowledged, each with when it was made.
+    private var announcements: [Int: Instant] = [:]
+    private var acknowledgedAt: Instant?
 
     public init(
         _ service: any Service, name: ServiceName, instance: String, options: ProgramOptions
@@ -131,6 +134,12 @@ public final class ServiceRuntime: ConnectionDelegate {
         publishPresence(.running, on: connection)
     }
 
+    /// Whether the broker has acknowledged, on this connection, a presence that is no older than `limit`: a connection that is
+    /// half open shows by it long before its keepalive.
+    public func isAcknowledged(within limit: TimeSpan, now: Instant) -> Bool {
+        acknowledgedAt.map { now <= $0 + limit } ?? false
+    }
+
     /// Takes note of a service: introduces this one to a new life, and logs, once, a configuration that cannot work
     /// with ours.
     public func check(_ presence: Presence) {
@@ -182,6 +191,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     public func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
+        if let announcedAt = announcements.removeValue(forKey: ticket) { acknowledgedAt = announcedAt }
         service.published(ticket, reason: reason)
     }
 
@@ -190,6 +200,8 @@ public final class ServiceRuntime: ConnectionDelegate {
             loggedDisconnect = true
             log.event("service.disconnected", .warning, ["error": LogValue(error.description)])
         }
+        announcements = [:]
+        acknowledgedAt = nil
         if hasConnected { service.disconnected() }
     }
 
@@ -219,7 +231,8 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     private func publishPresence(_ state: Presence.State, on connection: Connection) {
         // Refused only when the connection is lost: the next one announces again.
-        _ = try? connection.publish(presencePublication(state))
+        guard let ticket = try? connection.publish(presencePublication(state)) else { return }
+        announcements[ticket] = Clock.now()
     }
 
     private func publishCounters() {

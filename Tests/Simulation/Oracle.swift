@@ -39,18 +39,13 @@ final class Oracle {
         var lastEvent: LifecycleEvent?
     }
 
-    /// When an owner decided something, and which ingests it knew of.
-    private struct Decision {
-        let at: Int64
-        let ingests: [String]
-    }
-
     unowned let world: World
     var gateways: [GatewayClient] = []
     var lastFault: Int64 = 0
     var lastWallStep: Int64 = -1
     var agents: [AgentAddress: History] = [:]
-    private var decisions: [String: Decision] = [:]
+    /// When an owner decided something.
+    private var decisions: [String: Int64] = [:]
     var committedEvents: Set<String> = []
     var arrivedEvents: Set<String> = []
     var committedOrders: [Issue: WakeOrder] = [:]
@@ -134,14 +129,14 @@ final class Oracle {
     // MARK: Owners
 
     /// An owner has decided: it counts once it is committed, but when it was decided shows now.
-    func decided(_ entry: StoreEntry, epoch: Int, partition: Int, ingests: [String]) {
+    func decided(_ entry: StoreEntry, epoch: Int, partition: Int) {
         holdToRates(entry, epoch: epoch, partition: partition)
         if let order = entry.order {
             let key = "\(order.agent)#\(order.generation)@\(epoch)"
             if orderDecidedAt[key] == nil { orderDecidedAt[key] = world.time }
         }
         guard let event = entry.event, let state = entry.state else { return }
-        decisions["\(event.id)@\(partition).\(epoch)"] = Decision(at: world.time, ingests: ingests)
+        decisions["\(event.id)@\(partition).\(epoch)"] = world.time
         world.note(
             "\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "") \(event.traceparent ?? "")"
         )
@@ -231,8 +226,8 @@ final class Oracle {
         }
     }
 
-    private func follow(_ event: AgentEventEntry, _ state: AgentState, _ decision: Decision?) {
-        let decided = decision ?? Decision(at: world.time, ingests: [])
+    private func follow(_ event: AgentEventEntry, _ state: AgentState, _ decision: Int64?) {
+        let decided = decision ?? world.time
         let agent = event.agent
         if let trace = event.traceparent, !["woken", "changed"].contains(event.event.rawValue) {
             let key = "\(trace) \(event.event.rawValue) \(agent)"
@@ -257,7 +252,7 @@ final class Oracle {
                 judge(state, decided, isFinal: true)
             }
         case .retriggered: judge(state, decided, isFinal: false)
-        case .lapsed: judgeLapse(state, decided.at, isLost: event.reason == "lost")
+        case .lapsed: judgeLapse(state, decided, isLost: event.reason == "lost")
         case .woken, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
             .templatesSynced:
             break
@@ -267,15 +262,15 @@ final class Oracle {
     // MARK: Verdicts
 
     /// A missed check-in: its deadline ran from the publication of the newest issue, and nobody was wronged.
-    private func judge(_ state: AgentState, _ decided: Decision, isFinal: Bool) {
+    private func judge(_ state: AgentState, _ decided: Int64, isFinal: Bool) {
         let agent = state.record.address
         let issue = Issue(agent: agent, issue: state.issue)
         guard let order = committedOrders[issue], let published = outcomeAt[issue] else {
             return violate("\(agent) missed a wake that was never published")
         }
         let due = published + order.checkinDeadline.span.milliseconds * 1_000
-        if decided.at < due - Oracle.tolerance {
-            violate("\(agent) was judged \((due - decided.at) / 1_000) ms before its deadline")
+        if decided < due - Oracle.tolerance {
+            violate("\(agent) was judged \((due - decided) / 1_000) ms before its deadline")
         }
         guard isFinal, !failedIssues.contains(issue) else { return }
         if let model = model(agent), model.mode == .well || model.mode == .shy, model.wellSince < published,
@@ -285,11 +280,9 @@ final class Oracle {
         }
         let ordered = firstOrdered["\(agent)#\(order.generation)"] ?? 0
         // Where wall clocks differ, a successor cannot tell what came after the cycle's first order.
-        // An ingest that its owner does not know of yet is asked by no barrier.
         guard lastWallStep < 0 else { return }
         let inTime = agents[agent]?.heartbeats.first {
-            decided.ingests.contains($0.ingest.instance) && $0.at >= ordered && $0.at <= due
-                && !$0.ingest.lostLives.contains($0.life)
+            $0.at >= ordered && $0.at <= due && !$0.ingest.lostLives.contains($0.life)
                 && [nil, .ok, .degraded].contains($0.detail.status)
                 && ($0.detail.generation == nil || $0.detail.generation == order.generation)
         }

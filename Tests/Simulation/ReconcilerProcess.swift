@@ -78,7 +78,7 @@ final class ReconcilerProcess: Process {
     override func connected() {
         subscribe([
             .receipts(service: service.rawValue, instance: instance), .reconciler(instance), .presence, .gatewayStatus,
-            .barriers(service: service.rawValue, instance: instance),
+            .barriers(service: service.rawValue, instance: instance), .lines,
         ])
         subscribe(complete.map { .partition($0.owner.partition) })
         outlet.reconnected(now: now)
@@ -113,11 +113,14 @@ final class ReconcilerProcess: Process {
             for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
         case .barrierAnswer(let answer):
             world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(answer.batches)")
-            barrier.answered(answer)
-            sight.answered(answer)
+            if barrier.answered(answer) { sight.answered(answer) }
+            evaluateSight()
+        case .lineEnded(let end):
+            guard !world.isBroken(.lostSubscriptionsBlind), !world.isBroken(.uncleanEndsBlind) else { return }
+            sight.ended(end)
             evaluateSight()
         case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
-            .credentials, .acknowledged:
+            .credentials, .acknowledged, .endings:
             break
         }
     }
@@ -201,9 +204,9 @@ final class ReconcilerProcess: Process {
             for partition in complete { handle(.barrierPassed(asOf: asOf), partition) }
         }
         guard let verdict = nextVerdict, verdict <= now,
-            let number = barrier.begin(now: now, ingests: sight.receiving)
+            let number = barrier.begin(now: now, ingests: sight.asked)
         else { return }
-        ask(sight.receiving, number)
+        ask(sight.asked, number)
     }
 
     private func ask(_ ingests: [String], _ number: Int) {
@@ -237,6 +240,9 @@ final class ReconcilerProcess: Process {
                 .batchReceived(
                     altered(batch, partition), held: world.isBroken(.heartbeatsHaveAges) ? .zero : held), partition)
             oracle.batchHandled()
+        case .introduction(let line):
+            sight.introduced(frame.id.instance, incarnation: frame.id.incarnation, line: line, now: now)
+            evaluateSight()
         }
         partition.ledger.handled(frame.id, frame.seq)
         if world.isBroken(.ownerReceiptsAfterCommit) { partition.inlet.committed(frame.id, upTo: frame.seq) }
@@ -292,6 +298,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func evaluateSight() {
+        barrier.wait(onlyFor: sight.asked)
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept),
             !world.isBroken(.lateCommitsAreAwaited)
         {
@@ -344,8 +351,7 @@ final class ReconcilerProcess: Process {
             }
             partition.newestOrder[order.agent] = order
         }
-        oracle.decided(
-            entry, epoch: partition.epoch, partition: partition.owner.partition, ingests: sight.receiving)
+        oracle.decided(entry, epoch: partition.epoch, partition: partition.owner.partition)
         partition.ledger.add(entry)
     }
 }

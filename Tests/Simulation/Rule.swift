@@ -14,7 +14,7 @@ public enum Rule: String, CaseIterable, Sendable {
     case failuresArm, repeatsArm, lateReportsArmNothing, resumesRepeat, cyclesKeepTheirPolicy, wakesArePaced
     case quietIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped
     // The ingest.
-    case ingestsDrain
+    case ingestsDrain, ingestsAreKnownFirst
     // The provisioner.
     case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse
     // Every service.

@@ -98,9 +98,7 @@ final class StoreProcess: Process {
         case .cursor(let note):
             if message.isRetained { cursor.received(note, believes: world.isBroken(.oldNotesCount)) }
         case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question, .barrierAnswer,
-            .canary,
-            .heartbeat, .wake, .fact, .credentials,
-            .acknowledged:
+            .canary, .heartbeat, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
             break
         }
     }

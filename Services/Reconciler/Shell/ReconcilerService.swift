@@ -50,6 +50,7 @@ public final class ReconcilerService: Service {
         connection.subscribe([
             topics.receipts(service: ServiceName.reconciler.rawValue, instance: runtime.instance),
             topics.stream(to: .reconciler(runtime.instance)), topics.allPresence, topics.allGatewayStatus,
+            topics.allHeartbeatLines,
             topics.barriers(service: ServiceName.reconciler.rawValue, instance: runtime.instance),
         ])
         connection.subscribe(
@@ -79,8 +80,10 @@ public final class ReconcilerService: Service {
                 try receiveGrant(delivery.payload)
             case "internal" where levels.count == 4 && levels[1] == "barriers":
                 let answer = try JSON.decode(BarrierAnswer.self, from: delivery.payload)
-                barrier.answered(answer)
-                sight.answered(answer)
+                if barrier.answered(answer) { sight.answered(answer) }
+                evaluateSight(Clock.now())
+            case "internal" where levels.count == 3 && levels[1] == "lines":
+                sight.ended(try JSON.decode(HeartbeatLineEnded.self, from: delivery.payload))
                 evaluateSight(Clock.now())
             case "services": try receivePresence(delivery)
             case "gateways": try receiveGatewayStatus(delivery)
@@ -153,9 +156,9 @@ public final class ReconcilerService: Service {
             }
         }
         guard let verdict = nextVerdict, verdict <= now,
-            let number = barrier.begin(now: now, ingests: sight.receiving)
+            let number = barrier.begin(now: now, ingests: sight.asked)
         else { return }
-        ask(sight.receiving, number)
+        ask(sight.asked, number)
     }
 
     private func ask(_ ingests: [String], _ number: Int) {
@@ -204,13 +207,15 @@ public final class ReconcilerService: Service {
         guard !isStopping, let partition = partitions[number], partition.isComplete else { return }
         let now = Clock.now()
         guard let arrival = try partition.inlet.receive(payload, now: now) else { return }
-        let event: PartitionEvent =
-            switch arrival.body {
-            case .request(let request): .requestReceived(request)
-            case .report(let report): .reportReceived(report, held: arrival.held)
-            case .batch(let batch): .batchReceived(batch, held: arrival.held)
-            }
-        handle(event, partition, now, Clock.stamp())
+        let stamp = Clock.stamp()
+        switch arrival.body {
+        case .request(let request): handle(.requestReceived(request), partition, now, stamp)
+        case .report(let report): handle(.reportReceived(report, held: arrival.held), partition, now, stamp)
+        case .batch(let batch): handle(.batchReceived(batch, held: arrival.held), partition, now, stamp)
+        case .introduction(let line):
+            sight.introduced(arrival.id.instance, incarnation: arrival.id.incarnation, line: line, now: now)
+            evaluateSight(now)
+        }
         partition.handled(arrival.id, arrival.seq)
         // Encoding takes as long as deciding: the time that a turn reads is to bound both.
         if partition.fillsFrame { partition.flush(into: outlet, now: now) }
@@ -318,6 +323,7 @@ public final class ReconcilerService: Service {
 
     private func evaluateSight(_ now: Instant) {
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate, now) }
+        barrier.wait(onlyFor: sight.asked)
         let (reason, interrupted) = sight.evaluate(
             now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
         // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the
