@@ -3,9 +3,11 @@
 Nothing here talks to a system. `Evidence` is filled by a trial (trial.py) or by hand (test_checker.py).
 """
 
-import dataclasses
-import datetime
+import json
 from collections import Counter, defaultdict
+
+from evidence import Violation
+from verdicts import CYCLES, check_verdicts
 
 # What the contract lets change without an event: it may be newer in an answer, a status or `get` than in the history.
 EVENTLESS = ("last_seen_at", "last_rejection")
@@ -18,109 +20,60 @@ EFFECTS = {
     "pause": ("paused", "agent"),
     "resume": ("resumed", "agent"),
     "delete": ("deleting", None),
+    "rotate-token": ("token_rotated", None),
 }
-CYCLES = ("provisioning", "updating")
+# What counts of the violations for each figure of the summary; all others are violations all the same.
+FIGURES = {
+    "lost_answers": ("effect_lost", "answer_differs", "answers_differ", "history_missing"),
+    "effects_twice": ("effect_twice", "offline_twice"),
+    "false_offline": ("false_offline", "verdict_while_paused"),
+    "silent_not_offline": ("silent_not_offline",),
+    "too_many_attempts": ("too_many_attempts",),
+    "two_wakes_one_identity": ("two_wakes_one_identity",),
+}
 # Wakes on their way when a pause was answered reach a gateway a little later.
 PAUSE_SLACK = 1.0
 # Between two processes of one machine, and for a client that has other things to do.
 CLOCK_SLACK = 0.25
 
 
-@dataclasses.dataclass
-class Violation:
-    """A broken promise: its kind is one of those that the summary counts."""
-
-    kind: str
-    agent: str
-    detail: str
-
-
-@dataclasses.dataclass
-class Command:
-    """A command with its idempotency key, and every answer it got."""
-
-    kind: str
-    agent: str
-    key: str
-    request: dict
-    # When each copy was sent, and (time, status, document) of each answer, `unavailable` ones left out.
-    sent: list = dataclasses.field(default_factory=list)
-    answers: list = dataclasses.field(default_factory=list)
-
-    @property
-    def is_answered(self):
-        return bool(self.answers)
-
-    @property
-    def is_done(self):
-        return self.is_answered and self.answers[0][1] == 200
-
-
-@dataclasses.dataclass
-class Wake:
-    agent: str
-    received: float
-    payload: dict
-
-
-@dataclasses.dataclass
-class Event:
-    """A lifecycle event as an operator saw it."""
-
-    id: str
-    agent: str
-    sequence: int
-    payload: dict
-    attributes: dict
-
-
-@dataclasses.dataclass
-class Evidence:
-    """All that was asked, answered, seen and found; times are seconds since 1970."""
-
-    commands: list = dataclasses.field(default_factory=list)
-    wakes: list = dataclasses.field(default_factory=list)
-    # In the order in which they arrived, repeats included.
-    events: list = dataclasses.field(default_factory=list)
-    # (agent, record) of each status message, in order; the record is None where the retained message was cleared.
-    statuses: list = dataclasses.field(default_factory=list)
-    # In the end: history oldest first, record (None: unknown agent) and retained status of each agent.
-    history: dict = dataclasses.field(default_factory=dict)
-    records: dict = dataclasses.field(default_factory=dict)
-    retained: dict = dataclasses.field(default_factory=dict)
-    silent: set = dataclasses.field(default_factory=set)
-    beating: set = dataclasses.field(default_factory=set)
-    # When heartbeats of a beating agent were published that the broker acknowledged.
-    heartbeats: dict = dataclasses.field(default_factory=dict)
-    # (start, end) of each time in which the broker was dead or stopped, widened by the time to reconnect.
-    broker_faults: list = dataclasses.field(default_factory=list)
-    # Silent agents that were not offline, beating ones that were not online when the time to settle was over.
-    unsettled: dict = dataclasses.field(default_factory=dict)
-
-
 def check(evidence):
-    """Every violation in the evidence."""
+    """Every violation in the evidence; fills its figures."""
     found = []
+    evidence.figures.clear()
     seen = first_seen(evidence, found)
     check_wakes(evidence, found)
     check_pauses(evidence, found)
     commands = defaultdict(list)
     for command in evidence.commands:
-        commands[command.agent].append(command)
         check_answers(command, found)
+        if command.agent:
+            commands[command.agent].append(command)
+        for agent in command.deletes:
+            commands[agent].append(command.about(agent))
     for agent, history in evidence.history.items():
         check_history(agent, history, found)
         check_verdicts(evidence, agent, history, found)
         check_effects(agent, history, commands[agent], found)
         check_seen(agent, history, seen[agent], found)
         check_end(evidence, agent, history, found)
+    check_groups(evidence, found)
     check_statuses(evidence, found)
     for agent in {*commands, *seen} - {*evidence.history}:
         found.append(Violation("history_missing", agent, "no history of it was read"))
     for agent, status in evidence.unsettled.items():
         kind = "silent_not_offline" if agent in evidence.silent else "beating_not_online"
         found.append(Violation(kind, agent, f"is {status} after the faults have ended"))
+    wanted, left = map(sorted, evidence.gateways)
+    if wanted != left:
+        found.append(Violation("end_differs", "", f"gateways {left} in place of {wanted}"))
     return found
+
+
+def figures(violations):
+    """The figures that must be 0."""
+    kinds = Counter(violation.kind for violation in violations)
+    return {figure: sum(kinds[kind] for kind in parts) for figure, parts in FIGURES.items()}
 
 
 def facts(record):
@@ -143,7 +96,7 @@ def first_seen(evidence, found):
     for event in evidence.events:
         first = known.get(event.id)
         if first is not None:
-            if (first.payload, first.attributes) != (event.payload, event.attributes):
+            if first.attributes != event.attributes or first.text != event.text and first.payload != event.payload:
                 found.append(Violation("event_changed", event.agent, f"{event.id} was published with two contents"))
             continue
         known[event.id] = event
@@ -175,9 +128,10 @@ def check_statuses(evidence, found):
         agent: {entry["record"]["revision"]: entry["record"] for entry in history}
         for agent, history in evidence.history.items()
     }
-    for agent, record in evidence.statuses:
-        if record is None or agent not in revisions:
+    for agent, text in evidence.statuses:
+        if text is None or agent not in revisions:
             continue
+        record = json.loads(text)
         stored = revisions[agent].get(record["revision"])
         if stored is None:
             found.append(Violation("shown_not_stored", agent, f"status of revision {record['revision']}"))
@@ -205,9 +159,12 @@ def check_wakes(evidence, found):
             found.append(Violation("too_many_attempts", wake.agent, f"attempt {identity[2]} of {payload['max_attempts']}"))
         if payload["agent"] != wake.agent:
             found.append(Violation("wake_misdirected", wake.agent, f"names {payload['agent']}"))
-        late = wake.received - seconds(payload["deadline_at"])
-        if late > CLOCK_SLACK and not overlaps(evidence.broker_faults, wake.received - late - 2.5, wake.received):
-            found.append(Violation("wake_after_deadline", wake.agent, f"{identity[1:]} came {late:.2f} s late"))
+        late = wake.received - evidence.true_time(payload["deadline_at"])
+        if late > CLOCK_SLACK:
+            if evidence.is_late(wake.agent, wake.received - late - 2.5, wake.received):
+                evidence.figures["wakes_held_back"] += 1
+            else:
+                found.append(Violation("wake_after_deadline", wake.agent, f"{identity[1:]} came {late:.2f} s late"))
     for (agent, generation), numbers in attempts.items():
         most = max(content["max_attempts"] for key, content in first.items() if key[:2] == (agent, generation)) \
             if len(numbers) > 1 else len(numbers)
@@ -218,31 +175,30 @@ def check_wakes(evidence, found):
 def check_pauses(evidence, found):
     """No wake between the answer of a pause and the request to resume, a new provision or a deletion."""
     spans = defaultdict(list)
-    by_agent = defaultdict(list)
+    by_target = defaultdict(list)
     for command in evidence.commands:
         if command.kind in ("pause", "resume", "delete") and command.sent:
-            by_agent[command.agent].append(command)
-    for agent, commands in by_agent.items():
+            by_target[command.group or command.agent].append(command)
+    for target, commands in by_target.items():
         commands.sort(key=lambda command: command.sent[0])
         paused_at = None
-        for command in commands:
-            if command.kind == "pause" and command.is_done:
+        agents = evidence.groups.get(target, ()) if isinstance(target, tuple) else (target,)
+        for command in [*commands, None]:
+            if command is not None and command.kind == "pause" and command.is_done:
                 paused_at = command.answers[0][0]
             elif paused_at is not None:
-                spans[agent].append((paused_at, command.sent[0]))
+                for agent in agents:
+                    spans[agent].append((paused_at, command.sent[0] if command else float("inf")))
                 paused_at = None
-        if paused_at is not None:
-            spans[agent].append((paused_at, float("inf")))
     for wake in evidence.wakes:
         for start, end in spans.get(wake.agent, ()):
-            if start + PAUSE_SLACK < wake.received < end and not overlaps(
-                    evidence.broker_faults, start, wake.received):
+            if not start + PAUSE_SLACK < wake.received < end:
+                continue
+            if evidence.is_late(wake.agent, start, wake.received):
+                evidence.figures["wakes_held_back"] += 1
+            else:
                 found.append(Violation(
                     "wake_while_paused", wake.agent, f"{wake.received - start:.2f} s after the pause was answered"))
-
-
-def overlaps(spans, start, end):
-    return any(first <= end and start <= last for first, last in spans)
 
 
 # Commands
@@ -255,6 +211,9 @@ def check_answers(command, found):
     _, status, document = command.answers[0]
     if status != 200:
         found.append(Violation("refused", command.agent, f"{command.kind} {command.key}: {document}"))
+    elif any(document.get(name) != value for name, value in command.expects.items()):
+        found.append(Violation(
+            "answer_differs", command.agent, f"{command.kind} {command.key}: {document}, not {command.expects}"))
     for _, other_status, other in command.answers[1:]:
         if (status, without_token(document)) != (other_status, without_token(other)):
             found.append(Violation(
@@ -281,6 +240,9 @@ def check_effects(agent, history, commands, found):
         done = sum(command.is_done for command in these)
         unknown = sum(not command.is_answered for command in these)
         stored = effects[(event, reason)]
+        if kind == "rotate-token":
+            # A repeat mints the token again as long as nobody has used the first.
+            unknown += sum(len(each.sent) - 1 for each in commands if each.kind in ("provision", kind))
         if stored < done:
             found.append(Violation("effect_lost", agent, f"{done} {kind} answered, {stored} stored"))
         if stored > done + unknown:
@@ -296,6 +258,25 @@ def check_effects(agent, history, commands, found):
             found.append(Violation(
                 "answer_differs", agent, f"{command.kind}: {differences(facts(record), facts(stored['record']))}"))
     check_counter(agent, history, commands, found)
+
+
+def check_groups(evidence, found):
+    """A pause of a gateway or a board reaches once each agent that was in it all the time; so does its end."""
+    by_group = defaultdict(list)
+    for command in evidence.commands:
+        if command.group:
+            by_group[command.group, command.kind].append(command)
+    for (group, kind), commands in by_group.items():
+        done = sum(command.is_done for command in commands)
+        unknown = sum(not command.is_answered for command in commands)
+        event = EFFECTS[kind][0]
+        for agent in evidence.groups.get(group, ()):
+            stored = sum(
+                entry["event"] == event and entry["reason"] == group[0] for entry in evidence.history.get(agent, ()))
+            if not done <= stored <= done + unknown:
+                found.append(Violation(
+                    "effect_lost" if stored < done else "effect_twice", agent,
+                    f"{done} {kind} of {group[0]} {group[1]} answered, {stored} stored ({unknown} unknown)"))
 
 
 def check_counter(agent, history, commands, found):
@@ -359,37 +340,13 @@ def check_history(agent, history, found):
             found.append(Violation("attempt_skipped", agent, f"generation {number}: {sorted(these)}"))
 
 
-def check_verdicts(evidence, agent, history, found):
-    """No verdict of silence on an agent that was heard; nobody online who never spoke."""
-    woken_at = None
-    for entry in history:
-        event = entry["event"]
-        if event in CYCLES:
-            woken_at = None
-        if event in ("woken", "provision_failed"):
-            woken_at = seconds(entry["record"]["last_wake_sent_at"] or entry["time"])
-        if event == "online" and agent in evidence.silent:
-            found.append(Violation("silent_online", agent, f"at revision {entry['record']['revision']}"))
-        if event != "offline" or agent not in evidence.beating:
-            continue
-        at = seconds(entry["time"])
-        policy = entry["record"]["policy"]
-        start = woken_at if entry["reason"] == "checkin_missed" else at - span(policy["offline_after"])
-        end = woken_at + span(policy["checkin_deadline"]) if entry["reason"] == "checkin_missed" else at
-        heard = [time for time in evidence.heartbeats.get(agent, ()) if start <= time < end]
-        if entry["reason"] in ("checkin_missed", "lapsed"):
-            kind = "false_offline" if heard else "offline_unheard"
-            found.append(Violation(
-                kind, agent, f"{entry['reason']} at {entry['time']} (revision {entry['record']['revision']}) "
-                f"although {len(heard)} heartbeats were acknowledged from {start:.3f} to {end:.3f}"))
-
-
 def check_end(evidence, agent, history, found):
     """What `get` answers and what is retained is the last record; of a deleted agent nothing is left."""
     if not history:
         return
     last = history[-1]
     record, retained = evidence.records.get(agent), evidence.retained.get(agent)
+    retained = retained and json.loads(retained)
     if last["event"] == "deleted":
         if record is not None:
             found.append(Violation("end_differs", agent, f"deleted, but `get` answers {record['status']}"))
@@ -401,20 +358,3 @@ def check_end(evidence, agent, history, found):
             found.append(Violation("end_differs", agent, f"no {name}, last event {last['event']}"))
         elif facts(other) != facts(last["record"]):
             found.append(Violation("end_differs", agent, f"{name}: {differences(facts(other), facts(last['record']))}"))
-
-
-# Text
-
-
-def seconds(text):
-    """RFC 3339 with milliseconds, UTC, as seconds since 1970."""
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-
-
-def span(text):
-    """A duration of the contract in seconds."""
-    for unit, factor in (("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400)):
-        number = text.removesuffix(unit)
-        if number != text and number.isdigit():
-            return int(number) * factor
-    raise ValueError(f"'{text}' is no duration")

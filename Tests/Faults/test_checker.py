@@ -1,12 +1,17 @@
 """The checker finds each kind of broken promise in a history that was broken by hand, and none in a whole one."""
 
 import copy
+import json
 import unittest
 
-from checker import Command, Event, Evidence, Wake, check, seconds, span
+from checker import FIGURES, check, figures
+from evidence import Beats, Command, Event, Evidence, Violation, Wake, Word, seconds, span
 
 AGENT = "gw/a"
-POLICY = {"checkin_deadline": "1s", "max_wake_attempts": 2, "offline_after": "4s"}
+POLICY = {
+    "checkin_deadline": "1s", "max_wake_attempts": 2, "offline_after": "4s", "lost_grace": "1s",
+    "heartbeat_interval": "1s",
+}
 
 
 def at(offset):
@@ -43,7 +48,16 @@ def show(entry):
     """The event as an operator would have seen it."""
     payload = {name: copy.deepcopy(entry[name]) for name in ("event", "reason", "record")}
     attributes = {"id": entry["id"], "time": entry["time"], "source": entry["source"]}
-    return Event(entry["id"], AGENT, entry["record"]["revision"], payload, attributes)
+    return Event(entry["id"], AGENT, entry["record"]["revision"], text(payload), attributes)
+
+
+def text(document):
+    return json.dumps(document).encode()
+
+
+def with_member(event, name, value):
+    """The event with another member in its payload."""
+    event.text = text({**event.payload, name: value})
 
 
 def make_whole():
@@ -59,9 +73,9 @@ def make_whole():
     ]
     evidence = Evidence(silent={AGENT}, history={AGENT: history})
     evidence.events = [show(entry) for entry in history]
-    evidence.statuses = [(AGENT, copy.deepcopy(entry["record"])) for entry in history]
+    evidence.statuses = [(AGENT, text(entry["record"])) for entry in history]
     evidence.records = {AGENT: copy.deepcopy(history[-1]["record"])}
-    evidence.retained = {AGENT: copy.deepcopy(history[-1]["record"])}
+    evidence.retained = {AGENT: text(history[-1]["record"])}
     evidence.wakes = [make_wake(1, 0.1), make_wake(2, 1.3, reason="retrigger")]
     evidence.commands = [
         answered("provision", 0, {"record": copy.deepcopy(history[0]["record"]), "token": "secret"}),
@@ -91,7 +105,7 @@ class CheckerTests(unittest.TestCase):
     def remake_end(self):
         """What is shown in the end follows the history."""
         self.evidence.records[AGENT] = copy.deepcopy(self.history[-1]["record"])
-        self.evidence.retained[AGENT] = copy.deepcopy(self.history[-1]["record"])
+        self.evidence.retained[AGENT] = text(self.history[-1]["record"])
 
     def add(self, event, reason, time, status="offline", generation=1, attempts=2, **members):
         record = make_record(
@@ -189,28 +203,184 @@ class CheckerTests(unittest.TestCase):
 
     # Verdicts on agents that spoke
 
-    def test_finds_a_verdict_on_a_heartbeat_in_time(self):
+    def beat(self, *times):
+        """The agent is one that beats, at (sent, taken) these times after noon."""
         self.evidence.silent, self.evidence.beating = set(), {AGENT}
-        self.evidence.heartbeats = {AGENT: [NOON + 1.8]}
-        self.expect("false_offline")
+        self.evidence.__dict__.pop("speech", None)
+        for sent, taken in times:
+            self.evidence.beats.append(Beats((AGENT,), NOON + sent, taken and NOON + taken))
 
-    def test_finds_a_lapse_of_an_agent_that_was_heard(self):
-        self.evidence.silent, self.evidence.beating = set(), {AGENT}
+    def lapse(self):
+        """The verdict at 12:00:02.4 is one of silence in place of a deadline."""
         self.history[4]["reason"] = "lapsed"
         self.evidence.events = [show(entry) for entry in self.history]
-        self.evidence.heartbeats = {AGENT: [NOON]}
+
+    def test_finds_a_verdict_on_a_heartbeat_in_time(self):
+        self.beat((1.8, 1.9))
         self.expect("false_offline")
 
-    def test_tells_a_verdict_on_an_agent_that_could_not_be_heard(self):
-        self.evidence.silent, self.evidence.beating = set(), {AGENT}
-        self.evidence.heartbeats = {AGENT: [NOON + 2.35]}
-        self.expect("offline_unheard")
+    def test_finds_a_verdict_on_an_answer_to_its_wake(self):
+        self.beat()
+        self.evidence.words = [Word(AGENT, "ok", NOON + 1.8, NOON + 1.9, generation=1)]
+        self.expect("false_offline")
+
+    def test_finds_a_verdict_on_an_answer_to_the_cycle_s_first_wake(self):
+        self.beat((0.5, 0.6))
+        self.expect("false_offline")
+
+    def test_lets_a_heartbeat_that_is_no_check_in_end_offline(self):
+        for word in (
+                Word(AGENT, "starting", NOON + 1.8, NOON + 1.9), Word(AGENT, "ok", NOON + 1.8, NOON + 1.9, generation=0),
+                Word(AGENT, "lost", NOON + 1.8, NOON + 1.9)):
+            with self.subTest(word=word):
+                self.beat()
+                self.evidence.words = [word]
+                self.expect()
+
+    def test_counts_a_verdict_on_an_agent_that_could_not_be_heard(self):
+        for times in [(2.25, 2.35), (1.8, None), (1.8, 2.5)]:
+            with self.subTest(times=times):
+                self.setUp()
+                self.beat(times)
+                self.expect()
+                self.assertEqual(self.evidence.figures["offline_unheard"], 1)
+
+    def test_counts_a_verdict_on_an_agent_that_did_not_speak(self):
+        self.beat((0.0, 0.05), (5, 5.1))
+        self.expect()
+        self.assertEqual(self.evidence.figures["offline_silent"], 1)
+
+    def test_finds_a_lapse_of_an_agent_that_was_heard(self):
+        self.lapse()
+        self.beat((-2, -1.9), (-1, -0.9))
+        self.expect("false_offline")
+
+    def test_lets_an_agent_lapse_whose_heartbeat_came_late(self):
+        self.lapse()
+        self.beat((-4, -3.9), (1.5, 2.3))
+        self.expect()
+        self.assertEqual(self.evidence.figures["offline_unheard"], 1)
+
+    def test_lets_an_agent_lapse_after_its_last_will(self):
+        self.lapse()
+        self.beat((-2, -1.9), (-1, -0.9))
+        self.evidence.words = [Word(AGENT, "lost", NOON - 0.5, NOON - 0.4)]
+        self.expect()
+        self.beat((0.3, 0.4))
+        self.expect("false_offline")
+
+    def test_asks_less_of_a_heartbeat_that_an_ingest_may_have_lost(self):
+        for party in ("broker", "ingest", "ingest/2"):
+            with self.subTest(party=party):
+                self.setUp()
+                self.evidence.spans = {party: [(NOON - 5, NOON + 1)], "reconciler": [(NOON - 5, NOON + 9)]}
+                self.beat((0.5, 0.6))
+                self.expect()
+                # After that it was woken again.
+                self.beat((1.5, 1.6))
+                self.expect("false_offline")
+
+    def test_asks_less_of_a_lapse_after_an_outage(self):
+        for party in ("broker", "ingest", "reconciler/2", "store"):
+            with self.subTest(party=party):
+                self.setUp()
+                self.lapse()
+                self.evidence.spans = {party: [(NOON - 9, NOON - 8)]}
+                self.beat((-2, -1.9), (0.1, 0.2))
+                self.expect()
+                # It lapses at the earliest one interval and one deadline after the outage.
+                self.beat((0.6, 0.7))
+                self.expect("false_offline")
+
+    def test_finds_a_goodbye_that_nobody_said(self):
+        self.history[4]["reason"] = "goodbye"
+        self.evidence.events = [show(entry) for entry in self.history]
+        self.beat((1, 1.1))
+        self.expect("false_offline")
+        self.beat()
+        self.evidence.words = [Word(AGENT, "stopping", NOON + 2.2)]
+        self.expect()
+
+    def test_finds_a_verdict_while_paused(self):
+        self.history[4]["record"]["paused"] = True
+        self.evidence.events = [show(entry) for entry in self.history]
+        self.evidence.statuses[4] = (AGENT, text(self.history[4]["record"]))
+        self.expect("verdict_while_paused")
+
+    def test_takes_a_stepped_clock_off_a_stamp(self):
+        self.evidence.reference = NOON + 60
+        self.assertEqual(self.evidence.true_time("2026-01-01T20:00:01.000Z"), NOON + 1)
+        self.assertEqual(self.evidence.true_time("2025-12-31T23:00:01.000Z"), NOON + 1)
+        self.history[4]["time"] = "2026-01-01T07:00:02.400Z"
+        self.evidence.events = [show(entry) for entry in self.history]
+        self.lapse()
+        self.beat((-2, -1.9), (-1, -0.9))
+        self.expect("false_offline")
 
     def test_finds_agents_in_the_wrong_status_at_the_end(self):
         self.evidence.unsettled = {AGENT: "updating"}
         self.expect("silent_not_offline")
         self.evidence.silent, self.evidence.beating = set(), {AGENT}
         self.assertIn("beating_not_online", self.kinds())
+
+    # Groups
+
+    def pause_group(self, kind, time, status=200):
+        command = answered(kind, time, {"paused": 1}, status=status)
+        command.agent, command.group = "", ("gateway", "gw")
+        self.evidence.groups = {("gateway", "gw"): {AGENT}}
+        self.evidence.commands.append(command)
+        return command
+
+    def test_finds_a_group_s_pause_that_an_agent_missed(self):
+        command = self.pause_group("pause", 5)
+        self.expect("effect_lost")
+        self.add("paused", "gateway", 5)
+        self.expect()
+        command.answers = []
+        self.expect()
+        self.add("paused", "gateway", 6)
+        self.expect("effect_twice")
+
+    def test_finds_a_wake_of_a_paused_group(self):
+        self.evidence.commands.append(answered("resume", 4.5, {"paused": 1}))
+        self.add("resumed", "agent", 4.5)
+        self.pause_group("pause", 5)
+        self.add("paused", "gateway", 5)
+        self.evidence.wakes.append(make_wake(2, 7, reason="retrigger"))
+        self.expect("wake_while_paused")
+        self.pause_group("resume", 6)
+        self.add("resumed", "gateway", 6)
+        self.expect()
+
+    def test_finds_gateways_that_should_not_be_there(self):
+        self.evidence.gateways = (["gw"], ["churn0", "gw"])
+        self.expect("end_differs")
+
+    def test_finds_a_removal_that_left_an_agent(self):
+        command = answered("remove-gateway", 8, {"deleted_agents": 1}, {"gateway": "gw"})
+        command.agent, command.deletes, command.expects = "", (AGENT,), {"deleted_agents": 1}
+        self.evidence.commands.append(command)
+        self.expect("effect_lost")
+        self.add("deleting", None, 8, status="deleting")
+        self.add("deleted", None, 8, status="deleting")
+        self.evidence.records[AGENT] = self.evidence.retained[AGENT] = None
+        self.expect()
+        command.answers[0][2]["deleted_agents"] = 2
+        self.expect("answer_differs")
+
+    def test_finds_a_token_that_was_rotated_without_being_asked(self):
+        self.add("token_rotated", None, 5)
+        self.expect("effect_twice")
+        # A repeat of the provision mints again.
+        self.evidence.commands[0].sent.append(NOON + 0.2)
+        self.expect()
+
+    def test_counts_violations_for_the_figures(self):
+        for figure, kinds in FIGURES.items():
+            for kind in kinds:
+                counted = figures([Violation(kind, AGENT, ""), Violation("event_order", AGENT, "")])
+                self.assertEqual(counted, {each: int(each == figure) for each in FIGURES})
 
     # What was shown
 
@@ -221,14 +391,14 @@ class CheckerTests(unittest.TestCase):
         self.expect("shown_not_stored")
 
     def test_finds_an_event_that_was_stored_otherwise(self):
-        self.evidence.events[4].payload["reason"] = "lapsed"
+        with_member(self.evidence.events[4], "reason", "lapsed")
         self.expect("shown_differs")
 
     def test_finds_an_event_with_two_contents(self):
         again = copy.deepcopy(self.evidence.events[3])
         self.evidence.events.append(again)
         self.expect()
-        again.payload["reason"] = "manual"
+        with_member(again, "reason", "manual")
         self.expect("event_changed")
 
     def test_finds_events_out_of_order(self):
@@ -236,9 +406,9 @@ class CheckerTests(unittest.TestCase):
         self.expect("event_order")
 
     def test_finds_a_status_that_is_not_stored(self):
-        self.evidence.statuses.append((AGENT, make_record(8, "online", 1)))
+        self.evidence.statuses.append((AGENT, text(make_record(8, "online", 1))))
         self.expect("shown_not_stored")
-        self.evidence.statuses[-1][1]["revision"] = 7
+        self.evidence.statuses[-1] = (AGENT, text(make_record(7, "online", 1)))
         self.expect("shown_differs")
 
     def test_lets_last_seen_at_be_newer(self):
@@ -246,7 +416,7 @@ class CheckerTests(unittest.TestCase):
         self.expect()
 
     def test_finds_an_end_that_is_not_the_last_record(self):
-        self.evidence.retained[AGENT] = copy.deepcopy(self.history[5]["record"])
+        self.evidence.retained[AGENT] = text(self.history[5]["record"])
         self.expect("end_differs")
         self.evidence.retained[AGENT] = None
         self.expect("end_differs")
@@ -274,8 +444,11 @@ class CheckerTests(unittest.TestCase):
     def test_finds_a_wake_after_its_deadline_unless_the_broker_held_it(self):
         self.evidence.wakes[1].received += 2
         self.expect("wake_after_deadline")
-        self.evidence.broker_faults = [(NOON + 1, NOON + 3)]
-        self.expect()
+        for party in ("broker", "gateway/gw", "provisioner/2"):
+            self.evidence.spans = {party: [(NOON + 1, NOON + 3)]}
+            self.expect()
+        self.evidence.spans = {"gateway/other": [(NOON + 1, NOON + 3)], "ingest": [(NOON + 1, NOON + 3)]}
+        self.expect("wake_after_deadline")
 
     def test_finds_a_wake_for_another_agent(self):
         self.evidence.wakes[0].agent = "gw/b"

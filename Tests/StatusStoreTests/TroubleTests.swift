@@ -7,7 +7,8 @@ import Testing
 
     @Test func theSameTroubleIsToldOnceAMinute() {
         var trouble = CommitTrouble()
-        let logged = [("full", 10), ("full", 11), ("locked", 12), ("locked", 71), ("locked", 72)].map { reason, second in
+        let logged = [("full", 10), ("full", 11), ("locked", 12), ("locked", 71), ("locked", 72)].map {
+            reason, second in
             trouble.failed(reason, now: at(Int64(second)))
         }
         #expect(logged == [true, false, true, false, true])
