@@ -342,6 +342,14 @@ class Flapping(unittest.TestCase):
                    round(found, 1))
             self.assertEqual({e[3]["record"]["agent"] for e in watcher.named("offline")}, fleet.silent)
             watcher.check(self)
+            deferred = system.events("lifecycle.reconcile.deferred", reason="own_outage")
+            self.assertTrue(deferred)
+            self.assertEqual({f"{event['delay_seconds']:g}s" for event in deferred}, {deadline})
+            services = system.json("status")["services"]
+            reconciler = next(service for service in services if service["service"] == "reconciler")
+            self.assertGreaterEqual(reconciler["deferred_deadlines"], 1)
+            self.assertGreater(reconciler["blind_spells"], 1)
+            self.assertIn(" times, ", system.cli("status", check=True).stdout)
             return system
 
     def test_of_two_one_is_killed_every_second(self):
