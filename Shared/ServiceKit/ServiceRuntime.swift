@@ -240,8 +240,11 @@ public final class ServiceRuntime: ConnectionDelegate {
         let cpu =
             Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(
                 usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
+        let counters = service.counters
+        log.event(
+            "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(
-            service: name.rawValue, instance: instance, counters: service.counters, cpuSeconds: cpu)
+            service: name.rawValue, instance: instance, counters: counters, cpuSeconds: cpu)
         var publication = Publication(
             topic: topics.counters(service: name.rawValue, instance: instance), payload: JSON.bytes(message))
         publication.qualityOfService = .atMostOnce
