@@ -245,6 +245,8 @@ public final class ServiceRuntime: ConnectionDelegate {
         var counters = service.counters
         counters["stalls"] = stalls
         counters["longest_turn_ms"] = loop.takeLongestTurn().milliseconds
+        log.event(
+            "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(
             service: name.rawValue, instance: instance, counters: counters, cpuSeconds: cpu)
         var publication = Publication(

@@ -112,7 +112,8 @@ final class ReconcilerProcess: Process {
             if world.isBroken(.gatewayWordsWait), blind != nil { return }
             for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
         case .barrierAnswer(let answer):
-            world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(answer.batches)")
+            let batches = answer.batches.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+            world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(batches)")
             if barrier.answered(answer) { sight.answered(answer) }
             evaluateSight()
         case .lineEnded(let end):

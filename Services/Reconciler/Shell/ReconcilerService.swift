@@ -19,7 +19,11 @@ public final class ReconcilerService: Service {
     private var grants: StreamInlet<ReconcilerMessage>!
     private var sight = Sight()
     private var barrier = VerdictBarrier()
-    private var blind: String? = "starting"
+    private var spells = BlindSpells(now: Clock.now(), stamp: Clock.stamp())
+    private var deferredDeadlines: Int64 = 0
+    /// From a deadline to the barrier that let it be judged.
+    private var waits = WaitHistogram()
+    private var earliestDue: Instant?
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
     private var isStopping = false
     private var finishedCounters = PartitionCounters()
@@ -145,12 +149,13 @@ public final class ReconcilerService: Service {
 
     /// Judges what a barrier has let pass, and begins one for what is due.
     private func judge(_ now: Instant, _ stamp: Timestamp) {
-        guard blind == nil else { return }
+        guard !spells.isBlind else { return }
         let asOf = barrier.pass { number, id, seq in
             guard let partition = partitions[number], partition.isComplete else { return true }
             return partition.inlet.hasGiven(id, upTo: seq)
         }
         if let asOf {
+            if let due = earliestDue { waits.add(microseconds: max(0, (now.nanoseconds - due.nanoseconds) / 1_000)) }
             for partition in partitions.values where partition.isComplete {
                 handle(.barrierPassed(asOf: asOf), partition, now, stamp)
             }
@@ -158,6 +163,7 @@ public final class ReconcilerService: Service {
         guard let verdict = nextVerdict, verdict <= now,
             let number = barrier.begin(now: now, ingests: sight.asked)
         else { return }
+        earliestDue = verdict
         ask(sight.asked, number)
     }
 
@@ -174,7 +180,11 @@ public final class ReconcilerService: Service {
     public func describe(_ presence: inout Presence) {
         let owned = partitions.values.filter(\.isComplete)
         presence.partitions = Dictionary(uniqueKeysWithValues: owned.map { (String($0.owner.partition), $0.epoch) })
-        presence.blind = blind
+        presence.blind = spells.reason
+        presence.blindSince = spells.since
+        presence.blindSpells = Int(spells.count)
+        presence.blindMilliseconds = Int(spells.total(now: Clock.now()).milliseconds)
+        presence.deferredDeadlines = Int(deferredDeadlines)
     }
 
     public func isDrained() -> Bool {
@@ -192,6 +202,10 @@ public final class ReconcilerService: Service {
         for partition in partitions.values { sum.add(partition.owner.counters) }
         return [
             "heartbeats": sum.heartbeats, "rejections": sum.rejections, "events": sum.events, "orders": sum.orders,
+            "blind_spells": spells.count, "blind_ms": spells.total(now: Clock.now()).milliseconds,
+            "deferred_deadlines": deferredDeadlines, "barriers": waits.count,
+            "barrier_wait_us_p50": waits.percentile(50), "barrier_wait_us_p99": waits.percentile(99),
+            "barrier_wait_us_max": waits.longest,
             "agents": partitions.values.reduce(0) { $0 + Int64($1.owner.agentCount) },
         ]
     }
@@ -259,7 +273,7 @@ public final class ReconcilerService: Service {
             handle(.gatewayStatusReceived(gateway: gateway, state), partition, now, Clock.stamp())
         }
         connection?.subscribe([runtime.topics.stream(to: .partition(chunk.partition))])
-        if blind == nil { handle(.sightRegained, partition, now, Clock.stamp()) }
+        if !spells.isBlind { handle(.sightRegained, partition, now, Clock.stamp()) }
         runtime.announce()
     }
 
@@ -328,16 +342,20 @@ public final class ReconcilerService: Service {
             now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
         // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the
         // blindness.
-        if interrupted || (reason == nil && blind != nil) { barrier.abandon() }
-        if interrupted || (reason != nil && blind == nil) { tellAll(.sightLost, now) }
-        if reason == nil, interrupted || blind != nil { tellAll(.sightRegained, now) }
-        guard reason != blind else { return }
+        if interrupted || (reason == nil && spells.isBlind) { barrier.abandon() }
+        if interrupted || (reason != nil && !spells.isBlind) { tellAll(.sightLost, now) }
+        if reason == nil, interrupted || spells.isBlind { tellAll(.sightRegained, now) }
+        guard spells.evaluated(reason, interrupted: interrupted, now: now, stamp: Clock.stamp()) else { return }
         if let reason {
             runtime.log.event("reconciler.blind", .warning, ["reason": LogValue(reason)])
         } else {
-            runtime.log.event("reconciler.sighted")
+            runtime.log.event(
+                "reconciler.sighted", .info,
+                [
+                    "spells": LogValue(Int(spells.count)), "blind_seconds": LogValue(spells.total(now: now).seconds),
+                    "deferred": LogValue(Int(deferredDeadlines)),
+                ])
         }
-        blind = reason
         runtime.announce()
     }
 
@@ -347,6 +365,7 @@ public final class ReconcilerService: Service {
     }
 
     private func write(_ log: LifecycleLog, _ agent: AgentAddress, _ generation: Int) {
+        if case .deadlineDeferred(_, _, .ownOutage) = log { deferredDeadlines += 1 }
         let (name, level, members) = log.line
         let subject: [(key: String, value: LogValue)] = [
             ("agent", LogValue(agent)), ("generation", LogValue(generation)),
