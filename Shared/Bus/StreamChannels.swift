@@ -16,6 +16,7 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     private let incarnation: String
     private var senders: [Key: StreamSender<Body>] = [:]
     private var announcedAt = Instant(nanoseconds: 0)
+    private var progressedAt = Instant(nanoseconds: 0)
     private let windowMax: Int
     /// The connection frames go out on; the service sets it.
     public weak var connection: Connection?
@@ -50,7 +51,9 @@ public final class StreamOutlet<Body: Codable & Sendable> {
         guard receipt.id.incarnation == incarnation,
             let key = senders.keys.first(where: { $0.stream == receipt.id.stream })
         else { return nil }
+        let before = senders[key]?.receiptedSeq ?? 0
         let frames = senders[key]?.receive(receipt, now: now) ?? []
+        if senders[key]?.receiptedSeq ?? 0 > before { progressedAt = now }
         publish(frames, to: key.destination)
         return (key.destination, key.stream, senders[key]?.receiptedSeq ?? receipt.upTo)
     }
@@ -97,6 +100,12 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     /// Since when a frame of any stream has waited for its receipt.
     public var oldestKept: Instant? {
         senders.values.compactMap(\.oldestKept).min()
+    }
+
+    /// Since when frames have waited and none was receipted, of any stream: a receiver that is behind goes on, one that is
+    /// not there does not.
+    public var stuckSince: Instant? {
+        oldestKept.map { max($0, progressedAt) }
     }
 
     private func identifier(_ stream: String) -> StreamID {

@@ -186,7 +186,10 @@ extension AgentMachine {
             directives.append(
                 .log(.deadlineDeferred(attempt: cycle.attempt, delay: cycle.policy.checkinDeadline.span, .ownOutage)))
             queueWake(isRepeat: cycle.order != nil, reason: cycle.order?.reason ?? cycle.reason, &directives)
-        case .lost: phase = .lost(due: around.now + state.record.policy.lostGrace.span)
+        case .lost:
+            // It may have come back meanwhile.
+            let grace = around.now + state.record.policy.lostGrace.span
+            phase = .lost(due: max(grace, lapseFloor ?? grace))
         }
     }
 

@@ -81,13 +81,15 @@ import Testing
         #expect(subject.record.status == .online)
     }
 
-    @Test func theGraceAfterALastWillRunsAnew() {
-        var subject = Subject.online()
+    /// It may have come back meanwhile, and beats again an interval later.
+    @Test(arguments: [("10s", "5s", 90_000), ("3m", "5s", 180_000), ("3m", "20m", 90_000)])
+    func whoWasLostGetsAtLeastOneIntervalAndOneDeadline(grace: String, outage: String, due: Int64) {
+        var subject = Subject.online([.lostGrace: grace])
         subject.pass("1s")
         _ = subject.heartbeat(.lost)
-        subject.pass("20m")
+        subject.pass(outage)
         #expect(subject.sightRegained() == [])
-        #expect(subject.dueIn == 10_000)
+        #expect(subject.dueIn == due)
     }
 
     @Test func blindnessTwiceInARowRepeatsOnce() {

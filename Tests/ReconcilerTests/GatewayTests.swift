@@ -17,7 +17,7 @@ import Testing
         var desk = GatewayTests.storm(200, rate: "50/s")
         #expect(desk.orders.count == 10, "a fifth of a second's wakes at once")
         let start = desk.now
-        while desk.orders.count < 200, let due = desk.owner.nextDue {
+        while desk.orders.count < 200, let due = desk.owner.nextWork {
             _ = desk.pass(max(1, (due.nanoseconds - desk.now.nanoseconds + 999_999) / 1_000_000))
             let elapsed = desk.now.milliseconds(since: start)
             #expect(Int64(desk.orders.count) <= 11 + elapsed / 20)

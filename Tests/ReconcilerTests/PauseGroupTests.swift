@@ -52,7 +52,7 @@ import Testing
         _ = desk.provision("gw/a")
         _ = desk.ask(.pause(.agent(PauseGroupTests.agent), until: nil))
         _ = desk.handle(.sightLost)
-        #expect(desk.owner.nextDue.map { $0 <= desk.now + AgentMachine.orderQuietAfter } == true)
+        #expect(desk.owner.nextWork.map { $0 <= desk.now + AgentMachine.orderQuietAfter } == true)
         #expect(desk.pass(8_000) == ["q3: paused 1"])
     }
 
@@ -78,7 +78,7 @@ import Testing
     @Test func aPauseEndsAtItsTime() {
         var desk = Desk.online(["a"])
         _ = desk.ask(.pause(.agent(PauseGroupTests.agent), until: desk.stamp + .seconds(60)))
-        #expect(desk.owner.nextDue.map { $0 <= desk.now + .seconds(60) } == true)
+        #expect(desk.owner.nextWork.map { $0 <= desk.now + .seconds(60) } == true)
         #expect(desk.pass(60_000).first == "gw/a resumed (agent)")
     }
 

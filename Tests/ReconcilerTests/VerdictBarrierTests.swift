@@ -102,7 +102,7 @@ struct SightTests {
     private func evaluate(
         _ sight: inout Sight, at now: Instant? = nil, uncommitted: Instant? = nil, unanswered: Instant? = nil
     ) -> (blind: Bool, interrupted: Bool) {
-        let result = sight.evaluate(now: now ?? start, oldestUncommitted: uncommitted, unansweredSince: unanswered)
+        let result = sight.evaluate(now: now ?? start, stuckSince: uncommitted, unansweredSince: unanswered)
         return (result.blind != nil, result.interrupted)
     }
 

@@ -306,7 +306,7 @@ final class ReconcilerProcess: Process {
             tellAll(.commitsAreLate)
         }
         let (reason, interrupted) = sight.evaluate(
-            now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
+            now: now, stuckSince: outlet.stuckSince, unansweredSince: barrier.unansweredSince)
         if interrupted || (reason == nil && blind != nil) { barrier.abandon() }
         if interrupted || (reason != nil && blind == nil) { tellAll(.sightLost) }
         if reason == nil, interrupted || blind != nil { tellAll(.sightRegained) }

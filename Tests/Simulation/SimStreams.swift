@@ -19,6 +19,7 @@ struct SimOutlet<Body: Codable & Sendable> {
     private let windowMax: Int
     private(set) var lanes: [Lane] = []
     private var announcedAt = Instant(nanoseconds: 0)
+    private var progressedAt = Instant(nanoseconds: 0)
     private var ready: [(SimTopic, SimBody)] = []
 
     /// - Parameter windowMax: small, so that frames wait for receipts.
@@ -42,7 +43,9 @@ struct SimOutlet<Body: Codable & Sendable> {
         guard receipt.id.incarnation == incarnation,
             let index = lanes.firstIndex(where: { $0.stream == receipt.id.stream })
         else { return nil }
+        let before = lanes[index].sender.receiptedSeq
         let frames = lanes[index].sender.receive(receipt, now: now)
+        if lanes[index].sender.receiptedSeq > before { progressedAt = now }
         if repeats { add(frames, index) }
         return (lanes[index].stream, lanes[index].sender.receiptedSeq)
     }
@@ -74,6 +77,7 @@ struct SimOutlet<Body: Codable & Sendable> {
 
     var keptCount: Int { lanes.reduce(0) { $0 + $1.sender.keptCount } }
     var oldestKept: Instant? { lanes.compactMap(\.sender.oldestKept).min() }
+    var stuckSince: Instant? { oldestKept.map { max($0, progressedAt) } }
 
     /// What is to be published now.
     mutating func take() -> [(SimTopic, SimBody)] {

@@ -134,9 +134,12 @@ public struct Sight: Sendable {
     /// Why nothing may be judged now; `nil` when all is well. `interrupted`: heartbeats may have been lost since the last
     /// call although all is well again.
     ///
-    /// - Parameter unansweredSince: since when a barrier has had no answer.
+    /// - Parameters:
+    ///   - stuckSince: since when something has waited for its commit and nothing was committed. A store that is behind
+    ///     and goes on is there.
+    ///   - unansweredSince: since when a barrier has had no answer.
     public mutating func evaluate(
-        now: Instant, oldestUncommitted: Instant?, unansweredSince: Instant?
+        now: Instant, stuckSince: Instant?, unansweredSince: Instant?
     ) -> (blind: String?, interrupted: Bool) {
         defer { hadInterruption = false }
         for (instance, ingest) in ingests where now > ingest.heardAt + Sight.presenceLimit {
@@ -150,7 +153,7 @@ public struct Sight: Sendable {
         if let unansweredSince, now > unansweredSince + VerdictBarrier.answerLimit {
             return ("heartbeat-ingest or the broker does not answer", hadInterruption)
         }
-        if Sight.areCommitsLate(now: now, oldestUncommitted: oldestUncommitted) {
+        if let stuckSince, now > stuckSince + Sight.storeLimit {
             return ("the status store does not commit", hadInterruption)
         }
         return (nil, hadInterruption)

@@ -339,7 +339,7 @@ public final class ReconcilerService: Service {
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate, now) }
         barrier.wait(onlyFor: sight.asked)
         let (reason, interrupted) = sight.evaluate(
-            now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
+            now: now, stuckSince: outlet.stuckSince, unansweredSince: barrier.unansweredSince)
         // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the
         // blindness.
         if interrupted || (reason == nil && spells.isBlind) { barrier.abandon() }

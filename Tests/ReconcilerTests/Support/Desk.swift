@@ -139,11 +139,13 @@ struct Desk {
     }
 
     /// Plain heartbeats of agents of one gateway.
-    mutating func beat(_ gateway: String, _ names: [String], age: Int64 = 0, held: Int64 = 0) -> [String] {
+    mutating func beat(
+        _ gateway: String, _ names: [String], age: Int64 = 0, held: Int64 = 0, slices: Int = .max
+    ) -> [String] {
         let segment = HeartbeatBatch.Segment(
             at: stamp.millisecondsSince1970 - age - held, age: age, gateway: gateway, names: names, detail: nil)
         return handle(
-            .batchReceived(HeartbeatBatch(segments: [segment]), held: TimeSpan(milliseconds: held)))
+            .batchReceived(HeartbeatBatch(segments: [segment]), held: TimeSpan(milliseconds: held)), slices: slices)
     }
 
     mutating func beat(_ detail: HeartbeatDetail, age: Int64 = 0) -> [String] {
