@@ -68,6 +68,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var isStopping = false
     private var exitStatus = ExitStatus.done
     private var loggedDisconnect = false
+    private var stalls: Int64 = 0
     private var mismatched: Set<String> = []
     /// The incarnation of every other service, by `service/instance`.
     private var peers: [String: String] = [:]
@@ -96,6 +97,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         loop.turnEnded = { [unowned self] in turnEnded() }
         loop.stalled = { [unowned self] length in
+            stalls += 1
             log.event("service.stalled", .warning, ["seconds": LogValue(length.seconds)])
             service.stalled(length)
         }
@@ -240,7 +242,9 @@ public final class ServiceRuntime: ConnectionDelegate {
         let cpu =
             Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(
                 usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
-        let counters = service.counters
+        var counters = service.counters
+        counters["stalls"] = stalls
+        counters["longest_turn_ms"] = loop.takeLongestTurn().milliseconds
         log.event(
             "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(

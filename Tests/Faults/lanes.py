@@ -107,8 +107,10 @@ class GroupLane(Worker):
         if self.random.random() < 0.4:
             gateway = self.random.choice(self._gateways)
             command = self.do("rotate-token", {"gateway": gateway.name})
-            if command.is_done:
-                gateway.link.use(command.answers[-1][2]["token"])
+            # A repeat of it mints again, unless the first was used: then there is none in its answer.
+            minted = [document["token"] for _, status, document in command.answers if status == 200]
+            for token in filter(None, minted):
+                gateway.link.use(token)
             return
         group = self.random.choice(self._groups)
         self.do("pause", dict([group]), group=group)

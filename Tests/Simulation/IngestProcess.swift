@@ -173,7 +173,7 @@ final class IngestProcess: Process {
             line.sendCanary { [unowned self] in answer(question) }
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
-            .reply, .wake, .fact, .credential, .acknowledged, .lineEnded, .endings:
+            .reply, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
             break
         }
     }

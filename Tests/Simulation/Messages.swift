@@ -67,7 +67,7 @@ enum SimBody {
     case heartbeat(HeartbeatDetail)
     case wake(WakeMessage, issue: Int, digest: String?)
     case fact(PublishedFact)
-    case credential(CredentialChange)
+    case credentials([CredentialChange])
     /// The broker's acknowledgement of a publication.
     case acknowledged(ticket: Int, isHeard: Bool)
 }
@@ -87,6 +87,7 @@ struct SimCommand {
     var isOtherUse = false
     /// Tells the answer to one use of the key from that to another: the correlation data.
     var tag = ""
+    var askedAt: Int64 = 0
 }
 
 struct SimMessage {

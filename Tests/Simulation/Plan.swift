@@ -116,13 +116,16 @@ struct Plan {
             (isHonest, lossPercent, longMax) = (false, 15, 8_000_000)
         case .stalledReadNothing: faults = [.pauseReconciler, .pauseIngest, .pauseProvisioner, .changeAgent]
         case .lateCommitsAreAwaited:
-            (faults, faultEvery, longMax) = ([.failCommits, .pauseStore, .changeAgent], 1_000_000, 16_000_000)
+            (faults, faultEvery, longMax) = ([.failCommits, .changeAgent], 3_000_000, 16_000_000)
+            (isHonest, lossPercent, latePercent, lateMax) = (false, 0, 30, 6_000_000)
+            (favourite, commandEvery) = (.silent, 300_000)
         case .restoredTimesAreClamped:
             (faults, faultEvery, reconcilers) = ([.stepWallClock, .crashReconciler], 400_000, 3)
             (favourite, commandEvery) = (.shy, 300_000)
         case .gatewayWordsWait: faults = [.crashIngest, .crashReconciler, .crashBroker, .crashGateway]
         case .publishAfterCommit, .storeReceiptsAfterCommit, .epochIsChecked, .outboxRepeats, .statusesAreRepublished,
-            .tombstonesAreKept, .requestsAreRemembered, .framesApplyOnce, .incarnationsDiffer, .framesRepeat,
+            .tombstonesAreKept, .requestsAreRemembered, .framesApplyOnce, .credentialsComeFirst, .incarnationsDiffer,
+            .framesRepeat,
             .gapsWait, .startsAtLowest, .ownerReceiptsAfterCommit, .verdictsAwaitBarrier, .verdictsAwaitBatches,
             .heartbeatsHaveAges, .repeatsArm, .lateReportsArmNothing, .quietIsAwaited, .repeatsAreFrozen,
             .keysAreBound, .checkinsCountOnceOrdered, .olderEchoesSettleNothing, .otherBootsSayNothing,

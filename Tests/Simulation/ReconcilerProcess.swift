@@ -39,7 +39,13 @@ final class ReconcilerProcess: Process {
         return policy
     }
 
+    /// Small, so that work goes on over many turns.
+    private static let sliceMax = 2
+    private static let slicesMax = 4
+
     private(set) var partitions: [Int: Owned] = [:]
+    private let room = CommitRoom(framesMax: 8)
+    private var workedLast = -1
     private var outlet: SimOutlet<StoreFrame>!
     private var grants: SimInlet!
     private var sight = Sight()
@@ -106,7 +112,8 @@ final class ReconcilerProcess: Process {
             if world.isBroken(.gatewayWordsWait), blind != nil { return }
             for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
         case .barrierAnswer(let answer):
-            world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(answer.batches)")
+            let batches = answer.batches.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+            world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(batches)")
             if barrier.answered(answer) { sight.answered(answer) }
             evaluateSight()
         case .lineEnded(let end):
@@ -114,7 +121,7 @@ final class ReconcilerProcess: Process {
             sight.ended(end)
             evaluateSight()
         case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
-            .credential, .acknowledged, .endings:
+            .credentials, .acknowledged, .endings:
             break
         }
     }
@@ -124,16 +131,10 @@ final class ReconcilerProcess: Process {
         var next: Instant?
         for partition in complete {
             if let due = partition.owner.nextDue, due <= now { handle(.timePassed, partition) }
-            let (number, epoch, stream) = (partition.owner.partition, partition.epoch, partition.stream)
-            let free = partition.ledger.flush { entries in
-                outlet.send(
-                    StoreFrame(partition: number, epoch: epoch, entries: entries), to: .store, stream: stream,
-                    now: self.now)
-            }
-            settle(free, partition)
-            publish(partition.inlet.takeReceipts())
+            flush(partition)
             if let due = partition.owner.nextDue { next = next.map { min($0, due) } ?? due }
         }
+        if let due = work() { next = next.map { min($0, due) } ?? due }
         publish(outlet.take())
         publish(grants.takeReceipts())
         if !barrier.isOpen, var verdict = nextVerdict {
@@ -149,6 +150,34 @@ final class ReconcilerProcess: Process {
             for partition in partitions.keys.sorted() { unsubscribe(.partition(partition)) }
         }
         return outlet.keptCount == 0
+    }
+
+    /// A turn has room for a few slices; what is left waits for the next one.
+    private func work() -> Instant? {
+        for _ in 0..<ReconcilerProcess.slicesMax {
+            guard room.isThere(now: now, oldestUncommitted: outlet.oldestKept, frames: outlet.keptCount) else {
+                return nil
+            }
+            let due = complete.filter { $0.owner.nextWork.map { $0 <= now } ?? false }
+            guard let partition = due.first(where: { $0.owner.partition > workedLast }) ?? due.first else {
+                return complete.compactMap(\.owner.nextWork).min()
+            }
+            workedLast = partition.owner.partition
+            handle(.roomCame, partition)
+            flush(partition)
+        }
+        return now
+    }
+
+    private func flush(_ partition: Owned) {
+        let (number, epoch, stream) = (partition.owner.partition, partition.epoch, partition.stream)
+        let free = partition.ledger.flush { entries in
+            outlet.send(
+                StoreFrame(partition: number, epoch: epoch, entries: entries), to: .store, stream: stream,
+                now: self.now)
+        }
+        settle(free, partition)
+        publish(partition.inlet.takeReceipts())
     }
 
     override func describe(_ presence: inout Presence) {
@@ -241,7 +270,7 @@ final class ReconcilerProcess: Process {
         if chunk.index == 0 {
             let owner = PartitionOwner(
                 partition: chunk.partition, epoch: chunk.epoch, instance: instance,
-                systemPolicy: ReconcilerProcess.policy(world))
+                systemPolicy: ReconcilerProcess.policy(world), sliceMax: ReconcilerProcess.sliceMax)
             partitions[chunk.partition] = Owned(owner, chunk.epoch, world)
         }
         guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }
@@ -296,7 +325,7 @@ final class ReconcilerProcess: Process {
             switch event {
             case .sightLost, .sightRegained: return
             case .granted, .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .timePassed,
-                .barrierPassed, .commitsAreLate:
+                .barrierPassed, .roomCame, .commitsAreLate:
                 break
             }
         }

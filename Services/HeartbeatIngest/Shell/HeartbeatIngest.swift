@@ -11,6 +11,8 @@ public final class HeartbeatIngest: Service {
     /// Batches without a receipt above which heartbeats are no longer read, and below which they are again.
     public static let keptMax = 2_000
     public static let keptBeforeResume = 1_000
+    /// Batches under way to one partition: what a turn of its owner takes at most, whatever they bring.
+    public static let windowMax = 4
     /// Dismissals logged in one second; the others are counted.
     public static let dismissalsLoggedMax = 20
     /// Without an acknowledgement of its presence for so long this ingest takes no heartbeats: it ends its line before the
@@ -37,7 +39,8 @@ public final class HeartbeatIngest: Service {
     public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         self.runtime = runtime
         outlet = StreamOutlet(
-            topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation)
+            topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation,
+            windowMax: HeartbeatIngest.windowMax)
         runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in tick() }
         runtime.loop.every(.seconds(1)) { [unowned self] in logSuppressed() }
     }

@@ -8,6 +8,9 @@ public import ServiceKit
 ///
 /// One thread reads, decides and sends. What it reads is receipted once all that it caused is committed by the store.
 public final class ReconcilerService: Service {
+    /// How long a turn works in slices: what is left goes on in the next one, behind what has arrived meanwhile.
+    private static let workLimit = TimeSpan(milliseconds: 50)
+
     private let systemPolicy: Policy
     private var runtime: ServiceRuntime!
     private var connection: Connection?
@@ -24,6 +27,9 @@ public final class ReconcilerService: Service {
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
     private var isStopping = false
     private var finishedCounters = PartitionCounters()
+    private let room = CommitRoom()
+    /// The partition that worked last: the others come first now.
+    private var workedLast = -1
 
     public init(systemPolicy: Policy) {
         self.systemPolicy = systemPolicy
@@ -105,12 +111,36 @@ public final class ReconcilerService: Service {
             partition.flush(into: outlet, now: now)
             if let due = partition.owner.nextDue { next = next.map { min($0, due) } ?? due }
         }
+        if let due = work(now, stamp) { next = next.map { min($0, due) } ?? due }
         grants.publishReceipts()
         if !barrier.isOpen, var verdict = nextVerdict {
             if let begin = barrier.mayBeginAt { verdict = max(verdict, begin) }
             next = next.map { min($0, verdict) } ?? verdict
         }
         runtime.loop.wakeAt = next
+    }
+
+    /// Works in slices as long as there is room and time, one partition after the other; when to go on. Without room the
+    /// next receipt is the time.
+    private func work(_ now: Instant, _ stamp: Timestamp) -> Instant? {
+        let end = Clock.now() + ReconcilerService.workLimit
+        while hasRoom(now) {
+            let due = partitions.values.filter { partition in
+                partition.isComplete && partition.owner.nextWork.map { $0 <= now } ?? false
+            }.sorted { $0.owner.partition < $1.owner.partition }
+            guard let partition = due.first(where: { $0.owner.partition > workedLast }) ?? due.first else {
+                return partitions.values.compactMap { $0.isComplete ? $0.owner.nextWork : nil }.min()
+            }
+            guard Clock.now() < end else { return now }
+            workedLast = partition.owner.partition
+            handle(.roomCame, partition, now, stamp)
+            partition.flush(into: outlet, now: now)
+        }
+        return nil
+    }
+
+    private func hasRoom(_ now: Instant) -> Bool {
+        room.isThere(now: now, oldestUncommitted: outlet.oldestKept, frames: outlet.keptCount())
     }
 
     private var nextVerdict: Instant? {
@@ -201,6 +231,8 @@ public final class ReconcilerService: Service {
             evaluateSight(now)
         }
         partition.handled(arrival.id, arrival.seq)
+        // Encoding takes as long as deciding: the time that a turn reads is to bound both.
+        if partition.fillsFrame { partition.flush(into: outlet, now: now) }
     }
 
     private func receiveGrant(_ payload: [UInt8]) throws {
