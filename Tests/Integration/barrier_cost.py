@@ -33,7 +33,7 @@ while (passed := time.monotonic() - began) < float(seconds):
 """
 
 
-def measure(rate, seconds):
+def measure(rate, seconds, silent):
     with RollcallSystem(
             "--checkin-deadline", "1s", "--max-wake-attempts", "100", "--heartbeat-rate", "0", "--wake-rate",
             "1000/s") as system:
@@ -49,9 +49,9 @@ def measure(rate, seconds):
                 f"{TOPIC_ROOT}/agents/{agent}/heartbeat", str(rate / PUBLISHERS), str(seconds + 30)])
             for agent, token in tokens.items() if rate]
         try:
-            for number in range(200):
+            for number in range(silent):
                 system.expect("provision", {"agent": f"silent/a{number}", "role": "main"})
-                time.sleep(0.004)
+                time.sleep(0.8 / silent)
             counters = {}
 
             def take(_, __, message):
@@ -67,7 +67,7 @@ def measure(rate, seconds):
             received = (counters["heartbeat-ingest"]["received"] - first) / seconds
             found = counters["reconciler"]
             return {
-                "heartbeats_per_second": round(received), "barriers": found["barriers"],
+                "silent": silent, "heartbeats_per_second": round(received), "barriers": found["barriers"],
                 "p50_ms": found["barrier_wait_us_p50"] / 1000, "p99_ms": found["barrier_wait_us_p99"] / 1000,
                 "longest_ms": found["barrier_wait_us_max"] / 1000, "blind_spells": found["blind_spells"]}
         finally:
@@ -80,11 +80,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--rates", default="0 10000")
+    parser.add_argument("--silent", type=int, default=50)
     parser.add_argument("--build", default=str(rollcall_system.REPOSITORY / ".build" / "release"))
     options = parser.parse_args()
     rollcall_system.ROLLCALL = os.path.join(os.path.abspath(options.build), "rollcall")
     for rate in options.rates.split():
-        print(json.dumps(measure(int(rate), options.seconds)), flush=True)
+        print(json.dumps(measure(int(rate), options.seconds, options.silent)), flush=True)
 
 
 if __name__ == "__main__":

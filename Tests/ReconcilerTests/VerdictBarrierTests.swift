@@ -54,8 +54,8 @@ struct VerdictBarrierTests {
         #expect(barrier.begin(now: start + .seconds(9), ingests: ["a"]) == nil)
         barrier.answered(answer("a", 1))
         _ = barrier.pass { _, _, _ in true }
-        #expect(barrier.begin(now: start + TimeSpan(milliseconds: 9), ingests: ["a"]) == nil)
-        #expect(barrier.begin(now: start + TimeSpan(milliseconds: 10), ingests: ["a"]) == 2)
+        #expect(barrier.begin(now: start + TimeSpan(milliseconds: 4), ingests: ["a"]) == nil)
+        #expect(barrier.begin(now: start + TimeSpan(milliseconds: 5), ingests: ["a"]) == 2)
     }
 
     @Test func whoHasEndedIsNotWaitedFor() {

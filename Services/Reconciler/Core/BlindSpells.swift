@@ -43,37 +43,3 @@ public struct BlindSpells: Sendable {
         return ended + TimeSpan(milliseconds: max(0, now.milliseconds(since: began)))
     }
 }
-
-/// How long verdicts waited: a histogram by powers of the square root of two, from half a millisecond on.
-public struct WaitHistogram: Sendable {
-    private static let firstMicroseconds: Int64 = 500
-    private var counts: [Int64] = Array(repeating: 0, count: 48)
-
-    public init() {}
-
-    public private(set) var count: Int64 = 0
-    public private(set) var longest: Int64 = 0
-
-    /// Adds a wait in microseconds.
-    public mutating func add(microseconds: Int64) {
-        count += 1
-        longest = max(longest, microseconds)
-        counts[(0..<counts.count - 1).first { microseconds <= WaitHistogram.bound($0) } ?? counts.count - 1] += 1
-    }
-
-    /// The upper bound, in microseconds, of the shortest waits that are this share of all; 0 without any.
-    public func percentile(_ percent: Double) -> Int64 {
-        var rest = Int64((Double(count) * percent / 100).rounded(.up))
-        for index in counts.indices {
-            rest -= counts[index]
-            if rest <= 0 { return count == 0 ? 0 : min(longest, WaitHistogram.bound(index)) }
-        }
-        return longest
-    }
-
-    /// 500, 707, 1000, 1414, … µs.
-    private static func bound(_ index: Int) -> Int64 {
-        let doubled = firstMicroseconds << Int64(index / 2)
-        return index.isMultiple(of: 2) ? doubled : doubled * 1_414 / 1_000
-    }
-}

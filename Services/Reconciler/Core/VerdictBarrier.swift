@@ -9,7 +9,7 @@ public import Lifecycle
 /// open at a time, for all partitions of a reconciler.
 public struct VerdictBarrier: Sendable {
     /// At most so often a barrier is begun: deadlines that fall together are judged together.
-    public static let interval = TimeSpan(milliseconds: 10)
+    public static let interval = TimeSpan(milliseconds: 5)
     /// An unanswered question is asked again so often.
     public static let repeatInterval = TimeSpan(milliseconds: 500)
     /// Unanswered for so long, the way of the heartbeats is not whole: blindness.
