@@ -62,6 +62,8 @@ public final class Connection {
     public static let windowMax = 200
     /// Packets read in one turn, so that timers and writes get theirs.
     public static let packetsPerTurnMax = 1_000
+    /// How long one turn reads and lets its delegate decide: what is left is read in the next one.
+    public static let readLimit = TimeSpan(milliseconds: 100)
     /// From the attempt to connect to the broker's CONNACK.
     public static let answerLimit = TimeSpan.seconds(5)
     /// Publications that may wait here; beyond it `publish` refuses. The owner sheds.
@@ -220,11 +222,12 @@ public final class Connection {
         return mayHaveMore || events & ~Int16(POLLOUT) != 0 ? read() : 0
     }
 
-    /// Reads until nothing is left, at most `packetsPerTurnMax` packets; how many.
+    /// Reads until nothing is left, at most `packetsPerTurnMax` packets and for no longer than `readLimit`; how many.
     private func read() -> Int {
         guard let handle else { return 0 }
         mayHaveMore = false
         var count = 0
+        let end = Clock.now() + Connection.readLimit
         repeat {
             let progress = handle.read()
             count += handle.reportCount
@@ -237,7 +240,7 @@ public final class Connection {
                 lose(failure(reason))
                 return count
             }
-        } while isConnected && wantsToRead && count < Connection.packetsPerTurnMax
+        } while isConnected && wantsToRead && count < Connection.packetsPerTurnMax && Clock.now() < end
         mayHaveMore = isConnected && wantsToRead
         return count
     }

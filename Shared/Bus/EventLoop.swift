@@ -31,6 +31,7 @@ public final class EventLoop {
     private static let waitMax = TimeSpan(milliseconds: 250)
     /// The clock reading of this turn.
     public private(set) var now = Clock.now()
+    private var longestTurn = TimeSpan.zero
 
     private struct Timer {
         let id: Int
@@ -40,6 +41,12 @@ public final class EventLoop {
     }
 
     public init() {}
+
+    /// The longest turn since this was asked last: reading, deciding and committing, without waiting and writing.
+    public func takeLongestTurn() -> TimeSpan {
+        defer { longestTurn = .zero }
+        return longestTurn
+    }
 
     func add(_ connection: Connection) {
         connections.append(connection)
@@ -143,6 +150,7 @@ public final class EventLoop {
         turnEnded()
         // Before anything is written: what was decided before a stall is old by now.
         let took = Clock.now().milliseconds(since: now)
+        longestTurn = max(longestTurn, TimeSpan(milliseconds: took))
         if took > EventLoop.stallLimit.milliseconds { recover(from: TimeSpan(milliseconds: took)) }
         for connection in connections { connection.write(now: now) }
     }

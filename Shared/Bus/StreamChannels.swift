@@ -16,25 +16,31 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     private let incarnation: String
     private var senders: [Key: StreamSender<Body>] = [:]
     private var announcedAt = Instant(nanoseconds: 0)
+    private let windowMax: Int
     /// The connection frames go out on; the service sets it.
     public weak var connection: Connection?
 
-    public init(topics: Topics, service: ServiceName, instance: String, incarnation: String) {
+    /// - Parameter windowMax: frames of one stream under way at once.
+    public init(
+        topics: Topics, service: ServiceName, instance: String, incarnation: String,
+        windowMax: Int = StreamSender<Body>.windowMax
+    ) {
         self.topics = topics
         self.service = service
         self.instance = instance
         self.incarnation = incarnation
+        self.windowMax = windowMax
     }
 
     /// Sends a body on a stream that begins with its first frame; the frame's seq.
     @discardableResult
     public func send(_ body: Body, to destination: StreamDestination, stream: String, now: Instant) -> Int {
         let key = Key(destination: destination, stream: stream)
-        var sender = senders[key] ?? StreamSender(identifier(stream))
+        var sender = senders[key] ?? StreamSender(identifier(stream), windowMax: windowMax)
         let frame = sender.send(body, now: now)
         senders[key] = sender
-        publish([frame], to: destination)
-        return frame.seq
+        if let frame { publish([frame], to: destination) }
+        return sender.highestSeq
     }
 
     /// The stream a receipt is for has gone on; `nil` when it is none of ours, else everything up to here is committed.

@@ -10,8 +10,9 @@ public struct StreamSender<Body: Codable & Sendable> {
     public static var keptMax: Int { 4_096 }
     /// What is not receipted so long after its last sending is sent again.
     public static var resendAfter: TimeSpan { .seconds(1) }
-    /// Frames sent again in one go: the rest follows with the next receipts.
-    public static var resendMax: Int { 64 }
+    /// Frames under way at once, unless less is asked for: the rest follows with the next receipts. What waits here ages by
+    /// the sender's clock; what waits in sockets would look young.
+    public static var windowMax: Int { 64 }
 
     public let id: StreamID
     private var kept: [(seq: Int, made: Instant, body: Body)] = []
@@ -19,9 +20,11 @@ public struct StreamSender<Body: Codable & Sendable> {
     /// The highest seq sent on this connection.
     private var sentUpTo = 0
     private var sentAt = Instant(nanoseconds: 0)
+    private let windowMax: Int
 
-    public init(_ id: StreamID) {
+    public init(_ id: StreamID, windowMax: Int = StreamSender.windowMax) {
         self.id = id
+        self.windowMax = windowMax
     }
 
     public var keptCount: Int { kept.count }
@@ -32,12 +35,13 @@ public struct StreamSender<Body: Codable & Sendable> {
     /// When the oldest frame without a receipt was made.
     public var oldestKept: Instant? { kept.first?.made }
 
-    /// Numbers a frame and keeps it; to be published at once.
-    public mutating func send(_ body: Body, now: Instant) -> StreamFrame<Body> {
+    /// Numbers a frame and keeps it; to be published at once, or `nil` when it has to wait for receipts.
+    public mutating func send(_ body: Body, now: Instant) -> StreamFrame<Body>? {
         highest += 1
         kept.append((highest, now, body))
+        guard kept.count <= windowMax, sentUpTo == highest - 1 else { return nil }
         sentAt = now
-        if sentUpTo == highest - 1 { sentUpTo = highest }
+        sentUpTo = highest
         return frame(kept.count - 1, now)
     }
 
@@ -53,7 +57,7 @@ public struct StreamSender<Body: Codable & Sendable> {
             sentAt = now
             return frames(from: max(0, from - first.seq), now)
         }
-        // The rest of what a new connection has to repeat.
+        // What the window had no room for.
         guard sentUpTo < highest else { return [] }
         return frames(from: max(0, sentUpTo + 1 - first.seq), now)
     }
@@ -65,22 +69,22 @@ public struct StreamSender<Body: Codable & Sendable> {
         return frames(from: 0, now)
     }
 
-    /// Everything kept, for a new connection (at most `resendMax` frames at once).
+    /// Everything kept, for a new connection, as far as the window goes.
     public mutating func resendAll(now: Instant) -> [StreamFrame<Body>] {
         sentAt = now
         sentUpTo = receiptedSeq
         return frames(from: 0, now)
     }
 
-    /// The range kept, so that a receiver sees a gap at the tail; `nil` when nothing is kept.
+    /// The range under way, so that a receiver sees a gap at the tail; `nil` when nothing is kept.
     public func announcement() -> StreamFrame<Body>? {
         guard let first = kept.first else { return nil }
-        return StreamFrame(id: id, seq: highest, lowest: first.seq, held: 0, body: nil)
+        return StreamFrame(id: id, seq: sentUpTo, lowest: first.seq, held: 0, body: nil)
     }
 
     private mutating func frames(from index: Int, _ now: Instant) -> [StreamFrame<Body>] {
-        guard index < kept.count else { return [] }
-        let end = min(kept.count, index + StreamSender.resendMax)
+        let end = min(kept.count, windowMax)
+        guard index < end else { return [] }
         sentUpTo = max(sentUpTo, kept[end - 1].seq)
         return (index..<end).map { frame($0, now) }
     }

@@ -260,6 +260,13 @@ public struct Presence: Codable, Hashable, Sendable {
     public var heartbeatSession: Int?
     /// Of a reconciler: why nothing is judged just now; absent while all is well.
     public var blind: String?
+    /// Since when nothing is judged, while it is not.
+    public var blindSince: Timestamp?
+    /// How often nothing could be judged since the start, the start included, and how long in all.
+    public var blindSpells: Int?
+    public var blindMilliseconds: Int?
+    /// Deadlines put off because of it.
+    public var deferredDeadlines: Int?
     /// Of the status store: why nothing can be committed just now; absent while all is well.
     public var trouble: String?
     /// Of the status store: the frames that were put aside; absent when none is kept.
@@ -285,6 +292,10 @@ public struct Presence: Codable, Hashable, Sendable {
         case configDigest = "config_digest"
         case partitionCount = "partition_count"
         case heartbeatSession = "heartbeat_session"
+        case blindSince = "blind_since"
+        case blindSpells = "blind_spells"
+        case blindMilliseconds = "blind_milliseconds"
+        case deferredDeadlines = "deferred_deadlines"
     }
 
     public static let refreshInterval = TimeSpan.seconds(2)

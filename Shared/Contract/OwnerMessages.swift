@@ -7,6 +7,8 @@ public enum PartitionMessage: Codable, Sendable {
     case request(PartitionRequest)
     case report(WakeReport)
     case batch(HeartbeatBatch)
+    /// An ingest is about to take heartbeats by its line of this number; its receipt says that the owner knows it.
+    case introduction(line: Int)
 }
 
 /// A secret that was minted for this request: what of it may travel and be stored.
@@ -175,16 +177,30 @@ public struct BarrierAnswer: Codable, Hashable, Sendable {
     public let number: Int
     public let ingest: String
     public let incarnation: String
-    /// The subscription that the canary came through.
-    public let session: Int
+    /// The subscription that the canary came through; `nil` when it has none, and there was no way to prove.
+    public let session: Int?
     /// The newest batch for each partition, by its number, as far as batches are without a receipt.
     public let batches: [String: Int]
 
-    public init(number: Int, ingest: String, incarnation: String, session: Int, batches: [String: Int]) {
+    public init(number: Int, ingest: String, incarnation: String, session: Int?, batches: [String: Int]) {
         self.number = number
         self.ingest = ingest
         self.incarnation = incarnation
         self.session = session
         self.batches = batches
+    }
+}
+
+/// The Last Will of the connection on which an ingest takes heartbeats: from now on nothing is given to it there.
+public struct HeartbeatLineEnded: Codable, Hashable, Sendable {
+    public let ingest: String
+    public let incarnation: String
+    /// The number of the line; its subscription has the same.
+    public let line: Int
+
+    public init(ingest: String, incarnation: String, line: Int) {
+        self.ingest = ingest
+        self.incarnation = incarnation
+        self.line = line
     }
 }

@@ -65,6 +65,12 @@ public struct Topics: Hashable, Sendable {
     public func barriers(service: String, instance: String) -> String {
         "\(root)/internal/barriers/\(service)/\(instance)"
     }
+    /// Where an ingest's connection for heartbeats leaves its Last Will (`HeartbeatLineEnded`).
+    public func heartbeatLine(instance: String) -> String { "\(root)/internal/lines/\(instance)" }
+    /// What an ingest notes, retained, of how its lives have ended.
+    public func endings(service: String, instance: String) -> String {
+        "\(root)/internal/endings/\(service)/\(instance)"
+    }
     /// The store's retained note of what it has published.
     public var cursor: String { "\(root)/internal/cursor" }
     /// What an instance sends to itself, to know that all that was queued for it before has reached it.
@@ -82,6 +88,7 @@ public struct Topics: Hashable, Sendable {
     public var allAgentStatus: String { "\(root)/agents/+/+/status" }
     public var allCommands: String { "\(root)/commands/+" }
     public var allPresence: String { "\(root)/services/+/+" }
+    public var allHeartbeatLines: String { "\(root)/internal/lines/+" }
     public var allFiles: String { "\(root)/agents/+/+/files" }
     public var allCredentials: String { "\(root)/agents/+/+/credentials" }
     public func allLifecycle(gateway: String? = nil) -> String { "\(root)/agents/\(gateway ?? "+")/+/lifecycle/+" }

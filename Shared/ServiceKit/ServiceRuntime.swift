@@ -68,9 +68,13 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var isStopping = false
     private var exitStatus = ExitStatus.done
     private var loggedDisconnect = false
+    private var stalls: Int64 = 0
     private var mismatched: Set<String> = []
     /// The incarnation of every other service, by `service/instance`.
     private var peers: [String: String] = [:]
+    /// Announcements that the broker has not acknowledged, each with when it was made.
+    private var announcements: [Int: Instant] = [:]
+    private var acknowledgedAt: Instant?
 
     public init(
         _ service: any Service, name: ServiceName, instance: String, options: ProgramOptions
@@ -93,6 +97,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         loop.turnEnded = { [unowned self] in turnEnded() }
         loop.stalled = { [unowned self] length in
+            stalls += 1
             log.event("service.stalled", .warning, ["seconds": LogValue(length.seconds)])
             service.stalled(length)
         }
@@ -127,6 +132,12 @@ public final class ServiceRuntime: ConnectionDelegate {
     public func announce() {
         guard let connection, connection.isConnected, !isStopping else { return }
         publishPresence(.running, on: connection)
+    }
+
+    /// Whether the broker has acknowledged, on this connection, a presence that is no older than `limit`: a connection that is
+    /// half open shows by it long before its keepalive.
+    public func isAcknowledged(within limit: TimeSpan, now: Instant) -> Bool {
+        acknowledgedAt.map { now <= $0 + limit } ?? false
     }
 
     /// Takes note of a service: introduces this one to a new life, and logs, once, a configuration that cannot work
@@ -180,6 +191,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     public func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
+        if let announcedAt = announcements.removeValue(forKey: ticket) { acknowledgedAt = announcedAt }
         service.published(ticket, reason: reason)
     }
 
@@ -188,6 +200,8 @@ public final class ServiceRuntime: ConnectionDelegate {
             loggedDisconnect = true
             log.event("service.disconnected", .warning, ["error": LogValue(error.description)])
         }
+        announcements = [:]
+        acknowledgedAt = nil
         if hasConnected { service.disconnected() }
     }
 
@@ -217,7 +231,8 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     private func publishPresence(_ state: Presence.State, on connection: Connection) {
         // Refused only when the connection is lost: the next one announces again.
-        _ = try? connection.publish(presencePublication(state))
+        guard let ticket = try? connection.publish(presencePublication(state)) else { return }
+        announcements[ticket] = Clock.now()
     }
 
     private func publishCounters() {
@@ -227,8 +242,13 @@ public final class ServiceRuntime: ConnectionDelegate {
         let cpu =
             Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(
                 usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
+        var counters = service.counters
+        counters["stalls"] = stalls
+        counters["longest_turn_ms"] = loop.takeLongestTurn().milliseconds
+        log.event(
+            "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(
-            service: name.rawValue, instance: instance, counters: service.counters, cpuSeconds: cpu)
+            service: name.rawValue, instance: instance, counters: counters, cpuSeconds: cpu)
         var publication = Publication(
             topic: topics.counters(service: name.rawValue, instance: instance), payload: JSON.bytes(message))
         publication.qualityOfService = .atMostOnce

@@ -68,10 +68,12 @@ private struct World {
     let loss: Int
     let repeats: Int
     let reorders: Bool
+    let windowMax: Int
 
     init(seed: UInt64) {
         random = SeededGenerator(seed: seed)
-        sender = StreamSender(World.id(1))
+        windowMax = Int.random(in: 1...100, using: &random)
+        sender = StreamSender(World.id(1), windowMax: windowMax)
         loss = Int.random(in: 0...50, using: &random)
         repeats = Int.random(in: 0...30, using: &random)
         reorders = Bool.random(using: &random)
@@ -85,7 +87,7 @@ private struct World {
         now = now + TimeSpan(milliseconds: Int64.random(in: 0...50, using: &random))
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<25 where !isHealthy && !sender.isFull:
-            frames.append(sender.send(nextBody, now: now))
+            if let frame = sender.send(nextBody, now: now) { frames.append(frame) }
             sent[sender.id, default: []].append(nextBody)
             nextBody += 1
         case 25..<30:
@@ -103,7 +105,7 @@ private struct World {
         case 98 where !isHealthy && Int.random(in: 0..<20, using: &random) == 0:
             // A sender's crash: what it kept is gone.
             life += 1
-            sender = StreamSender(World.id(life))
+            sender = StreamSender(World.id(life), windowMax: windowMax)
         case 99 where !isHealthy:
             // The broker's crash: what was under way is gone.
             frames = []

@@ -12,7 +12,7 @@ private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: millise
     @Test func framesAreNumberedAndKeptUntilTheirReceipt() {
         var sender = StreamSender<String>(id)
         #expect(sender.announcement() == nil)
-        let frames = ["a", "b", "c"].map { sender.send($0, now: at(0)) }
+        let frames = ["a", "b", "c"].compactMap { sender.send($0, now: at(0)) }
         #expect(frames.map(\.seq) == [1, 2, 3])
         #expect(frames.map(\.lowest) == [1, 1, 1])
         #expect(frames.map(\.body) == ["a", "b", "c"])
@@ -22,7 +22,7 @@ private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: millise
         #expect(sender.receive(StreamReceipt(id: id, upTo: 2, resendFrom: nil), now: at(10)).isEmpty)
         #expect(sender.keptCount == 1)
         #expect(sender.receiptedSeq == 2)
-        #expect(sender.send("d", now: at(11)).lowest == 3)
+        #expect(sender.send("d", now: at(11))?.lowest == 3)
         #expect(sender.receive(StreamReceipt(id: id, upTo: 4, resendFrom: nil), now: at(12)).isEmpty)
         #expect(sender.keptCount == 0)
         #expect(sender.receiptedSeq == 4)
@@ -84,6 +84,22 @@ private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: millise
             arrived += more.map(\.seq)
         }
         #expect(arrived == Array(1...200))
+    }
+
+    /// What a slow receiver has not receipted bounds what is under way; the rest waits here and ages.
+    @Test func onlyAWindowIsUnderWay() {
+        var sender = StreamSender<Int>(id, windowMax: 3)
+        let frames = (1...5).compactMap { sender.send($0, now: at(0)) }
+        #expect(frames.map(\.seq) == [1, 2, 3])
+        #expect(sender.highestSeq == 5 && sender.keptCount == 5)
+        #expect(sender.announcement()?.seq == 3, "nobody is to ask for what was not sent")
+        #expect(sender.due(now: at(1_000)).map(\.seq) == [1, 2, 3])
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 0, resendFrom: 2), now: at(1_001)).map(\.seq) == [2, 3])
+        let more = sender.receive(StreamReceipt(id: id, upTo: 2, resendFrom: nil), now: at(1_500))
+        #expect(more.map(\.seq) == [4, 5])
+        #expect(more.map(\.held) == [1_500, 1_500])
+        #expect(sender.send(6, now: at(1_501)) == nil)
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 5, resendFrom: nil), now: at(1_600)).map(\.seq) == [6])
     }
 
     @Test func aFullSenderSaysSo() {

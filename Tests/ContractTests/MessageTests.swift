@@ -140,6 +140,10 @@ import Testing
             incarnation: "i")
         presence.partitions = ["0": 3, "15": 1]
         presence.blind = "no heartbeat-ingest is running"
+        presence.blindSince = Timestamp(millisecondsSince1970: 1_700_000_000_000)
+        presence.blindSpells = 2
+        presence.blindMilliseconds = 1_500
+        presence.deferredDeadlines = 7
         try expectGolden(try pretty(presence), "presence.json")
         #expect(try JSON.decode(Presence.self, from: JSON.bytes(presence)) == presence)
     }

@@ -71,9 +71,13 @@ struct Owned {
     @discardableResult
     mutating func tell(_ event: PartitionEvent) -> [StoreEntry] {
         var directives: [PartitionDirective] = []
-        owner.handle(
-            event, now: Instant(nanoseconds: milliseconds * 1_000_000),
-            stamp: Timestamp(millisecondsSince1970: milliseconds), into: &directives)
+        let (now, stamp) = (
+            Instant(nanoseconds: milliseconds * 1_000_000), Timestamp(millisecondsSince1970: milliseconds)
+        )
+        owner.handle(event, now: now, stamp: stamp, into: &directives)
+        while let due = owner.nextWork, due <= now {
+            owner.handle(.roomCame, now: now, stamp: stamp, into: &directives)
+        }
         let entries = directives.compactMap { directive in
             if case .commit(let entry) = directive { return entry }
             return nil

@@ -58,6 +58,16 @@ struct VerdictBarrierTests {
         #expect(barrier.begin(now: start + TimeSpan(milliseconds: 10), ingests: ["a"]) == 2)
     }
 
+    @Test func whoHasEndedIsNotWaitedFor() {
+        var barrier = VerdictBarrier()
+        _ = barrier.begin(now: start, ingests: ["a", "b"])
+        let (first, repeated) = (barrier.answered(answer("a", 1)), barrier.answered(answer("a", 1)))
+        #expect(first && !repeated)
+        barrier.wait(onlyFor: ["a"])
+        #expect(barrier.unansweredSince == nil)
+        #expect(barrier.pass { _, _, _ in true } == start)
+    }
+
     @Test func aQuestionWithoutAnAnswerIsAskedAgain() {
         var barrier = VerdictBarrier()
         _ = barrier.begin(now: start, ingests: ["a", "b"])
@@ -99,7 +109,7 @@ struct SightTests {
     @Test func aReceivingIngestIsAllItTakes() {
         var sight = seeing()
         #expect(evaluate(&sight) == (false, false))
-        #expect(sight.receiving == ["1"])
+        #expect(sight.asked == ["1"])
     }
 
     @Test func aRetainedPresenceProvesNoLife() {
@@ -112,7 +122,7 @@ struct SightTests {
     @Test func anIngestIsAskedForAsLongAsTheBrokerMayGiveItHeartbeats() {
         var sight = seeing()
         #expect(evaluate(&sight, at: start + .seconds(14)) == (false, false))
-        #expect(sight.receiving == ["1"])
+        #expect(sight.asked == ["1"])
         #expect(evaluate(&sight, at: start + .seconds(21)) == (true, true))
     }
 
@@ -121,13 +131,13 @@ struct SightTests {
         var other = presence(.running)
         other.instance = "2"
         sight.heard(other, isRetained: true, now: start)
-        #expect(sight.receiving.contains("2"), "heartbeats may be given to it")
+        #expect(sight.asked.contains("2"), "heartbeats may be given to it")
         #expect(evaluate(&sight) == (false, false))
         let later = start + .seconds(18)
         sight.heard(presence(.running), isRetained: false, now: later)
         #expect(evaluate(&sight, at: later) == (false, false))
         #expect(evaluate(&sight, at: start + .seconds(21)) == (false, true), "its subscription is gone by now")
-        #expect(!sight.receiving.contains("2"))
+        #expect(!sight.asked.contains("2"))
     }
 
     @Test func anIngestThatIsNotSubscribedReceivesNothing() {
@@ -153,10 +163,62 @@ struct SightTests {
     @Test func anUncleanEndIsAnInterruptionAndACleanOneIsNot() {
         var lost = seeing()
         lost.heard(presence(.lost), isRetained: false, now: start)
+        lost.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1))
         #expect(evaluate(&lost) == (true, true))
+        #expect(lost.asked.isEmpty)
         var stopped = seeing()
         stopped.heard(presence(.stopped), isRetained: false, now: start)
         #expect(evaluate(&stopped) == (true, false))
+        #expect(stopped.asked.isEmpty)
+    }
+
+    @Test func whoLostItsOwnConnectionIsAskedUntilItsLineHasEnded() {
+        var sight = seeing()
+        var other = presence(.running)
+        other.instance = "2"
+        sight.heard(other, isRetained: false, now: start)
+        other.state = .lost
+        sight.heard(other, isRetained: false, now: start)
+        #expect(sight.asked == ["1", "2"], "heartbeats may still be given to it")
+        sight.ended(HeartbeatLineEnded(ingest: "2", incarnation: "i", line: 1))
+        #expect(evaluate(&sight) == (false, true))
+        #expect(sight.asked == ["1"])
+    }
+
+    @Test func anIntroducedIngestIsAskedBeforeItsPresenceIsHeard() {
+        var sight = seeing()
+        sight.introduced("2", incarnation: "j", line: 1, now: start)
+        #expect(sight.asked == ["1", "2"])
+        #expect(evaluate(&sight) == (false, false), "nothing was lost")
+        var lost = presence(.lost, incarnation: "j")
+        lost.instance = "2"
+        sight.heard(lost, isRetained: false, now: start)
+        #expect(sight.asked == ["1", "2"], "its line may have been opened")
+        #expect(evaluate(&sight, at: start + .seconds(21)) == (true, true), "both were unheard of for too long")
+    }
+
+    @Test func anIngestWithoutALineMayDieUnnoticed() {
+        var sight = seeing()
+        var waiting = presence(.running, session: nil)
+        waiting.instance = "2"
+        sight.heard(waiting, isRetained: false, now: start)
+        #expect(sight.asked == ["1", "2"], "it may hold what it received by an earlier line")
+        waiting.state = .lost
+        sight.heard(waiting, isRetained: false, now: start)
+        #expect(evaluate(&sight) == (false, false))
+        #expect(sight.asked == ["1"])
+    }
+
+    @Test func whatIsHeardOfALineThatEndedIsOld() {
+        var sight = seeing()
+        sight.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1))
+        #expect(evaluate(&sight) == (true, true))
+        sight.heard(presence(.running, session: 1), isRetained: false, now: start)
+        #expect(evaluate(&sight) == (true, false))
+        sight.heard(presence(.running, session: 2), isRetained: false, now: start)
+        #expect(evaluate(&sight) == (false, true), "until the line stood, heartbeats may have gone nowhere")
+        sight.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1))
+        #expect(evaluate(&sight) == (false, true), "told late: it costs a moment")
     }
 
     @Test func silenceOfAnyPartIsBlindness() {

@@ -93,10 +93,13 @@ extension ReconcilerProcess {
         _ event: PartitionEvent, _ partition: Owned, before memories: [AgentAddress: AgentMachine.Memory]
     ) {
         switch event {
-        case .sightRegained:
+        case .sightRegained, .roomCame:
             partition.owner.tamper { [world] agent, memory in
-                if world.isBroken(.lapsesAreExtended) { memory.lapseFloor = memories[agent]?.lapseFloor }
-                if world.isBroken(.graceRunsAnew), case .lost = memory.phase, let before = memories[agent] {
+                guard let before = memories[agent] else { return }
+                if world.isBroken(.lapsesAreExtended), memory.lapseFloor != nil {
+                    memory.lapseFloor = before.lapseFloor
+                }
+                if world.isBroken(.graceRunsAnew), case .lost = memory.phase, case .lost = before.phase {
                     memory.phase = before.phase
                 }
             }

@@ -251,6 +251,7 @@ final class OperatorClient: Client {
     private func begin(_ command: SimCommand) {
         uses += 1
         var command = command
+        command.askedAt = world.time
         command.tag = "\(command.key).\(uses)"
         open.append(Asked(command: command))
         send(command)

@@ -139,8 +139,8 @@ final class GrantDesk {
         }
         guard let index = recipients.firstIndex(where: { $0.instance == instance }) else { return }
         let frame = recipients[index].sender.send(message, now: store.now)
-        if let completes { recipients[index].completing[frame.seq] = completes }
-        publish([frame], index)
+        if let completes { recipients[index].completing[recipients[index].sender.highestSeq] = completes }
+        if let frame { publish([frame], index) }
     }
 
     private func publish(_ frames: [StreamFrame<ReconcilerMessage>], _ index: Int) {

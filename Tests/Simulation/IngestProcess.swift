@@ -6,7 +6,8 @@ import Lifecycle
 /// The connection on which heartbeats come, as `HeartbeatSource` keeps it.
 final class HeartbeatLine: Client {
     unowned let process: IngestProcess
-    private var sessions = 0
+    /// The line that is open, or being opened.
+    private var line: Int?
     /// The number of the subscription that stands; `nil` while none does.
     private(set) var number: Int?
     var canaries: [Int: () -> Void] = [:]
@@ -24,29 +25,46 @@ final class HeartbeatLine: Client {
     override var keepalive: Int64 { 5 }
 
     override func started() {
+        line = nil
         number = nil
-        sessions = 0
         canaries = [:]
         draining = .notYet
     }
 
+    func open(_ line: Int) {
+        self.line = line
+        connectSoon()
+    }
+
+    /// A line that ends is not made again.
+    override func connectSoon() {
+        if line != nil { super.connectSoon() }
+    }
+
+    override func wills() -> [SimMessage] {
+        let end = HeartbeatLineEnded(
+            ingest: process.instance, incarnation: process.incarnation, line: line ?? 0)
+        return [SimMessage(topic: .lines, body: .lineEnded(end))]
+    }
+
     override func opened() {
-        guard let session, draining == .notYet else { return }
+        guard let session else { return }
+        guard line != nil, draining == .notYet else { return abandon() }
         broker.subscribe(session, [.canary(process.instance), .heartbeats])
     }
 
     override func subscribed() {
-        sessions += 1
-        number = sessions
-        process.announceSoon()
+        number = line
+        process.lineSubscribed()
     }
 
     override func closed() {
         if draining == .underWay { draining = .cutOff }
+        line = nil
         number = nil
         canaries = [:]
         process.dropOthers()
-        process.announceSoon()
+        process.lineEnded()
     }
 
     override func lostConnection() {
@@ -62,6 +80,10 @@ final class HeartbeatLine: Client {
 
     func sendCanary(_ done: @escaping () -> Void) {
         guard number != nil, let session else { return }
+        sendCanary(on: session, done)
+    }
+
+    private func sendCanary(on session: Session, _ done: @escaping () -> Void) {
         nextCanary += 1
         canaries[nextCanary] = done
         broker.publish(session, SimMessage(topic: .canary(process.instance), body: .canary(nextCanary)))
@@ -70,17 +92,18 @@ final class HeartbeatLine: Client {
     /// Whether all heartbeats that were queued here have been read.
     func drain() -> Bool {
         guard draining == .notYet else { return draining == .done }
-        guard number != nil, let session else {
+        guard let session else {
             draining = .done
             return true
         }
         draining = .underWay
         broker.unsubscribe(session, .heartbeats)
-        sendCanary { [unowned self] in draining = .done }
+        sendCanary(on: session) { [unowned self] in draining = .done }
         return false
     }
 
     func abandon() {
+        line = nil
         guard let session else { return }
         broker.end(session, isCrash: false)
         super.lostConnection()
@@ -93,10 +116,12 @@ final class IngestProcess: Process {
     private var collector: BatchCollector?
     private var partitionCount = 1
     private(set) lazy var line = HeartbeatLine(self)
+    private var admission = Admission()
 
     override func begin() {
         outlet = SimOutlet(self) { .partition($0) }
         collector = nil
+        admission = Admission()
         every(200_000) { [unowned self] in outlet.tick(now: now) }
     }
 
@@ -115,24 +140,40 @@ final class IngestProcess: Process {
             .receipts(service: service.rawValue, instance: instance), .presence,
             .barriers(service: service.rawValue, instance: instance),
         ])
+        if admission.past == nil { admission.found(retainedEndings, now: now, stamp: stamp) }
+        if let past = admission.past { publish(.endings, .endings(past), retained: endingsKey) }
         outlet.reconnected(now: now)
+    }
+
+    override func disconnected() {
+        line.abandon()
+        admission.closed(now: now)
     }
 
     override func received(_ message: SimMessage) {
         switch message.body {
-        case .receipt(let receipt): _ = outlet.receive(receipt, now: now)
+        case .receipt(let receipt): receipted(receipt)
         case .presence(let presence):
             check(presence)
+            if presence.service == service.rawValue, presence.instance != instance {
+                admission.heard(presence, now: now)
+            }
+            if presence.service == ServiceName.reconciler.rawValue, admission.isIntroducing,
+                !admission.isAcknowledged
+            {
+                outlet.reconnected(now: now)
+            }
             guard collector == nil, let count = presence.partitionCount else { return }
             partitionCount = count
             collector = BatchCollector(partitionCount: count)
             line.start()
         case .heartbeat(let detail): take(detail)
-        case .question(let question): line.sendCanary { [unowned self] in answer(question) }
+        case .question(let question):
+            guard line.number != nil else { return answer(question) }
+            line.sendCanary { [unowned self] in answer(question) }
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
-            .reply,
-            .wake, .fact, .credential, .acknowledged:
+            .reply, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
             break
         }
     }
@@ -141,13 +182,14 @@ final class IngestProcess: Process {
         switch message.topic {
         case .heartbeats, .canary: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .replies, .wake, .lifecycle, .status, .access, .orders, .commands:
+            .replies, .wake, .lifecycle, .status, .access, .orders, .commands, .lines, .endings:
             false
         }
     }
 
     override func turnEnded(step: Int) {
         flush(all: false)
+        admit()
         publish(outlet.take())
         wakeAt = collector?.isEmpty ?? true ? nil : now + BatchCollector.waitMax
     }
@@ -171,21 +213,64 @@ final class IngestProcess: Process {
         timeOut(line)
     }
 
-    override func stalled() { line.abandon() }
+    override func stalled() {
+        line.abandon()
+        admission.stalled(now: now, stamp: stamp)
+    }
 
     override func describe(_ presence: inout Presence) {
         guard isUp, line.isUp else { return }
         presence.heartbeatSession = world.isBroken(.lostSubscriptionsBlind) ? 1 : line.number
     }
 
+    func lineSubscribed() {
+        admission.subscribed()
+        announceSoon()
+    }
+
+    func lineEnded() {
+        admission.closed(now: now)
+        announceSoon()
+    }
+
     /// The subscription changed: everybody is to know.
-    func announceSoon() {
+    private func announceSoon() {
         guard isUp else { return }
         announce()
         scheduleTurn(at: world.time)
     }
 
     // MARK: Inside
+
+    private var endingsKey: String { "endings/\(name)" }
+
+    /// What an earlier life has noted; a real ingest is told before the echo of its own question.
+    private var retainedEndings: UncleanEnds? {
+        guard case .endings(let past)? = broker.isRetaining(endingsKey)?.body else { return nil }
+        return past
+    }
+
+    private func admit() {
+        guard isConnected, line.isUp, !isStopping else { return }
+        if admission.isAcknowledged || (admission.isIntroducing && world.isBroken(.ingestsAreKnownFirst)) {
+            admission.opened()
+            return line.open(admission.line)
+        }
+        guard let number = admission.begin(now: now) else { return }
+        if world.isBroken(.ingestsAreKnownFirst) { return scheduleTurn(at: world.time) }
+        for partition in 0..<partitionCount {
+            let seq = outlet.send(
+                .introduction(line: number), to: .partition(partition), stream: stream(partition), now: now)
+            admission.introduced(to: partition, seq: seq)
+        }
+    }
+
+    private func receipted(_ receipt: StreamReceipt) {
+        guard let (stream, upTo) = outlet.receive(receipt, now: now),
+            let partition = Int(stream.dropFirst("batches/".count))
+        else { return }
+        admission.receipted(partition, upTo: upTo)
+    }
 
     private func flush(all: Bool) {
         for closed in collector?.take(now: now, all: all) ?? [] {
@@ -197,13 +282,12 @@ final class IngestProcess: Process {
     private func stream(_ partition: Int) -> String { "batches/\(partition)" }
 
     private func answer(_ question: BarrierQuestion) {
-        guard let number = line.number else { return }
         flush(all: true)
         var batches: [String: Int] = [:]
         for lane in outlet.lanes where lane.sender.keptCount > 0 {
             batches[String(lane.stream.dropFirst("batches/".count))] = lane.sender.highestSeq
         }
-        let session = world.isBroken(.lostSubscriptionsBlind) ? 1 : number
+        let session = world.isBroken(.lostSubscriptionsBlind) ? 1 : line.number
         publish(
             .barriers(service: ServiceName.reconciler.rawValue, instance: question.reconciler),
             .barrierAnswer(

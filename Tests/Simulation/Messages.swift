@@ -1,4 +1,5 @@
 import Contract
+import HeartbeatIngestCore
 import Lifecycle
 
 /// Where a message goes, in the simulated broker.
@@ -13,6 +14,8 @@ enum SimTopic: Hashable {
     case answers(String)
     case barriers(service: String, instance: String)
     case canary(String)
+    case lines
+    case endings
     case replies
     case wake(AgentAddress)
     case lifecycle
@@ -28,8 +31,7 @@ enum SimTopic: Hashable {
         switch self {
         case .orders, .commands, .heartbeats: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .canary,
-            .replies, .wake, .lifecycle, .status, .access:
+            .canary, .lines, .endings, .replies, .wake, .lifecycle, .status, .access:
             false
         }
     }
@@ -59,11 +61,13 @@ enum SimBody {
     case question(BarrierQuestion)
     case barrierAnswer(BarrierAnswer)
     case canary(Int)
+    case lineEnded(HeartbeatLineEnded)
+    case endings(UncleanEnds)
     case reply(key: String, isProblem: Bool, payload: [UInt8])
     case heartbeat(HeartbeatDetail)
     case wake(WakeMessage, issue: Int, digest: String?)
     case fact(PublishedFact)
-    case credential(CredentialChange)
+    case credentials([CredentialChange])
     /// The broker's acknowledgement of a publication.
     case acknowledged(ticket: Int, isHeard: Bool)
 }
@@ -83,6 +87,7 @@ struct SimCommand {
     var isOtherUse = false
     /// Tells the answer to one use of the key from that to another: the correlation data.
     var tag = ""
+    var askedAt: Int64 = 0
 }
 
 struct SimMessage {

@@ -13,7 +13,7 @@ final class Oracle {
     static let tolerance: Int64 = 6_000
 
     /// One heartbeat as an ingest received it.
-    private struct Received {
+    struct Received {
         let at: Int64
         let detail: HeartbeatDetail
         let ingest: IngestProcess
@@ -21,7 +21,7 @@ final class Oracle {
     }
 
     /// What was committed of one agent.
-    private struct History {
+    struct History {
         var revision = 0
         var generation = 0
         var attempt = 0
@@ -39,43 +39,40 @@ final class Oracle {
         var lastEvent: LifecycleEvent?
     }
 
-    /// When an owner decided something, and which ingests it knew of.
-    private struct Decision {
-        let at: Int64
-        let ingests: [String]
-    }
-
     unowned let world: World
     var gateways: [GatewayClient] = []
     var lastFault: Int64 = 0
     var lastWallStep: Int64 = -1
-    private var agents: [AgentAddress: History] = [:]
-    private var decisions: [String: Decision] = [:]
-    private var committedEvents: Set<String> = []
-    private(set) var arrivedEvents: Set<String> = []
-    private var committedOrders: [Issue: WakeOrder] = [:]
-    private var answers: [String: Int] = [:]
+    var agents: [AgentAddress: History] = [:]
+    /// When an owner decided something.
+    private var decisions: [String: Int64] = [:]
+    var committedEvents: Set<String> = []
+    var arrivedEvents: Set<String> = []
+    var committedOrders: [Issue: WakeOrder] = [:]
+    var answers: [String: Int] = [:]
     private var requests: [String: (key: String, command: Command, at: Int64)] = [:]
     private var unreceipted: [StreamID: [(seq: Int, request: String)]] = [:]
-    private var undertaken: Set<String> = []
-    private var traced: Set<String> = []
+    var undertaken: Set<String> = []
+    var traced: Set<String> = []
     /// When the first wake of each cycle was ordered: by an owner, and by the owner whose order was committed.
     private var orderDecidedAt: [String: Int64] = [:]
     private var firstOrdered: [String: Int64] = [:]
     private var outcomeAt: [Issue: Int64] = [:]
     private var failedIssues: Set<Issue> = []
-    private var publishedRevision: [AgentAddress: Int] = [:]
-    private var answerTexts: [String: String] = [:]
-    private var told: [Issue: [Timestamp]] = [:]
-    private var rejectedAt: [String: Int64] = [:]
-    private var ordersAt: [String: [Int64]] = [:]
+    var publishedRevision: [AgentAddress: Int] = [:]
+    var answerTexts: [String: String] = [:]
+    /// When each gateway's removal was committed last.
+    var removedAt: [String: Int64] = [:]
+    var told: [Issue: [Timestamp]] = [:]
+    var rejectedAt: [String: Int64] = [:]
+    var ordersAt: [String: [Int64]] = [:]
     private var batch: [(agent: AgentAddress, receivedAt: Int64, detail: HeartbeatDetail)] = []
 
     init(_ world: World) {
         self.world = world
     }
 
-    private func violate(_ text: String) { world.violate(text) }
+    func violate(_ text: String) { world.violate(text) }
 
     // MARK: Operators
 
@@ -99,29 +96,6 @@ final class Oracle {
         }
         open.removeAll { $0.seq <= seq }
         unreceipted[id] = open
-    }
-
-    /// What was executed is answered as executed, however often it was asked.
-    func answered(_ command: SimCommand, _ problem: Problem?, _ payload: [UInt8]) {
-        // Where templates differ, one provisioner cannot render what another can.
-        if problem?.type == .invalidRequest { return }
-        if command.isOtherUse {
-            if problem?.type != .conflict, answerTexts[command.key] != nil {
-                violate("\(command.key) was used for another request, which is answered")
-            }
-            return
-        }
-        // A token is told once.
-        let text = String(decoding: payload, as: UTF8.self)
-        let told = text.firstRange(of: #","token":"#).map { String(text[..<$0.lowerBound]) } ?? text
-        if let first = answerTexts.updateValue(told, forKey: command.key), first != told {
-            violate("\(command.key) is answered \(told) and was answered \(first)")
-        }
-        guard let problem, let agent = command.agent else { return }
-        let events = ["provisioning", "updating", "deleting", "deleted"]
-        if let event = events.first(where: { traced.contains("\(command.key) \($0) \(agent)") }) {
-            violate("\(command.key) \(command.verb.rawValue) took effect (\(event)) and is answered \(problem.type)")
-        }
     }
 
     // MARK: Heartbeats
@@ -155,14 +129,14 @@ final class Oracle {
     // MARK: Owners
 
     /// An owner has decided: it counts once it is committed, but when it was decided shows now.
-    func decided(_ entry: StoreEntry, epoch: Int, partition: Int, ingests: [String]) {
+    func decided(_ entry: StoreEntry, epoch: Int, partition: Int) {
         holdToRates(entry, epoch: epoch, partition: partition)
         if let order = entry.order {
             let key = "\(order.agent)#\(order.generation)@\(epoch)"
             if orderDecidedAt[key] == nil { orderDecidedAt[key] = world.time }
         }
         guard let event = entry.event, let state = entry.state else { return }
-        decisions["\(event.id)@\(partition).\(epoch)"] = Decision(at: world.time, ingests: ingests)
+        decisions["\(event.id)@\(partition).\(epoch)"] = world.time
         world.note(
             "\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "") \(event.traceparent ?? "")"
         )
@@ -222,6 +196,7 @@ final class Oracle {
             }
             agents[tombstone.agent]?.state = nil
         }
+        if let gateway = entry.removedGateway { removedAt[gateway] = world.time }
         if let undertaking = entry.undertaking { undertaken.insert(undertaking.request.id) }
         if let answer = entry.answer { check(answer, database) }
     }
@@ -251,8 +226,8 @@ final class Oracle {
         }
     }
 
-    private func follow(_ event: AgentEventEntry, _ state: AgentState, _ decision: Decision?) {
-        let decided = decision ?? Decision(at: world.time, ingests: [])
+    private func follow(_ event: AgentEventEntry, _ state: AgentState, _ decision: Int64?) {
+        let decided = decision ?? world.time
         let agent = event.agent
         if let trace = event.traceparent, !["woken", "changed"].contains(event.event.rawValue) {
             let key = "\(trace) \(event.event.rawValue) \(agent)"
@@ -277,71 +252,25 @@ final class Oracle {
                 judge(state, decided, isFinal: true)
             }
         case .retriggered: judge(state, decided, isFinal: false)
-        case .lapsed: judgeLapse(state, decided.at, isLost: event.reason == "lost")
+        case .lapsed: judgeLapse(state, decided, isLost: event.reason == "lost")
         case .woken, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
             .templatesSynced:
             break
         }
     }
 
-    /// Every event and the record it leaves, as the contract has them.
-    private func holdToLaw(_ state: AgentState, _ event: AgentEventEntry?, _ database: DatabaseModel) {
-        let agent = state.record.address
-        let before = agents[agent]?.state
-        agents[agent, default: History()].state = state
-        guard let event else {
-            if before?.record.status != state.record.status || before?.record.generation != state.record.generation {
-                violate("\(agent) changed without an event")
-            }
-            return
-        }
-        let law = RecordLaw(
-            before: before, after: state, event: event.event, reason: event.reason, last: agents[agent]?.lastEvent,
-            isGatewayLost: database.gateways[agent.gateway]?.connection == .lost)
-        if let broken = law.violation { violate("\(event.id) \(event.event.rawValue): \(broken)") }
-        agents[agent]?.lastEvent = event.event
-        let issue = Issue(agent: agent, issue: state.cycle?.order?.issue ?? -1)
-        if event.event == .woken, let at = state.record.checkinDeadlineAt, let times = told[issue],
-            !times.contains(where: { $0 == at || ($0 < at && state.cycle?.extensionUsed ?? 0 > 0) })
-        {
-            violate("\(event.id) woken: its deadline is not that of its wake")
-        }
-    }
-
-    /// At most so many of one kind in a second, as one owner decides them.
-    private func holdToRates(_ entry: StoreEntry, epoch: Int, partition: Int) {
-        if let event = entry.event, event.event == .heartbeatRejected {
-            let key = "\(event.agent)@\(partition).\(epoch)"
-            if let last = rejectedAt.updateValue(world.time, forKey: key),
-                world.time < last + 1_000_000 - Oracle.tolerance
-            {
-                violate("\(event.agent) had two rejections published within a second")
-            }
-        }
-        guard let order = entry.order else { return }
-        let key = "\(order.agent.gateway)@\(partition).\(epoch)"
-        var times = ordersAt[key] ?? []
-        times.removeAll { $0 <= world.time - 1_000_000 }
-        times.append(world.time)
-        ordersAt[key] = times
-        // What may go at once, and what is gained within the second.
-        if times.count > world.plan.wakeRate + max(1, world.plan.wakeRate / 5) {
-            violate("\(order.agent.gateway) had \(times.count) wakes ordered in a second")
-        }
-    }
-
     // MARK: Verdicts
 
     /// A missed check-in: its deadline ran from the publication of the newest issue, and nobody was wronged.
-    private func judge(_ state: AgentState, _ decided: Decision, isFinal: Bool) {
+    private func judge(_ state: AgentState, _ decided: Int64, isFinal: Bool) {
         let agent = state.record.address
         let issue = Issue(agent: agent, issue: state.issue)
         guard let order = committedOrders[issue], let published = outcomeAt[issue] else {
             return violate("\(agent) missed a wake that was never published")
         }
         let due = published + order.checkinDeadline.span.milliseconds * 1_000
-        if decided.at < due - Oracle.tolerance {
-            violate("\(agent) was judged \((due - decided.at) / 1_000) ms before its deadline")
+        if decided < due - Oracle.tolerance {
+            violate("\(agent) was judged \((due - decided) / 1_000) ms before its deadline")
         }
         guard isFinal, !failedIssues.contains(issue) else { return }
         if let model = model(agent), model.mode == .well || model.mode == .shy, model.wellSince < published,
@@ -351,11 +280,9 @@ final class Oracle {
         }
         let ordered = firstOrdered["\(agent)#\(order.generation)"] ?? 0
         // Where wall clocks differ, a successor cannot tell what came after the cycle's first order.
-        // An ingest that its owner does not know of yet is asked by no barrier.
         guard lastWallStep < 0 else { return }
         let inTime = agents[agent]?.heartbeats.first {
-            decided.ingests.contains($0.ingest.instance) && $0.at >= ordered && $0.at <= due
-                && !$0.ingest.lostLives.contains($0.life)
+            $0.at >= ordered && $0.at <= due && !$0.ingest.lostLives.contains($0.life)
                 && [nil, .ok, .degraded].contains($0.detail.status)
                 && ($0.detail.generation == nil || $0.detail.generation == order.generation)
         }
@@ -446,36 +373,4 @@ final class Oracle {
             }
         }
     }
-
-    // MARK: Publications of the store
-
-    func eventPublished(_ fact: PublishedFact) {
-        guard let id = fact.id, fact.event != nil else { return }
-        if !committedEvents.contains(id) { violate("\(id) is published and not committed") }
-        guard fact.revision > 0, fact.event != .heartbeatRejected || id.contains("#") else { return }
-        let before = publishedRevision[fact.agent] ?? 0
-        if fact.revision > before + 1 { violate("\(id) is published after revision \(before)") }
-        publishedRevision[fact.agent] = max(before, fact.revision)
-    }
-
-    func answerPublished(_ message: ProvisionerMessage) {
-        guard case .answer(let requestID, _, _, _) = message else { return }
-        if answers[requestID] == nil { violate("\(requestID) is answered and not committed") }
-    }
-
-    func orderPublished(_ order: WakeOrder) {
-        if committedOrders[Issue(agent: order.agent, issue: order.issue)] == nil {
-            violate("\(order.agent) has an order that is published and not committed")
-        }
-    }
-
-    func arrived(_ message: SimMessage) {
-        if case .fact(let fact) = message.body, let id = fact.id { arrivedEvents.insert(id) }
-    }
-
-    /// A command that was begun and is not answered.
-    var openUndertaking: String? { undertaken.filter { !traced.contains("executed \($0)") }.min() }
-
-    /// The first event that was committed and never reached the broker.
-    var missingEvent: String? { committedEvents.filter { !$0.isEmpty && !arrivedEvents.contains($0) }.min() }
 }

@@ -20,6 +20,8 @@ struct Plan {
     let repeatPercent: Int64
     private(set) var latePercent: Int64
     private(set) var lateMax: Int64
+    /// How much of what the second ingest says of itself is lost.
+    private(set) var secondIngestSilence: Int64 = 0
     /// Milliseconds that a long pause or a long trouble of the disk takes at most.
     private(set) var longMax: Int64
     /// A gateway's wakes in a second.
@@ -30,7 +32,7 @@ struct Plan {
     private(set) var bootsPercent: Int64 = 30
     private(set) var attemptsMax: Int64 = 3
     let partitionCount: Int
-    let agentsPerGateway: Int
+    private(set) var agentsPerGateway: Int
     private(set) var reconcilers: Int
     private(set) var ingests: Int
     let provisioners: Int
@@ -72,6 +74,11 @@ struct Plan {
             isHonest = true
             (faults, faultEvery, ingests) = ([.crashIngest, .changeAgent], 400_000, 3)
             lookForLostAnswers()
+        case .ingestsAreKnownFirst:
+            isHonest = false
+            (faults, faultEvery, commandEvery) = ([.changeAgent], 3_000_000, 1_000_000)
+            (lossPercent, latePercent, lateMax) = (15, 30, 400_000)
+            (secondIngestSilence, ingests, agentsPerGateway, favourite) = (95, 2, 3, .slow)
         case .failuresArm: (faults, faultEvery) = ([.crashProvisioner, .changeAgent], 1_000_000)
         case .oldOrdersExpire:
             isHonest = false
@@ -109,13 +116,16 @@ struct Plan {
             (isHonest, lossPercent, longMax) = (false, 15, 8_000_000)
         case .stalledReadNothing: faults = [.pauseReconciler, .pauseIngest, .pauseProvisioner, .changeAgent]
         case .lateCommitsAreAwaited:
-            (faults, faultEvery, longMax) = ([.failCommits, .pauseStore, .changeAgent], 1_000_000, 16_000_000)
+            (faults, faultEvery, longMax) = ([.failCommits, .changeAgent], 3_000_000, 16_000_000)
+            (isHonest, lossPercent, latePercent, lateMax) = (false, 0, 30, 6_000_000)
+            (favourite, commandEvery) = (.silent, 300_000)
         case .restoredTimesAreClamped:
             (faults, faultEvery, reconcilers) = ([.stepWallClock, .crashReconciler], 400_000, 3)
             (favourite, commandEvery) = (.shy, 300_000)
         case .gatewayWordsWait: faults = [.crashIngest, .crashReconciler, .crashBroker, .crashGateway]
         case .publishAfterCommit, .storeReceiptsAfterCommit, .epochIsChecked, .outboxRepeats, .statusesAreRepublished,
-            .tombstonesAreKept, .requestsAreRemembered, .framesApplyOnce, .incarnationsDiffer, .framesRepeat,
+            .tombstonesAreKept, .requestsAreRemembered, .framesApplyOnce, .credentialsComeFirst, .incarnationsDiffer,
+            .framesRepeat,
             .gapsWait, .startsAtLowest, .ownerReceiptsAfterCommit, .verdictsAwaitBarrier, .verdictsAwaitBatches,
             .heartbeatsHaveAges, .repeatsArm, .lateReportsArmNothing, .quietIsAwaited, .repeatsAreFrozen,
             .keysAreBound, .checkinsCountOnceOrdered, .olderEchoesSettleNothing, .otherBootsSayNothing,

@@ -73,9 +73,7 @@ final class ProvisionerProcess: Process {
             if drainingSince == nil { subscribe([.orders]) }
             handle(.partitionsAnnounced(count))
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .question, .barrierAnswer,
-            .canary,
-            .heartbeat, .wake, .fact, .credential,
-            .acknowledged:
+            .canary, .heartbeat, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
             break
         }
     }

@@ -39,7 +39,13 @@ final class ReconcilerProcess: Process {
         return policy
     }
 
+    /// Small, so that work goes on over many turns.
+    private static let sliceMax = 2
+    private static let slicesMax = 4
+
     private(set) var partitions: [Int: Owned] = [:]
+    private let room = CommitRoom(framesMax: 8)
+    private var workedLast = -1
     private var outlet: SimOutlet<StoreFrame>!
     private var grants: SimInlet!
     private var sight = Sight()
@@ -72,7 +78,7 @@ final class ReconcilerProcess: Process {
     override func connected() {
         subscribe([
             .receipts(service: service.rawValue, instance: instance), .reconciler(instance), .presence, .gatewayStatus,
-            .barriers(service: service.rawValue, instance: instance),
+            .barriers(service: service.rawValue, instance: instance), .lines,
         ])
         subscribe(complete.map { .partition($0.owner.partition) })
         outlet.reconnected(now: now)
@@ -106,12 +112,16 @@ final class ReconcilerProcess: Process {
             if world.isBroken(.gatewayWordsWait), blind != nil { return }
             for partition in complete { handle(.gatewayStatusReceived(gateway: gateway, state), partition) }
         case .barrierAnswer(let answer):
-            world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(answer.batches)")
-            barrier.answered(answer)
-            sight.answered(answer)
+            let batches = answer.batches.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+            world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(batches)")
+            if barrier.answered(answer) { sight.answered(answer) }
+            evaluateSight()
+        case .lineEnded(let end):
+            guard !world.isBroken(.lostSubscriptionsBlind), !world.isBroken(.uncleanEndsBlind) else { return }
+            sight.ended(end)
             evaluateSight()
         case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
-            .credential, .acknowledged:
+            .credentials, .acknowledged, .endings:
             break
         }
     }
@@ -121,16 +131,10 @@ final class ReconcilerProcess: Process {
         var next: Instant?
         for partition in complete {
             if let due = partition.owner.nextDue, due <= now { handle(.timePassed, partition) }
-            let (number, epoch, stream) = (partition.owner.partition, partition.epoch, partition.stream)
-            let free = partition.ledger.flush { entries in
-                outlet.send(
-                    StoreFrame(partition: number, epoch: epoch, entries: entries), to: .store, stream: stream,
-                    now: self.now)
-            }
-            settle(free, partition)
-            publish(partition.inlet.takeReceipts())
+            flush(partition)
             if let due = partition.owner.nextDue { next = next.map { min($0, due) } ?? due }
         }
+        if let due = work() { next = next.map { min($0, due) } ?? due }
         publish(outlet.take())
         publish(grants.takeReceipts())
         if !barrier.isOpen, var verdict = nextVerdict {
@@ -146,6 +150,34 @@ final class ReconcilerProcess: Process {
             for partition in partitions.keys.sorted() { unsubscribe(.partition(partition)) }
         }
         return outlet.keptCount == 0
+    }
+
+    /// A turn has room for a few slices; what is left waits for the next one.
+    private func work() -> Instant? {
+        for _ in 0..<ReconcilerProcess.slicesMax {
+            guard room.isThere(now: now, oldestUncommitted: outlet.oldestKept, frames: outlet.keptCount) else {
+                return nil
+            }
+            let due = complete.filter { $0.owner.nextWork.map { $0 <= now } ?? false }
+            guard let partition = due.first(where: { $0.owner.partition > workedLast }) ?? due.first else {
+                return complete.compactMap(\.owner.nextWork).min()
+            }
+            workedLast = partition.owner.partition
+            handle(.roomCame, partition)
+            flush(partition)
+        }
+        return now
+    }
+
+    private func flush(_ partition: Owned) {
+        let (number, epoch, stream) = (partition.owner.partition, partition.epoch, partition.stream)
+        let free = partition.ledger.flush { entries in
+            outlet.send(
+                StoreFrame(partition: number, epoch: epoch, entries: entries), to: .store, stream: stream,
+                now: self.now)
+        }
+        settle(free, partition)
+        publish(partition.inlet.takeReceipts())
     }
 
     override func describe(_ presence: inout Presence) {
@@ -173,9 +205,9 @@ final class ReconcilerProcess: Process {
             for partition in complete { handle(.barrierPassed(asOf: asOf), partition) }
         }
         guard let verdict = nextVerdict, verdict <= now,
-            let number = barrier.begin(now: now, ingests: sight.receiving)
+            let number = barrier.begin(now: now, ingests: sight.asked)
         else { return }
-        ask(sight.receiving, number)
+        ask(sight.asked, number)
     }
 
     private func ask(_ ingests: [String], _ number: Int) {
@@ -209,6 +241,9 @@ final class ReconcilerProcess: Process {
                 .batchReceived(
                     altered(batch, partition), held: world.isBroken(.heartbeatsHaveAges) ? .zero : held), partition)
             oracle.batchHandled()
+        case .introduction(let line):
+            sight.introduced(frame.id.instance, incarnation: frame.id.incarnation, line: line, now: now)
+            evaluateSight()
         }
         partition.ledger.handled(frame.id, frame.seq)
         if world.isBroken(.ownerReceiptsAfterCommit) { partition.inlet.committed(frame.id, upTo: frame.seq) }
@@ -235,7 +270,7 @@ final class ReconcilerProcess: Process {
         if chunk.index == 0 {
             let owner = PartitionOwner(
                 partition: chunk.partition, epoch: chunk.epoch, instance: instance,
-                systemPolicy: ReconcilerProcess.policy(world))
+                systemPolicy: ReconcilerProcess.policy(world), sliceMax: ReconcilerProcess.sliceMax)
             partitions[chunk.partition] = Owned(owner, chunk.epoch, world)
         }
         guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }
@@ -264,6 +299,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func evaluateSight() {
+        barrier.wait(onlyFor: sight.asked)
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept),
             !world.isBroken(.lateCommitsAreAwaited)
         {
@@ -289,7 +325,7 @@ final class ReconcilerProcess: Process {
             switch event {
             case .sightLost, .sightRegained: return
             case .granted, .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .timePassed,
-                .barrierPassed, .commitsAreLate:
+                .barrierPassed, .roomCame, .commitsAreLate:
                 break
             }
         }
@@ -316,8 +352,7 @@ final class ReconcilerProcess: Process {
             }
             partition.newestOrder[order.agent] = order
         }
-        oracle.decided(
-            entry, epoch: partition.epoch, partition: partition.owner.partition, ingests: sight.receiving)
+        oracle.decided(entry, epoch: partition.epoch, partition: partition.owner.partition)
         partition.ledger.add(entry)
     }
 }

@@ -3,7 +3,7 @@ public enum Rule: String, CaseIterable, Sendable {
     // The store.
     case publishAfterCommit, storeReceiptsAfterCommit, epochIsChecked, outboxRepeats, ordersRepeat
     case statusesAreRepublished, oldNotesCount, tombstonesAreKept, requestsAreRemembered, undertakingsSurvive
-    case framesApplyOnce, grantsFollowPresence, refusedOwnersReload
+    case framesApplyOnce, credentialsComeFirst, grantsFollowPresence, refusedOwnersReload
     // Streams.
     case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowest
     // The owner.
@@ -14,7 +14,7 @@ public enum Rule: String, CaseIterable, Sendable {
     case failuresArm, repeatsArm, lateReportsArmNothing, resumesRepeat, cyclesKeepTheirPolicy, wakesArePaced
     case quietIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped
     // The ingest.
-    case ingestsDrain
+    case ingestsDrain, ingestsAreKnownFirst
     // The provisioner.
     case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse
     // Every service.

@@ -16,11 +16,14 @@ struct SimOutlet<Body: Codable & Sendable> {
     /// Whether what has no receipt is sent again.
     private let repeats: Bool
     private let wrap: (StreamFrame<Body>) -> SimBody
+    private let windowMax: Int
     private(set) var lanes: [Lane] = []
     private var announcedAt = Instant(nanoseconds: 0)
     private var ready: [(SimTopic, SimBody)] = []
 
-    init(_ process: Process, wrap: @escaping (StreamFrame<Body>) -> SimBody) {
+    /// - Parameter windowMax: small, so that frames wait for receipts.
+    init(_ process: Process, windowMax: Int = 6, wrap: @escaping (StreamFrame<Body>) -> SimBody) {
+        self.windowMax = windowMax
         service = process.service
         instance = process.instance
         incarnation = process.streamIncarnation
@@ -30,9 +33,8 @@ struct SimOutlet<Body: Codable & Sendable> {
 
     mutating func send(_ body: Body, to topic: SimTopic, stream: String, now: Instant) -> Int {
         let index = lane(topic, stream)
-        let frame = lanes[index].sender.send(body, now: now)
-        add([frame], index)
-        return frame.seq
+        if let frame = lanes[index].sender.send(body, now: now) { add([frame], index) }
+        return lanes[index].sender.highestSeq
     }
 
     /// The stream that has gone on, and how far; `nil` when the receipt is for none of ours.
@@ -82,7 +84,7 @@ struct SimOutlet<Body: Codable & Sendable> {
     private mutating func lane(_ topic: SimTopic, _ stream: String) -> Int {
         if let index = lanes.firstIndex(where: { $0.stream == stream && $0.topic == topic }) { return index }
         let id = StreamID(service: service.rawValue, instance: instance, incarnation: incarnation, stream: stream)
-        lanes.append(Lane(topic: topic, stream: stream, sender: StreamSender(id)))
+        lanes.append(Lane(topic: topic, stream: stream, sender: StreamSender(id, windowMax: windowMax)))
         return lanes.count - 1
     }
 

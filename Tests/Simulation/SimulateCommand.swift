@@ -8,7 +8,7 @@ public enum SimulateCommand {
 
         Runs COUNT (default 1) seeds from N (default 1) on and prints what was violated. A seed is a run: the same seed
         does the same again. --trace prints every step of one. --broken looks for a seed that shows that a rule is
-        switched off; `each` does so for all of them. Exit: 0 nothing was violated (all were found), 1 otherwise.
+        switched off; `each` does so for all of them; with --trace it prints one seed without that rule. Exit: 0 nothing was violated (all were found), 1 otherwise.
         """
 
     private final class Tally: @unchecked Sendable {
@@ -57,8 +57,8 @@ public enum SimulateCommand {
             default: fail()
             }
         }
+        if isTraced { replay(seed, without: broken.map { need(Rule(rawValue: $0)) }) }
         if let broken { search(broken, from: seed, count: count) }
-        if isTraced { replay(seed) }
         let tally = Tally()
         let start = Date()
         let first = seed
@@ -78,8 +78,8 @@ public enum SimulateCommand {
         exit(tally.failed.isEmpty ? 0 : 1)
     }
 
-    private static func replay(_ seed: UInt64) -> Never {
-        let outcome = Simulation.run(seed: seed) { print($0) }
+    private static func replay(_ seed: UInt64, without rule: Rule?) -> Never {
+        let outcome = Simulation.run(seed: seed, broken: rule, focus: rule) { print($0) }
         print(outcome.violation ?? "nothing was violated")
         exit(outcome.violation == nil ? 0 : 1)
     }

@@ -98,9 +98,7 @@ final class StoreProcess: Process {
         case .cursor(let note):
             if message.isRetained { cursor.received(note, believes: world.isBroken(.oldNotesCount)) }
         case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question, .barrierAnswer,
-            .canary,
-            .heartbeat, .wake, .fact, .credential,
-            .acknowledged:
+            .canary, .heartbeat, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
             break
         }
     }
@@ -176,14 +174,26 @@ final class StoreProcess: Process {
         while window.room > 0 {
             let limit = window.room
             let entries = database.outbox.drop { $0.sequence <= window.sent }.prefix(limit)
+            publishCredentials(of: Array(entries))
             for entry in entries {
-                var isCredential = false
-                if case .credential = entry.content { isCredential = true }
-                window.published(entry.sequence, tickets: publish(entry.content), bars: isCredential)
-                if isCredential { break }
+                if case .credential = entry.content, !window.isInForce(entry.sequence) {
+                    guard world.isBroken(.credentialsComeFirst) else { return }
+                }
+                window.published(entry.sequence, tickets: publish(entry.content))
             }
-            if entries.count < limit, window.sent >= (entries.last?.sequence ?? 0) { return }
+            if entries.count < limit { return }
         }
+    }
+
+    /// All of them at once: what is behind one waits for the broker to know it.
+    private func publishCredentials(of entries: [DatabaseModel.OutboxEntry]) {
+        guard window.mayPublishCredentials, let last = entries.last else { return }
+        let changes = entries.compactMap { entry in
+            if case .credential(let change) = entry.content, !window.isInForce(entry.sequence) { return change }
+            return nil
+        }
+        guard !changes.isEmpty, let ticket = publish(.access, .credentials(changes), wantsTicket: true) else { return }
+        window.publishedCredentials(upTo: last.sequence, ticket: ticket)
     }
 
     private func publish(_ content: DatabaseModel.Content) -> [Int] {
@@ -200,9 +210,7 @@ final class StoreProcess: Process {
         case .answer(let provisioner, let message):
             oracle.answerPublished(message)
             return [publish(.answers(provisioner), .answer(message), wantsTicket: true)].compactMap { $0 }
-        case .credential(let change):
-            return [publish(.access, .credential(change), wantsTicket: true)].compactMap { $0 }
-        case .gatewayEvent: return []
+        case .credential, .gatewayEvent: return []
         }
     }
 

@@ -66,22 +66,38 @@ import Testing
         #expect(window.sent == 12)
     }
 
-    @Test func nothingGoesOutBehindABarUntilItIsAcknowledged() {
-        var window = OutboxWindow(published: 0)
-        window.published(1, tickets: [1])
-        window.published(2, tickets: [2], bars: true)
-        #expect(window.room == 0)
-        window.acknowledged(2)
-        #expect(window.room == 0, "what is before the bar is not acknowledged")
-        window.acknowledged(1)
-        #expect(window.room == OutboxWindow.sizeMax)
+    @Test func credentialsAreInForceOnceTheyAreAcknowledged() {
+        var window = OutboxWindow(published: 4)
+        #expect(window.isInForce(4))
+        window.publishedCredentials(upTo: 9, ticket: 7)
+        #expect(!window.mayPublishCredentials, "one message of them at a time")
+        #expect(!window.isInForce(5))
+        #expect(window.isOfCredentials(7) && window.has(ticket: 7))
+        window.acknowledged(7)
+        #expect(window.mayPublishCredentials)
+        #expect(window.isInForce(9) && !window.isInForce(10))
+        window.published(5, tickets: [])
+        #expect(window.published == 5, "a credential in force has nothing to wait for")
+    }
+
+    @Test func credentialsGoOutAgainAfterALoss() {
+        var window = OutboxWindow(published: 4)
+        window.publishedCredentials(upTo: 9, ticket: 7)
+        window.acknowledged(7)
+        window.published(5, tickets: [8])
+        window.publishedCredentials(upTo: 12, ticket: 9)
+        window.startAgain()
+        #expect(window.mayPublishCredentials)
+        #expect(!window.isInForce(5), "the broker may have forgotten what it took")
+        window.acknowledged(9)
+        #expect(!window.isInForce(5))
     }
 
     @Test func startsAgainAtTheLowestThatIsNotAcknowledged() {
         var window = OutboxWindow(published: 0)
         window.published(1, tickets: [1])
         window.published(2, tickets: [2])
-        window.published(3, tickets: [3], bars: true)
+        window.published(3, tickets: [3])
         window.acknowledged(1)
         window.startAgain()
         #expect(window.sent == 1)

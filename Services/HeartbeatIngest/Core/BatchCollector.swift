@@ -7,7 +7,8 @@ public import Lifecycle
 /// plain heartbeats of the same received millisecond and the same gateway that follow one another share one.
 public struct BatchCollector: Sendable {
     public static let segmentsMax = 256
-    public static let namesMax = 4_000
+    /// What the owner does about a batch is done in one turn: all of its agents may come online by it.
+    public static let namesMax = 1_000
     /// Estimated bytes of a batch as JSON: one frame stays below half of `Limits.messageBytesMax`.
     public static let bytesMax = 400_000
     /// How long a heartbeat waits for others.

@@ -6,19 +6,28 @@ internal import Secrets
 public import ServiceKit
 
 /// Takes all heartbeats, judges their form and hands them to the owners of the partitions in batches, each kept until
-/// its receipt.
+/// its receipt. It subscribes once `Admission` lets it.
 public final class HeartbeatIngest: Service {
     /// Batches without a receipt above which heartbeats are no longer read, and below which they are again.
     public static let keptMax = 2_000
     public static let keptBeforeResume = 1_000
+    /// Batches under way to one partition: what a turn of its owner takes at most, whatever they bring.
+    public static let windowMax = 4
     /// Dismissals logged in one second; the others are counted.
     public static let dismissalsLoggedMax = 20
+    /// Without an acknowledgement of its presence for so long this ingest takes no heartbeats: it ends its line before the
+    /// reconcilers forget it (`Sight.presenceLimit`).
+    public static let acknowledgementLimit = TimeSpan.seconds(5)
 
     private var runtime: ServiceRuntime!
     private var outlet: StreamOutlet<PartitionMessage>!
     private var intake: HeartbeatIntake?
     private var source: HeartbeatSource?
     private var streams: [String] = []
+    private var admission = Admission()
+    private var noted: UncleanEnds?
+    private var isWaiting = false
+    private var isStopping = false
     private var hasTimer = false
     private var dismissalsLogged = 0
     private var dismissalsSuppressed = 0
@@ -30,19 +39,32 @@ public final class HeartbeatIngest: Service {
     public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         self.runtime = runtime
         outlet = StreamOutlet(
-            topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation)
+            topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation,
+            windowMax: HeartbeatIngest.windowMax)
         runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in tick() }
         runtime.loop.every(.seconds(1)) { [unowned self] in logSuppressed() }
     }
 
     public func connected(_ connection: Connection) {
         let topics = runtime.topics
+        outlet.connection = connection
         connection.subscribe([
             topics.receipts(service: runtime.name.rawValue, instance: runtime.instance), topics.allPresence,
-            topics.barriers(service: runtime.name.rawValue, instance: runtime.instance),
+            topics.barriers(service: runtime.name.rawValue, instance: runtime.instance), endings,
         ])
-        outlet.connection = connection
+        // Of what is retained there the first life's question comes behind it: then all is known that there is to know.
+        if let past = admission.past { note(past) } else { ask() }
         outlet.reconnected(now: Clock.now())
+    }
+
+    public func disconnected() {
+        // Owners may be told that this ingest is gone: it receives nothing until they know it again.
+        source?.abandon(reason: "the connection to the owners was lost")
+        admission.closed(now: Clock.now())
+    }
+
+    public func stalled(_ length: TimeSpan) {
+        admission.stalled(now: Clock.now(), stamp: Clock.stamp())
     }
 
     public func received(_ delivery: Delivery) {
@@ -50,12 +72,15 @@ public final class HeartbeatIngest: Service {
             guard let receipt = try? JSON.decode(StreamReceipt.self, from: delivery.payload) else {
                 return runtime.log.event("bus.unreadable", .error, ["topic": LogValue(delivery.topic)])
             }
-            _ = outlet.receive(receipt, now: Clock.now())
+            receipted(receipt)
+        } else if delivery.topic == endings {
+            found(delivery)
         } else if delivery.topic == runtime.topics.barriers(service: runtime.name.rawValue, instance: runtime.instance)
         {
             guard let question = try? JSON.decode(BarrierQuestion.self, from: delivery.payload) else {
                 return runtime.log.event("bus.unreadable", .error, ["topic": LogValue(delivery.topic)])
             }
+            guard source?.session != nil else { return answer(question) }
             source?.sendCanary { [unowned self] in answer(question) }
         } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
             // What does not decode is a cleared presence.
@@ -66,18 +91,23 @@ public final class HeartbeatIngest: Service {
     public func turnEnded(now: Instant) {
         flush(all: false)
         steer(now: now)
+        admit(Clock.now())
         guard let intake, !hasTimer, !intake.isEmpty else { return }
         hasTimer = true
         runtime.loop.after(BatchCollector.waitMax) { [unowned self] in hasTimer = false }
     }
 
     public func isDrained() -> Bool {
-        guard let source else { return true }
-        guard source.drain() else { return false }
-        flush(all: true)
-        guard outlet.keptCount() == 0 else { return false }
-        source.close()
-        self.source = nil
+        isStopping = true
+        if let source, let intake {
+            guard source.drain() else { return false }
+            flush(all: true)
+            // Introductions alone are nothing to hand over.
+            guard outlet.keptCount() == 0 || intake.counters.batches == 0 else { return false }
+            source.close()
+            self.source = nil
+        }
+        if let past = admission.past { note(past.ended()) }
         return true
     }
 
@@ -99,6 +129,13 @@ public final class HeartbeatIngest: Service {
     /// The store's presence tells how many partitions there are: only then heartbeats can be taken.
     private func heard(_ presence: Presence) {
         runtime.check(presence)
+        if presence.service == runtime.name.rawValue, presence.instance != runtime.instance {
+            admission.heard(presence, now: Clock.now())
+        }
+        // Its owner is there now: the introductions that nobody took are not left to their next repeat.
+        if presence.service == ServiceName.reconciler.rawValue, admission.isIntroducing, !admission.isAcknowledged {
+            outlet.reconnected(now: Clock.now())
+        }
         guard presence.service == ServiceName.statusStore.rawValue, let count = presence.partitionCount,
             (1...Partition.countMax).contains(count)
         else { return }
@@ -109,19 +146,92 @@ public final class HeartbeatIngest: Service {
         intake = HeartbeatIntake(topics: runtime.topics, partitionCount: count)
         streams = (0..<count).map { "batches/\($0)" }
         source = HeartbeatSource(
-            runtime, sessionChanged: { [unowned self] in runtime.announce() }, received: { [unowned self] in take($0) })
+            runtime, changed: { [unowned self] in lineChanged($0) }, received: { [unowned self] in take($0) })
     }
+
+    // MARK: Subscribing
+
+    private var endings: String { runtime.topics.endings(service: runtime.name.rawValue, instance: runtime.instance) }
+
+    /// Introduces the next line when it is time, and opens it once every owner has acknowledged it.
+    private func admit(_ now: Instant) {
+        guard let source, !isStopping, !source.isPaused, outlet.connection?.isConnected == true,
+            runtime.isAcknowledged(within: HeartbeatIngest.acknowledgementLimit, now: now)
+        else { return }
+        if admission.isAcknowledged {
+            admission.opened()
+            return source.open(line: admission.line)
+        }
+        noteWait(now)
+        guard let line = admission.begin(now: now) else { return }
+        for (partition, stream) in streams.enumerated() {
+            let seq = outlet.send(
+                .introduction(line: line), to: .partition(partition), stream: stream, now: now)
+            admission.introduced(to: partition, seq: seq)
+        }
+    }
+
+    private func noteWait(_ now: Instant) {
+        let wait = admission.wait(now: now)
+        if let wait, !isWaiting {
+            runtime.log.event("heartbeat.subscription_delayed", .warning, ["delay_seconds": LogValue(wait.seconds)])
+        }
+        isWaiting = wait != nil
+    }
+
+    private func lineChanged(_ change: HeartbeatSource.Change) {
+        switch change {
+        case .subscribed: admission.subscribed()
+        case .ended: admission.closed(now: Clock.now())
+        }
+        runtime.announce()
+    }
+
+    private func receipted(_ receipt: StreamReceipt) {
+        guard let (destination, _, seq) = outlet.receive(receipt, now: Clock.now()),
+            case .partition(let partition) = destination
+        else { return }
+        admission.receipted(partition, upTo: seq)
+    }
+
+    /// Asks for the end of what is retained: what an earlier life noted comes before it.
+    private func ask() {
+        // Refused only when the connection is lost: the next one asks again.
+        _ = try? outlet.connection?.publish(
+            Publication(topic: endings, payload: Array(runtime.incarnation.utf8)))
+    }
+
+    private func found(_ delivery: Delivery) {
+        guard admission.past == nil else { return }
+        if delivery.isRetained {
+            // What cannot be read is no note.
+            noted = try? JSON.decode(UncleanEnds.self, from: delivery.payload)
+        } else if delivery.payload.elementsEqual(runtime.incarnation.utf8) {
+            admission.found(noted, now: Clock.now(), stamp: Clock.stamp())
+            if let past = admission.past { note(past) }
+        }
+    }
+
+    /// Leaves a note for the next life.
+    private func note(_ past: UncleanEnds) {
+        var publication = Publication(topic: endings, payload: JSON.bytes(past))
+        publication.isRetained = true
+        // Refused only when the connection is lost: the next one notes it again.
+        _ = try? outlet.connection?.publish(publication)
+    }
+
+    // MARK: Batches
 
     /// The canary is back: what came before it goes out, and the owner is told up to where.
     private func answer(_ question: BarrierQuestion) {
-        guard let session = source?.session else { return }
         flush(all: true)
         var batches: [String: Int] = [:]
         for (partition, stream) in streams.enumerated() {
             if let newest = outlet.newestKept(stream: stream) { batches[String(partition)] = newest }
         }
         let answer = BarrierAnswer(
-            number: question.number, ingest: runtime.instance, incarnation: runtime.incarnation, session: session,
+            number: question.number, ingest: runtime.instance, incarnation: runtime.incarnation,
+            session: source?.session,
             batches: batches)
         let topic = runtime.topics.barriers(service: ServiceName.reconciler.rawValue, instance: question.reconciler)
         // Lost with the connection: the owner is blind until it is answered again.
@@ -150,6 +260,9 @@ public final class HeartbeatIngest: Service {
         let now = Clock.now()
         outlet.tick(now: now)
         source?.tick(now: now)
+        guard let source, source.isOpen, !runtime.isAcknowledged(within: HeartbeatIngest.acknowledgementLimit, now: now)
+        else { return }
+        source.abandon(reason: "the broker does not acknowledge this ingest's presence")
     }
 
     /// Stops reading while the owners do not keep up, and begins again.

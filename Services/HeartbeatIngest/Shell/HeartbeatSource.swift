@@ -3,9 +3,10 @@ internal import Contract
 internal import Lifecycle
 internal import ServiceKit
 
-/// The connection on which heartbeats come, apart from internal traffic so that its reading can be stopped.
+/// The line on which heartbeats come, a connection apart from internal traffic so that its reading can be stopped.
 ///
-/// Belongs to the loop's thread.
+/// A line is opened when the owners know of it, ends with its connection and is never made again: the next one has another
+/// number. Its Last Will tells the owners that nothing is given to it any more. Belongs to the loop's thread.
 final class HeartbeatSource: ConnectionDelegate {
     /// The least that libmosquitto takes. Of an ingest that stands still the broker ends the subscription after 8 to 14 s
     /// (`keepalive.c` of mosquitto 2.0: one and a half keepalives, looked at every 6 s), before reconcilers forget the
@@ -13,8 +14,10 @@ final class HeartbeatSource: ConnectionDelegate {
     static let keepaliveSeconds: Int32 = 5
 
     private enum State {
-        /// Subscribed whenever there is a session and no pause.
-        case open
+        /// No connection.
+        case closed
+        /// Subscribed once there is a session.
+        case open(line: Int)
         /// Unsubscribed; what was queued before is still read, up to the canary.
         case draining
         /// The connection broke meanwhile: what was queued is lost, and this end is no clean one.
@@ -28,33 +31,54 @@ final class HeartbeatSource: ConnectionDelegate {
     private let canaryTopic: String
     private let filters: [String]
     private var connection: Connection?
-    private var state = State.open
-    private var isSubscribed = false
+    private var state = State.closed
     private var pausedAt: Instant?
-    private var sessions = 0
-    /// The number of the subscription that stands; `nil` while none does.
+    /// The number of the subscription that stands, which is its line's; `nil` while none does.
     private(set) var session: Int?
     private var canaries: [Int: () -> Void] = [:]
     private var nextCanary = 0
-    private let sessionChanged: () -> Void
+    private let changed: (Change) -> Void
 
-    init(_ runtime: ServiceRuntime, sessionChanged: @escaping () -> Void, received: @escaping (Delivery) -> Void) {
+    /// What the line tells.
+    enum Change {
+        case subscribed
+        case ended
+    }
+
+    init(_ runtime: ServiceRuntime, changed: @escaping (Change) -> Void, received: @escaping (Delivery) -> Void) {
         self.runtime = runtime
         self.received = received
-        self.sessionChanged = sessionChanged
+        self.changed = changed
         let topics = runtime.topics
         canaryTopic = topics.canary(service: runtime.name.rawValue, instance: runtime.instance)
         filters = [topics.allHeartbeats, topics.allGatewayHeartbeats].map {
             topics.shared($0, by: runtime.name.rawValue)
         }
+    }
+
+    var isPaused: Bool { pausedAt != nil }
+    var isOpen: Bool { if case .open = state { true } else { false } }
+
+    /// Connects and subscribes.
+    func open(line: Int) {
+        guard case .closed = state else { return }
         let username = runtime.options.broker.username ?? "svc:\(runtime.name.rawValue)/\(runtime.instance)"
         var options = ConnectionOptions(broker: runtime.options.broker, clientID: username + "~heartbeats")
         options.certificateAuthority = runtime.options.certificateAuthority
         options.keepaliveSeconds = HeartbeatSource.keepaliveSeconds
+        options.reconnects = false
+        let end = HeartbeatLineEnded(ingest: runtime.instance, incarnation: runtime.incarnation, line: line)
+        options.will = Publication(
+            topic: runtime.topics.heartbeatLine(instance: runtime.instance), payload: JSON.bytes(end))
+        state = .open(line: line)
         connection = Connection(options, loop: runtime.loop, delegate: self)
     }
 
-    var isPaused: Bool { pausedAt != nil }
+    /// Ends the line unread, as a crash would.
+    func abandon(reason: String) {
+        connection?.abandon(reason: reason)
+        drop()
+    }
 
     /// Stops reading. Heartbeats wait at the broker, which has them for us or gives them to other instances.
     func pause(now: Instant) {
@@ -67,15 +91,14 @@ final class HeartbeatSource: ConnectionDelegate {
         guard pausedAt != nil else { return }
         pausedAt = nil
         connection?.isReadingPaused = false
-        subscribe()
     }
 
-    /// Ends a session whose pause has made its unread heartbeats too old to be believed. Call it a few times a second.
+    /// Ends a line whose pause has made its unread heartbeats too old to be believed. Call it a few times a second.
     func tick(now: Instant) {
-        guard let pausedAt, isSubscribed, now.milliseconds(since: pausedAt) >= EventLoop.stallLimit.milliseconds else {
+        guard let pausedAt, isOpen, now.milliseconds(since: pausedAt) >= EventLoop.stallLimit.milliseconds else {
             return
         }
-        connection?.abandon(reason: "its batches are not receipted")
+        abandon(reason: "its batches are not receipted")
     }
 
     /// Takes no new heartbeats; whether all that were queued here before have been read. Never, when the connection breaks
@@ -83,7 +106,7 @@ final class HeartbeatSource: ConnectionDelegate {
     func drain() -> Bool {
         switch state {
         case .open:
-            guard isSubscribed, let connection, connection.isConnected else {
+            guard let connection, connection.isConnected else {
                 state = .ended
                 return true
             }
@@ -94,33 +117,36 @@ final class HeartbeatSource: ConnectionDelegate {
             _ = try? connection.publish(Publication(topic: canaryTopic, payload: Array(runtime.incarnation.utf8)))
             return false
         case .draining, .cutOff: return false
-        case .ended: return true
+        case .closed, .ended: return true
         }
     }
 
     /// Sends a canary through the broker; `done` is called when it has come back behind all heartbeats that the broker had
-    /// for us before, and never when this session ends first.
+    /// for us before, and never when this line ends first.
     func sendCanary(_ done: @escaping () -> Void) {
         guard session != nil, !isPaused, let connection else { return }
         nextCanary += 1
-        // Refused only when the connection is lost, and with it the session.
+        // Refused only when the connection is lost, and with it the line.
         guard (try? connection.publish(Publication(topic: canaryTopic, payload: Array("\(nextCanary)".utf8)))) != nil
         else { return }
         canaries[nextCanary] = done
     }
 
+    /// Ends the line cleanly: its Last Will is not published.
     func close() {
         connection?.close()
+        connection = nil
+        session = nil
+        state = .ended
     }
 
     // MARK: ConnectionDelegate
 
     func connected(_ connection: Connection) {
-        self.connection = connection
-        isSubscribed = false
-        // During a pause nothing is subscribed, so nothing comes but what keeps the session alive.
-        connection.isReadingPaused = false
-        subscribe()
+        guard case .open = state else { return }
+        connection.isReadingPaused = isPaused
+        connection.subscribe([canaryTopic])
+        connection.subscribe(filters)
     }
 
     func received(_ delivery: Delivery, on connection: Connection) {
@@ -136,25 +162,27 @@ final class HeartbeatSource: ConnectionDelegate {
         for filter in refused {
             runtime.log.event("service.subscription_refused", .error, ["filter": LogValue(filter)])
         }
-        guard refused.isEmpty, isSubscribed, session == nil else { return }
-        sessions += 1
-        session = sessions
-        sessionChanged()
+        guard refused.isEmpty, case .open(let line) = state, session == nil else { return }
+        session = line
+        changed(.subscribed)
     }
 
     func disconnected(_ error: BusError, on connection: Connection) {
-        isSubscribed = false
-        canaries = [:]
-        if case .draining = state { state = .cutOff }
-        guard session != nil else { return }
-        session = nil
-        sessionChanged()
+        runtime.log.event("heartbeat.line_ended", .warning, ["error": LogValue(error.description)])
+        drop()
     }
 
-    private func subscribe() {
-        guard case .open = state, !isPaused, !isSubscribed, let connection, connection.isConnected else { return }
-        isSubscribed = true
-        connection.subscribe([canaryTopic])
-        connection.subscribe(filters)
+    private func drop() {
+        connection?.close()
+        connection = nil
+        canaries = [:]
+        session = nil
+        switch state {
+        case .closed: return
+        case .open: state = .closed
+        case .draining: state = .cutOff
+        case .cutOff, .ended: break
+        }
+        changed(.ended)
     }
 }

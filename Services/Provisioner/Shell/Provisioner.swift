@@ -12,6 +12,8 @@ public import ServiceKit
 public final class Provisioner: Service {
     /// Frames without a receipt above which new commands are refused.
     public static let keptMax = 10_000
+    /// Requests and reports under way to one partition.
+    public static let windowMax = 256
     /// How long a stop waits for answers before it tells the others `unavailable`.
     public static let drainLimit = TimeSpan.seconds(3)
 
@@ -48,7 +50,8 @@ public final class Provisioner: Service {
     public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         self.runtime = runtime
         outlet = StreamOutlet(
-            topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation)
+            topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation,
+            windowMax: Provisioner.windowMax)
         let agentFiles = AgentFiles(templates, topicRoot: topics.root) { templatesDigest(of: $0) }
         commands = CommandDesk(instance: runtime.instance, topics: topics, files: agentFiles) {
             Digest(of: $0).description

@@ -26,6 +26,9 @@ public struct CommitLedger: Sendable {
 
     public init() {}
 
+    /// Whether what was added so far fills a frame: it may go out before the turn ends.
+    public var fillsFrame: Bool { entries.count >= CommitLedger.entriesPerFrameMax }
+
     /// Something to commit.
     public mutating func add(_ entry: StoreEntry) {
         entries.append(entry)

@@ -47,6 +47,11 @@ struct WakePace: Sendable {
         head += 1
     }
 
+    /// There is no room for more turns in this slice.
+    mutating func waitForRoom(_ now: Instant) {
+        next = isEmpty ? nil : now
+    }
+
     /// The next slot whose turn it is now; `nil` when none waits or the rate is used up until `next`.
     mutating func take(_ now: Instant) -> Int? {
         guard !isEmpty else {
@@ -91,6 +96,10 @@ extension PartitionOwner {
     /// Lets the wakes go that the gateway's rate allows now.
     mutating func giveTurns(_ gateway: String) {
         while true {
+            guard budget > 0 else {
+                gateways[gateway]?.pace.waitForRoom(now)
+                break
+            }
             // Whoever needs no wake any more uses up none of the rate.
             while let next = gateways[gateway]?.pace.first, slots[next]?.machine.isAwaitingTurn != true {
                 slots[next]?.isInTurnQueue = false
@@ -98,6 +107,7 @@ extension PartitionOwner {
             }
             guard let index = gateways[gateway]?.pace.take(now) else { break }
             slots[index]?.isInTurnQueue = false
+            budget -= 1
             drive(index) { $0.turnCame($1, into: &$2) }
         }
         if gateways[gateway]?.pace.isEmpty ?? true { pacing.remove(gateway) }
@@ -136,10 +146,7 @@ extension PartitionOwner {
                 message: GatewayLifecycleMessage(event: event, gateway: gateway, agents: slot.agents.count))
         }
         directives.append(.commit(entry))
-        guard heard == .connected else { return }
-        for index in slot.agents.values.sorted() {
-            drive(index) { $0.gatewayReturned($1, into: &$2) }
-        }
+        noteReturn(of: gateway)
     }
 
     // MARK: The snapshot
@@ -172,6 +179,9 @@ extension PartitionOwner {
                 machine.noteChange("policy", around, into: &results)
             }
         }
-        if chunk.index + 1 == chunk.count { carryOn() }
+        guard chunk.index + 1 == chunk.count else { return }
+        carryOn()
+        // The owner before had not told all of them.
+        for gateway in gateways.keys.sorted() { noteReturn(of: gateway) }
     }
 }

@@ -16,10 +16,12 @@ public enum PartitionEvent: Sendable {
     case sightRegained
     /// Something has waited for its commit for longer than `Sight.storeLimit`. Told again and again until it is committed.
     case commitsAreLate
-    /// `nextDue` has come: wakes take their turns, sightings go out.
+    /// `nextDue` has come: sightings go out, what is too old is forgotten.
     case timePassed
-    /// Every heartbeat that was received before this instant has been handed in: what was due by then is judged.
+    /// Every heartbeat that was received before this instant has been handed in: what was due by then is to be judged.
     case barrierPassed(asOf: Instant)
+    /// There is room for what a slice of the work commits, and `nextWork` has come.
+    case roomCame
 }
 
 /// What the owner of a partition wants done, in this order.
@@ -40,13 +42,17 @@ public struct PartitionOwner: Sendable {
     public static let sightingInterval = TimeSpan.seconds(2)
     /// Unknown agents whose rejections are held back to one a second; beyond it the memory of them is cleared.
     static let unknownAgentsMax = 10_000
-    /// Sightings in one entry.
+    /// Sightings in one entry, and entries of them in one turn: writing a hundred thousand takes many turns.
     static let sightingsMax = 500
+    static let sightingEntriesMax = 20
+    /// Agents that one slice of the work is about: about a frame of entries, a few milliseconds.
+    public static let sliceMax = 100
 
     public let partition: Int
     public let epoch: Int
     let source: String
     let systemPolicy: Policy
+    let sliceMax: Int
 
     var slots: [AgentSlot?] = []
     var freeSlots: [Int] = []
@@ -69,7 +75,10 @@ public struct PartitionOwner: Sendable {
     var unknownRejections: [AgentAddress: Instant] = [:]
     var unknownCount = 0
     var nextOccupant = 0
-    public private(set) var isBlind = true
+    public internal(set) var isBlind = true
+    var work = OpenWork()
+    /// Agents that may still be handled in this slice.
+    var budget = 0
     /// Counted since this owner began.
     public private(set) var counters = PartitionCounters()
 
@@ -79,11 +88,14 @@ public struct PartitionOwner: Sendable {
     var directives: [PartitionDirective] = []
 
     /// - Parameter instance: names the source of its events, `rollcall/reconciler/INSTANCE`.
-    public init(partition: Int, epoch: Int, instance: String, systemPolicy: Policy) {
+    public init(
+        partition: Int, epoch: Int, instance: String, systemPolicy: Policy, sliceMax: Int = PartitionOwner.sliceMax
+    ) {
         self.partition = partition
         self.epoch = epoch
         source = "rollcall/reconciler/\(instance)"
         self.systemPolicy = systemPolicy
+        self.sliceMax = sliceMax
     }
 
     public var agentCount: Int { slots.count - freeSlots.count }
@@ -94,78 +106,39 @@ public struct PartitionOwner: Sendable {
     ) {
         self.now = now
         self.stamp = stamp
+        budget = sliceMax
         switch event {
         case .granted(let chunk): restore(chunk)
         case .requestReceived(let request): execute(request)
         case .reportReceived(let report, let held): take(report, held)
         case .batchReceived(let batch, let held): take(batch, held)
         case .gatewayStatusReceived(let gateway, let state): hear(gateway, state)
-        case .sightLost: isBlind = true
-        case .sightRegained: regainSight()
+        case .sightLost: loseSight()
+        case .sightRegained: if isBlind { work.nextSighted = 0 }
         case .commitsAreLate: quietFloor = now + AgentMachine.orderQuietAfter
         case .timePassed: passTime()
-        case .barrierPassed(let instant): judge(asOf: instant)
+        case .barrierPassed(let instant): if !isBlind { work.judgedUpTo = instant }
+        case .roomCame: goOn()
         }
         output.append(contentsOf: directives)
         directives.removeAll(keepingCapacity: true)
     }
 
     /// When something is to be judged next: behind a barrier. Nothing is while blind.
-    public var nextVerdict: Instant? { isBlind ? nil : queue.next }
+    public var nextVerdict: Instant? { isBlind || work.judgedUpTo != nil ? nil : queue.next }
 
     /// When `timePassed` is to be handled next.
     public var nextDue: Instant? {
-        var due = clockQueue.next
-        for other in [sightingsDue, purgeDue] {
-            if let other { due = due.map { min($0, other) } ?? other }
-        }
-        for gateway in pacing {
-            if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
-        }
-        return due
+        guard let sightingsDue, let purgeDue else { return sightingsDue ?? purgeDue }
+        return min(sightingsDue, purgeDue)
     }
 
     // MARK: Time
 
     private mutating func passTime() {
-        while let entry = clockQueue.pop(dueAt: now) {
-            come(due: entry, \.queuedClockDues) { [now] in $0 <= now && !$1.isDueJudged }
-        }
-        for gateway in pacing.sorted() { giveTurns(gateway) }
         if let due = sightingsDue, due <= now { flushSightings() }
         if let due = purgeDue, due <= now { purge() }
         settleWaitingAnswers()
-    }
-
-    private mutating func judge(asOf instant: Instant) {
-        guard !isBlind else { return }
-        while let entry = queue.pop(dueAt: instant) {
-            come(due: entry, \.queuedDues) { due, _ in due <= instant }
-        }
-        settleWaitingAnswers()
-    }
-
-    private mutating func come(
-        due entry: DeadlineQueue.Entry, _ queued: WritableKeyPath<AgentSlot, [Instant]>,
-        _ isTime: (Instant, AgentMachine) -> Bool
-    ) {
-        guard slots[entry.slot]?.occupant == entry.occupant else { return }
-        slots[entry.slot]?[keyPath: queued].removeLast()
-        guard let machine = slots[entry.slot]?.machine, let due = machine.due else { return }
-        if isTime(due, machine) {
-            drive(entry.slot) { $0.deadlinePassed($1, into: &$2) }
-        } else {
-            arm(entry.slot)
-        }
-    }
-
-    private mutating func regainSight() {
-        guard isBlind else { return }
-        isBlind = false
-        for index in slots.indices where slots[index] != nil {
-            drive(index) { $0.sightRegained($1, into: &$2) }
-        }
-        for gateway in gateways.keys.sorted() { applyHeardStatus(gateway) }
     }
 
     private mutating func purge() {
@@ -233,7 +206,7 @@ public struct PartitionOwner: Sendable {
     }
 
     /// Puts the agent's deadline into its queue unless an entry comes up early enough.
-    private mutating func arm(_ index: Int) {
+    mutating func arm(_ index: Int) {
         guard let due = slots[index]?.machine.due, let occupant = slots[index]?.occupant else { return }
         let queued: WritableKeyPath<AgentSlot, [Instant]> =
             slots[index]?.machine.isDueJudged == true ? \.queuedDues : \.queuedClockDues
@@ -296,10 +269,10 @@ public struct PartitionOwner: Sendable {
 
     /// Hands what changed without an event to the store.
     mutating func flushSightings() {
-        sightingsDue = nil
+        let count = min(sightings.count, PartitionOwner.sightingsMax * PartitionOwner.sightingEntriesMax)
         var seen = SeenAgents()
         var rejected: [Sighting] = []
-        for index in sightings {
+        for index in sightings.prefix(count) {
             guard let address = slots[index]?.machine.state.record.address else { continue }
             slots[index]?.hasUnsavedSighting = false
             let at = slots[index]?.machine.state.record.lastSeenAt
@@ -311,8 +284,10 @@ public struct PartitionOwner: Sendable {
             }
             if seen.agents.count + rejected.count == PartitionOwner.sightingsMax { commit(&seen, &rejected) }
         }
-        sightings.removeAll(keepingCapacity: true)
         commit(&seen, &rejected)
+        sightings.removeFirst(count)
+        // The rest is due, in the next turn.
+        if sightings.isEmpty { sightingsDue = nil }
     }
 
     private mutating func commit(_ seen: inout SeenAgents, _ rejected: inout [Sighting]) {

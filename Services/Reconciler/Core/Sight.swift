@@ -5,6 +5,9 @@ public import Lifecycle
 ///
 /// Blind means: a missing check-in proves nothing. The reasons are evaluated a few times a second; any change of an
 /// ingest that may have lost heartbeats is a moment of blindness of its own.
+///
+/// Every ingest that is there is asked before a verdict, whether it has a subscription or not: what it received last may
+/// still be with it. One that is gone is asked until it is known that nothing can be given to it any more.
 public struct Sight: Sendable {
     /// An ingest whose presence is older than this is not there, and the broker has ended its subscription: until then
     /// heartbeats may be given to it, whether it reads them or not.
@@ -13,11 +16,20 @@ public struct Sight: Sendable {
     public static let storeLimit = TimeSpan.seconds(1)
 
     private struct Ingest: Sendable {
-        var incarnation: String
-        var session: Int
+        let incarnation: String
+        /// The line by which heartbeats may be given to it; a line's number is its subscription's.
+        var line: Int?
+        /// The newest line that is known to have ended: what is heard of it afterwards is old.
+        var endedLine = 0
+        /// The subscription of which it said that it stands.
+        var session: Int?
         var heardAt: Instant
         /// Whether it was heard itself: of a retained copy only the subscription may still be there.
         var isLive: Bool
+        /// Its own connection has ended uncleanly, and its line perhaps not yet.
+        var isCutOff = false
+
+        var receives: Bool { isLive && !isCutOff && session != nil }
     }
 
     private var ingests: [String: Ingest] = [:]
@@ -26,17 +38,8 @@ public struct Sight: Sendable {
 
     public init() {}
 
-    /// The ingests to which heartbeats may be given now, by instance.
-    public var receiving: [String] { ingests.keys.sorted() }
-
-    /// An ingest says, behind a canary, by which subscription it receives: another one than known has missed something.
-    public mutating func answered(_ answer: BarrierAnswer) {
-        guard let known = ingests[answer.ingest], known.incarnation == answer.incarnation,
-            known.session != answer.session
-        else { return }
-        ingests[answer.ingest]?.session = answer.session
-        hadInterruption = true
-    }
+    /// The ingests to ask before a verdict, by instance.
+    public var asked: [String] { ingests.keys.sorted() }
 
     /// The subscriptions of a new session stand.
     public mutating func connected() {
@@ -49,33 +52,79 @@ public struct Sight: Sendable {
         ingests = [:]
     }
 
+    // MARK: What is heard of ingests
+
+    /// An ingest will subscribe by this line once it knows that every owner was told.
+    public mutating func introduced(_ instance: String, incarnation: String, line: Int, now: Instant) {
+        if ingests[instance]?.incarnation != incarnation { meet(instance, incarnation, now) }
+        ingests[instance]?.heardAt = now
+        ingests[instance]?.isLive = true
+        ingests[instance]?.isCutOff = false
+        mayReceive(instance, by: line)
+    }
+
+    /// An ingest says, behind a canary, by which subscription it receives: another one than known has missed something.
+    public mutating func answered(_ answer: BarrierAnswer) {
+        guard ingests[answer.ingest]?.incarnation == answer.incarnation else { return }
+        subscribed(answer.ingest, answer.session)
+    }
+
     /// Takes an ingest's presence; a retained copy is no proof of life, but a Last Will is one of death.
     public mutating func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
+        let instance = presence.instance
+        let known = ingests[instance]
         switch presence.state {
         case .running:
-            guard let session = presence.heartbeatSession else {
-                // It is there and receives nothing.
-                if ingests.removeValue(forKey: presence.instance) != nil { hadInterruption = true }
-                return
-            }
-            let known = ingests[presence.instance]
-            if let known, known.incarnation != presence.incarnation || known.session != session {
-                hadInterruption = true
-            }
             // Who is known by a retained copy alone is waited for: heartbeats may be given to it.
             guard known == nil || !isRetained else { return }
-            ingests[presence.instance] = Ingest(
-                incarnation: presence.incarnation, session: session, heardAt: now, isLive: !isRetained)
+            if known?.incarnation != presence.incarnation { meet(instance, presence.incarnation, now) }
+            ingests[instance]?.heardAt = now
+            ingests[instance]?.isLive = !isRetained
+            ingests[instance]?.isCutOff = false
+            subscribed(instance, presence.heartbeatSession)
         case .lost:
-            guard let known = ingests[presence.instance], known.incarnation == presence.incarnation else { return }
-            ingests[presence.instance] = nil
-            hadInterruption = true
+            guard let known, known.incarnation == presence.incarnation else { return }
+            ingests[instance]?.isCutOff = true
+            if known.line == nil { ingests[instance] = nil }
         case .stopped:
             // A clean end handed everything over before it said so.
-            guard ingests[presence.instance]?.incarnation == presence.incarnation else { return }
-            ingests[presence.instance] = nil
+            guard known?.incarnation == presence.incarnation else { return }
+            ingests[instance] = nil
         }
     }
+
+    /// The broker has ended a line. What it had given to it, and the ingest did not read, is lost.
+    public mutating func ended(_ end: HeartbeatLineEnded) {
+        hadInterruption = true
+        guard var ingest = ingests[end.ingest], ingest.incarnation == end.incarnation else { return }
+        ingest.endedLine = max(ingest.endedLine, end.line)
+        if let line = ingest.line, line <= end.line { ingest.line = nil }
+        if let session = ingest.session, session <= end.line { ingest.session = nil }
+        ingests[end.ingest] = ingest.isCutOff && ingest.line == nil ? nil : ingest
+    }
+
+    private mutating func meet(_ instance: String, _ incarnation: String, _ now: Instant) {
+        if ingests[instance]?.line != nil { hadInterruption = true }
+        ingests[instance] = Ingest(incarnation: incarnation, heardAt: now, isLive: false)
+    }
+
+    private mutating func mayReceive(_ instance: String, by line: Int) {
+        guard let ingest = ingests[instance], line > max(ingest.endedLine, ingest.line ?? 0) else { return }
+        ingests[instance]?.line = line
+    }
+
+    private mutating func subscribed(_ instance: String, _ session: Int?) {
+        guard let ingest = ingests[instance] else { return }
+        // What is heard of an older subscription comes late.
+        if let session, session <= ingest.endedLine || session < ingest.session ?? 0 { return }
+        guard session != ingest.session else { return }
+        // All but the first subscription of a life follow one that may have swallowed heartbeats until now.
+        if ingest.session != nil || session ?? 0 > 1 { hadInterruption = true }
+        ingests[instance]?.session = session
+        if let session { mayReceive(instance, by: session) }
+    }
+
+    // MARK: Whether nothing may be judged
 
     /// Whether something has waited too long for its commit.
     public static func areCommitsLate(now: Instant, oldestUncommitted: Instant?) -> Bool {
@@ -95,7 +144,7 @@ public struct Sight: Sendable {
             hadInterruption = true
         }
         if !isConnected { return ("not connected to the broker", hadInterruption) }
-        if !ingests.values.contains(where: \.isLive) {
+        if !ingests.values.contains(where: \.receives) {
             return ("no heartbeat-ingest receives heartbeats", hadInterruption)
         }
         if let unansweredSince, now > unansweredSince + VerdictBarrier.answerLimit {

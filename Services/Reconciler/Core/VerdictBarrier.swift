@@ -61,8 +61,10 @@ public struct VerdictBarrier: Sendable {
         return (present.number, present.waiting.sorted())
     }
 
-    public mutating func answered(_ answer: BarrierAnswer) {
-        guard open?.number == answer.number, open?.waiting.remove(answer.ingest) != nil else { return }
+    /// Takes an answer; whether it is one that was waited for.
+    @discardableResult
+    public mutating func answered(_ answer: BarrierAnswer) -> Bool {
+        guard open?.number == answer.number, open?.waiting.remove(answer.ingest) != nil else { return false }
         for (text, seq) in answer.batches {
             guard let partition = Int(text) else { continue }
             let id = StreamID(
@@ -70,6 +72,12 @@ public struct VerdictBarrier: Sendable {
                 stream: "batches/\(partition)")
             open?.needed.append(Needed(partition: partition, id: id, seq: seq))
         }
+        return true
+    }
+
+    /// Waits for these alone: who has ended since it was asked has handed everything over, or can no more.
+    public mutating func wait(onlyFor ingests: [String]) {
+        open?.waiting.formIntersection(ingests)
     }
 
     /// Ends the barrier once nothing is missing; the instant up to which may be judged.

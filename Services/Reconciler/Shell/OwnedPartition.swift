@@ -24,6 +24,8 @@ final class OwnedPartition {
     var stream: String { "events/\(owner.partition)/\(epoch)" }
     var isComplete: Bool { nextChunk == nil }
 
+    var fillsFrame: Bool { ledger.fillsFrame }
+
     func add(_ entry: StoreEntry) {
         ledger.add(entry)
     }

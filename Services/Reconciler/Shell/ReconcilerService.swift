@@ -8,6 +8,9 @@ public import ServiceKit
 ///
 /// One thread reads, decides and sends. What it reads is receipted once all that it caused is committed by the store.
 public final class ReconcilerService: Service {
+    /// How long a turn works in slices: what is left goes on in the next one, behind what has arrived meanwhile.
+    private static let workLimit = TimeSpan(milliseconds: 50)
+
     private let systemPolicy: Policy
     private var runtime: ServiceRuntime!
     private var connection: Connection?
@@ -16,10 +19,17 @@ public final class ReconcilerService: Service {
     private var grants: StreamInlet<ReconcilerMessage>!
     private var sight = Sight()
     private var barrier = VerdictBarrier()
-    private var blind: String? = "starting"
+    private var spells = BlindSpells(now: Clock.now(), stamp: Clock.stamp())
+    private var deferredDeadlines: Int64 = 0
+    /// From a deadline to the barrier that let it be judged.
+    private var waits = WaitHistogram()
+    private var earliestDue: Instant?
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
     private var isStopping = false
     private var finishedCounters = PartitionCounters()
+    private let room = CommitRoom()
+    /// The partition that worked last: the others come first now.
+    private var workedLast = -1
 
     public init(systemPolicy: Policy) {
         self.systemPolicy = systemPolicy
@@ -44,6 +54,7 @@ public final class ReconcilerService: Service {
         connection.subscribe([
             topics.receipts(service: ServiceName.reconciler.rawValue, instance: runtime.instance),
             topics.stream(to: .reconciler(runtime.instance)), topics.allPresence, topics.allGatewayStatus,
+            topics.allHeartbeatLines,
             topics.barriers(service: ServiceName.reconciler.rawValue, instance: runtime.instance),
         ])
         connection.subscribe(
@@ -73,8 +84,10 @@ public final class ReconcilerService: Service {
                 try receiveGrant(delivery.payload)
             case "internal" where levels.count == 4 && levels[1] == "barriers":
                 let answer = try JSON.decode(BarrierAnswer.self, from: delivery.payload)
-                barrier.answered(answer)
-                sight.answered(answer)
+                if barrier.answered(answer) { sight.answered(answer) }
+                evaluateSight(Clock.now())
+            case "internal" where levels.count == 3 && levels[1] == "lines":
+                sight.ended(try JSON.decode(HeartbeatLineEnded.self, from: delivery.payload))
                 evaluateSight(Clock.now())
             case "services": try receivePresence(delivery)
             case "gateways": try receiveGatewayStatus(delivery)
@@ -98,6 +111,7 @@ public final class ReconcilerService: Service {
             partition.flush(into: outlet, now: now)
             if let due = partition.owner.nextDue { next = next.map { min($0, due) } ?? due }
         }
+        if let due = work(now, stamp) { next = next.map { min($0, due) } ?? due }
         grants.publishReceipts()
         if !barrier.isOpen, var verdict = nextVerdict {
             if let begin = barrier.mayBeginAt { verdict = max(verdict, begin) }
@@ -106,26 +120,51 @@ public final class ReconcilerService: Service {
         runtime.loop.wakeAt = next
     }
 
+    /// Works in slices as long as there is room and time, one partition after the other; when to go on. Without room the
+    /// next receipt is the time.
+    private func work(_ now: Instant, _ stamp: Timestamp) -> Instant? {
+        let end = Clock.now() + ReconcilerService.workLimit
+        while hasRoom(now) {
+            let due = partitions.values.filter { partition in
+                partition.isComplete && partition.owner.nextWork.map { $0 <= now } ?? false
+            }.sorted { $0.owner.partition < $1.owner.partition }
+            guard let partition = due.first(where: { $0.owner.partition > workedLast }) ?? due.first else {
+                return partitions.values.compactMap { $0.isComplete ? $0.owner.nextWork : nil }.min()
+            }
+            guard Clock.now() < end else { return now }
+            workedLast = partition.owner.partition
+            handle(.roomCame, partition, now, stamp)
+            partition.flush(into: outlet, now: now)
+        }
+        return nil
+    }
+
+    private func hasRoom(_ now: Instant) -> Bool {
+        room.isThere(now: now, oldestUncommitted: outlet.oldestKept, frames: outlet.keptCount())
+    }
+
     private var nextVerdict: Instant? {
         partitions.values.compactMap { $0.isComplete ? $0.owner.nextVerdict : nil }.min()
     }
 
     /// Judges what a barrier has let pass, and begins one for what is due.
     private func judge(_ now: Instant, _ stamp: Timestamp) {
-        guard blind == nil else { return }
+        guard !spells.isBlind else { return }
         let asOf = barrier.pass { number, id, seq in
             guard let partition = partitions[number], partition.isComplete else { return true }
             return partition.inlet.hasGiven(id, upTo: seq)
         }
         if let asOf {
+            if let due = earliestDue { waits.add(microseconds: max(0, (now.nanoseconds - due.nanoseconds) / 1_000)) }
             for partition in partitions.values where partition.isComplete {
                 handle(.barrierPassed(asOf: asOf), partition, now, stamp)
             }
         }
         guard let verdict = nextVerdict, verdict <= now,
-            let number = barrier.begin(now: now, ingests: sight.receiving)
+            let number = barrier.begin(now: now, ingests: sight.asked)
         else { return }
-        ask(sight.receiving, number)
+        earliestDue = verdict
+        ask(sight.asked, number)
     }
 
     private func ask(_ ingests: [String], _ number: Int) {
@@ -141,7 +180,11 @@ public final class ReconcilerService: Service {
     public func describe(_ presence: inout Presence) {
         let owned = partitions.values.filter(\.isComplete)
         presence.partitions = Dictionary(uniqueKeysWithValues: owned.map { (String($0.owner.partition), $0.epoch) })
-        presence.blind = blind
+        presence.blind = spells.reason
+        presence.blindSince = spells.since
+        presence.blindSpells = Int(spells.count)
+        presence.blindMilliseconds = Int(spells.total(now: Clock.now()).milliseconds)
+        presence.deferredDeadlines = Int(deferredDeadlines)
     }
 
     public func isDrained() -> Bool {
@@ -159,6 +202,10 @@ public final class ReconcilerService: Service {
         for partition in partitions.values { sum.add(partition.owner.counters) }
         return [
             "heartbeats": sum.heartbeats, "rejections": sum.rejections, "events": sum.events, "orders": sum.orders,
+            "blind_spells": spells.count, "blind_ms": spells.total(now: Clock.now()).milliseconds,
+            "deferred_deadlines": deferredDeadlines, "barriers": waits.count,
+            "barrier_wait_us_p50": waits.percentile(50), "barrier_wait_us_p99": waits.percentile(99),
+            "barrier_wait_us_max": waits.longest,
             "agents": partitions.values.reduce(0) { $0 + Int64($1.owner.agentCount) },
         ]
     }
@@ -174,14 +221,18 @@ public final class ReconcilerService: Service {
         guard !isStopping, let partition = partitions[number], partition.isComplete else { return }
         let now = Clock.now()
         guard let arrival = try partition.inlet.receive(payload, now: now) else { return }
-        let event: PartitionEvent =
-            switch arrival.body {
-            case .request(let request): .requestReceived(request)
-            case .report(let report): .reportReceived(report, held: arrival.held)
-            case .batch(let batch): .batchReceived(batch, held: arrival.held)
-            }
-        handle(event, partition, now, Clock.stamp())
+        let stamp = Clock.stamp()
+        switch arrival.body {
+        case .request(let request): handle(.requestReceived(request), partition, now, stamp)
+        case .report(let report): handle(.reportReceived(report, held: arrival.held), partition, now, stamp)
+        case .batch(let batch): handle(.batchReceived(batch, held: arrival.held), partition, now, stamp)
+        case .introduction(let line):
+            sight.introduced(arrival.id.instance, incarnation: arrival.id.incarnation, line: line, now: now)
+            evaluateSight(now)
+        }
         partition.handled(arrival.id, arrival.seq)
+        // Encoding takes as long as deciding: the time that a turn reads is to bound both.
+        if partition.fillsFrame { partition.flush(into: outlet, now: now) }
     }
 
     private func receiveGrant(_ payload: [UInt8]) throws {
@@ -222,7 +273,7 @@ public final class ReconcilerService: Service {
             handle(.gatewayStatusReceived(gateway: gateway, state), partition, now, Clock.stamp())
         }
         connection?.subscribe([runtime.topics.stream(to: .partition(chunk.partition))])
-        if blind == nil { handle(.sightRegained, partition, now, Clock.stamp()) }
+        if !spells.isBlind { handle(.sightRegained, partition, now, Clock.stamp()) }
         runtime.announce()
     }
 
@@ -286,20 +337,25 @@ public final class ReconcilerService: Service {
 
     private func evaluateSight(_ now: Instant) {
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate, now) }
+        barrier.wait(onlyFor: sight.asked)
         let (reason, interrupted) = sight.evaluate(
             now: now, oldestUncommitted: outlet.oldestKept, unansweredSince: barrier.unansweredSince)
         // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the
         // blindness.
-        if interrupted || (reason == nil && blind != nil) { barrier.abandon() }
-        if interrupted || (reason != nil && blind == nil) { tellAll(.sightLost, now) }
-        if reason == nil, interrupted || blind != nil { tellAll(.sightRegained, now) }
-        guard reason != blind else { return }
+        if interrupted || (reason == nil && spells.isBlind) { barrier.abandon() }
+        if interrupted || (reason != nil && !spells.isBlind) { tellAll(.sightLost, now) }
+        if reason == nil, interrupted || spells.isBlind { tellAll(.sightRegained, now) }
+        guard spells.evaluated(reason, interrupted: interrupted, now: now, stamp: Clock.stamp()) else { return }
         if let reason {
             runtime.log.event("reconciler.blind", .warning, ["reason": LogValue(reason)])
         } else {
-            runtime.log.event("reconciler.sighted")
+            runtime.log.event(
+                "reconciler.sighted", .info,
+                [
+                    "spells": LogValue(Int(spells.count)), "blind_seconds": LogValue(spells.total(now: now).seconds),
+                    "deferred": LogValue(Int(deferredDeadlines)),
+                ])
         }
-        blind = reason
         runtime.announce()
     }
 
@@ -309,6 +365,7 @@ public final class ReconcilerService: Service {
     }
 
     private func write(_ log: LifecycleLog, _ agent: AgentAddress, _ generation: Int) {
+        if case .deadlineDeferred(_, _, .ownOutage) = log { deferredDeadlines += 1 }
         let (name, level, members) = log.line
         let subject: [(key: String, value: LogValue)] = [
             ("agent", LogValue(agent)), ("generation", LogValue(generation)),

@@ -4,34 +4,71 @@ internal import Glibc
 internal import RollcallSupervisor
 internal import ServiceKit
 
-/// `rollcall bench heartbeats`: measures a private system on this machine.
+/// `rollcall bench`: measures a private system on this machine.
 public enum BenchCommand {
-    static let description = """
+    private static let heartbeatsDescription = """
         Starts a private system, has N agents send heartbeats, and prints one line of JSON: heartbeats accepted by the
         reconciler a second, the time from a heartbeat to its event at an operator, the processor seconds of every process,
         and, in the same run and alternating with it, the rate of a bare publisher and subscriber through the same broker
-        with the same payload, quality of service and window, and the ratio of both.
+        with the same payload, quality of service and window, and the ratio of both. With "storm" instead of "heartbeats":
+        many deadlines at once; "rollcall bench storm --help" says more.
+        """
+
+    private static let stormDescription = """
+        Starts a private system with N agents, has all of them fall silent at once with their gateways lost, while others
+        go on beating, and lets the gateways return. Prints one line of JSON: how long each step took, the longest turn and
+        the stalls of every service, what of the others was late or wrong, events lost or repeated, wakes a second for a
+        gateway, memory and processor seconds of every process. Ends with 1 when anything in "violations" is wrong.
+
+        The long form, one huge gateway, and many:
+          rollcall bench storm --agents 100000 --gateways 1 --wake-rate 2000/s
+          rollcall bench storm --agents 100000 --gateways 1000 --wake-rate 50/s
         """
 
     public static func run(_ arguments: [String]) -> Int32 {
         do throws(UsageError) {
-            let parsed = try ParsedArguments(arguments, options: BenchOptions.specifications)
-            if parsed.has("help") {
-                let usage = "rollcall bench heartbeats [OPTION]..."
-                print(
-                    helpText(usage: usage, description: description, options: BenchOptions.specifications),
-                    terminator: "")
-                return ExitStatus.done
+            let isStorm = arguments.first == "storm"
+            let options = isStorm ? StormOptions.specifications : BenchOptions.specifications
+            let parsed = try ParsedArguments(arguments, options: options)
+            if parsed.has("help") { return help(isStorm: isStorm) }
+            switch parsed.positional {
+            case ["heartbeats"]:
+                let options = try BenchOptions(parsed)
+                return measure(logs: parsed.has("log")) { configuration throws(ServiceFailure) in
+                    print(JSON.text(try HeartbeatBench(options, configuration).run()))
+                    return true
+                }
+            case ["storm"]:
+                let options = try StormOptions(parsed)
+                return measure(logs: parsed.has("log")) { configuration throws(ServiceFailure) in
+                    var configuration = configuration
+                    configuration.instances = [.reconciler: options.reconcilers, .heartbeatIngest: options.ingests]
+                    let report = try StormBench(options, configuration).run()
+                    print(JSON.text(report))
+                    return report.violations.isEmpty
+                }
+            default: throw UsageError("say what to measure: heartbeats or storm")
             }
-            guard parsed.positional == ["heartbeats"] else { throw UsageError("say what to measure: heartbeats") }
-            return measure(try BenchOptions(parsed), logs: parsed.has("log"))
         } catch {
             ServiceProgram.complain("rollcall bench: \(error.reason)")
             return ExitStatus.usage
         }
     }
 
-    private static func measure(_ options: BenchOptions, logs: Bool) -> Int32 {
+    private static func help(isStorm: Bool) -> Int32 {
+        let usage = isStorm ? "rollcall bench storm [OPTION]..." : "rollcall bench heartbeats|storm [OPTION]..."
+        let text =
+            isStorm
+            ? helpText(usage: usage, description: stormDescription, options: StormOptions.specifications)
+            : helpText(usage: usage, description: heartbeatsDescription, options: BenchOptions.specifications)
+        print(text, terminator: "")
+        return ExitStatus.done
+    }
+
+    /// Runs a benchmark on a directory of its own; `body` says whether all was well.
+    private static func measure(
+        logs: Bool, _ body: (SupervisorConfiguration) throws(ServiceFailure) -> Bool
+    ) -> Int32 {
         var template = Array("/tmp/rollcall-bench-XXXXXX\0".utf8CString)
         guard mkdtemp(&template) != nil else {
             ServiceProgram.complain("rollcall bench: no temporary directory: \(String(cString: strerror(errno)))")
@@ -48,9 +85,7 @@ public enum BenchCommand {
             configuration.counterInterval = "100ms"
             configuration.logLevel = .warning
             configuration.childOutput = logs ? 2 : open("/dev/null", O_WRONLY | O_CLOEXEC)
-            let report = try HeartbeatBench(options, configuration).run()
-            print(JSON.text(report))
-            return ExitStatus.done
+            return try body(configuration) ? ExitStatus.done : ExitStatus.failed
         } catch {
             ServiceProgram.complain("rollcall bench: \(error.reason)")
             return error.status

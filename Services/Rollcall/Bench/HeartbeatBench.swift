@@ -16,9 +16,10 @@ final class HeartbeatBench: ConnectionDelegate {
     private static let probe = "probe"
 
     private let options: BenchOptions
-    private let loop = EventLoop()
-    private let supervisor: Supervisor
-    private let topics = Topics()
+    private let system: BenchSystem
+    private var loop: EventLoop { system.loop }
+    private var supervisor: Supervisor { system.supervisor }
+    private var topics: Topics { system.topics }
     private var gatewayToken = ""
     private var latest: [String: CounterMessage] = [:]
     private var counterConnection: Connection?
@@ -29,23 +30,16 @@ final class HeartbeatBench: ConnectionDelegate {
 
     init(_ options: BenchOptions, _ configuration: SupervisorConfiguration) {
         self.options = options
-        let log = Log(service: "bench", instance: "1", format: .text, level: .error)
-        supervisor = Supervisor(configuration, loop: loop, log: log)
+        system = BenchSystem(configuration)
     }
 
     func run() throws(ServiceFailure) -> BenchReport {
-        var failure: String?
-        supervisor.failed = { failure = $0 }
-        try supervisor.start()
         defer {
             counterConnection?.close()
             probeConnection?.close()
-            supervisor.stop()
-            _ = loop.run(until: { self.supervisor.hasStopped }, for: .seconds(15))
+            system.stop()
         }
-        guard loop.run(until: { self.supervisor.isReady || failure != nil }, for: .seconds(60)), failure == nil else {
-            throw ServiceFailure("the system did not start: \(failure ?? "no answer in 60 s")")
-        }
+        try system.start()
         try provision()
         connect()
         try warmUp()
@@ -63,45 +57,10 @@ final class HeartbeatBench: ConnectionDelegate {
 
     private func provision() throws(ServiceFailure) {
         let policy: JSONValue = .object(["heartbeat_rate": .integer(0), "offline_after": .string("30d")])
-        let answer = try ask(.addGateway, ["gateway": .string(HeartbeatBench.gateway), "policy": policy])
-        guard let token = answer["token"]?.string else { throw ServiceFailure("the gateway has no token") }
-        gatewayToken = token
+        gatewayToken = try system.addGateway(HeartbeatBench.gateway, policy: policy)
         let names = agentNames + [HeartbeatBench.probe]
-        var next = 0
-        var open = 0
-        var refused: String?
-        func fill() {
-            while open < 100, next < names.count, refused == nil {
-                let members: [String: JSONValue] = [
-                    "agent": .string("\(HeartbeatBench.gateway)/\(names[next])"), "role": .string("main"),
-                    "wake": .bool(false),
-                ]
-                next += 1
-                open += 1
-                supervisor.operatorLink?.request(.provision, members) { result in
-                    open -= 1
-                    if case .failure(let error) = result { refused = error.description }
-                    fill()
-                }
-            }
-        }
-        fill()
-        let limit = TimeSpan.seconds(Int64(60 + names.count / 200))
-        guard loop.run(until: { (next == names.count && open == 0) || refused != nil }, for: limit), refused == nil
-        else {
-            throw ServiceFailure("agents could not be provisioned: \(refused ?? "no answers")")
-        }
-    }
-
-    private func ask(_ verb: Verb, _ members: [String: JSONValue]) throws(ServiceFailure) -> JSONValue {
-        var result: Result<JSONValue, OperatorLink.Failure>?
-        supervisor.operatorLink?.request(verb, members) { result = $0 }
-        _ = loop.run(until: { result != nil }, for: .seconds(30))
-        switch result {
-        case .success(let value): return value
-        case .failure(let error): throw ServiceFailure("\(verb.rawValue): \(error)")
-        case nil: throw ServiceFailure("\(verb.rawValue): no answer")
-        }
+        try system.provision(
+            names.compactMap { AgentAddress(gateway: HeartbeatBench.gateway, agent: $0) }, inFlight: 100)
     }
 
     private var agentNames: [String] { (0..<options.agents).map { "a\($0)" } }
@@ -115,12 +74,7 @@ final class HeartbeatBench: ConnectionDelegate {
         loop.every(TimeSpan(milliseconds: 20)) { [unowned self] in sendProbe() }
     }
 
-    private var gatewayAddress: BrokerAddress {
-        var address = supervisor.address(of: Supervisor.operatorName)
-        address.username = HeartbeatBench.gateway
-        address.password = gatewayToken
-        return address
-    }
+    private var gatewayAddress: BrokerAddress { system.address(of: HeartbeatBench.gateway, token: gatewayToken) }
 
     /// Every agent sends once and becomes online: what follows is the steady state.
     private func warmUp() throws(ServiceFailure) {
@@ -132,7 +86,7 @@ final class HeartbeatBench: ConnectionDelegate {
             let published = counts.published.load(ordering: .relaxed) * options.heartbeatsPerMessage
             if published >= options.agents * 2 { counts.isRunning.store(false, ordering: .relaxed) }
             counts.arrived.store(counts.published.load(ordering: .relaxed), ordering: .relaxed)
-            let summary = try ask(.summary, [:])
+            let summary = try system.ask(.summary, [:])
             online = Int(summary["by_status"]?["online"]?.integer ?? 0)
             wait(milliseconds: 100)
         }
@@ -195,10 +149,10 @@ final class HeartbeatBench: ConnectionDelegate {
             return count
         }
         waitForLoad(arrived, milliseconds: 1_000)
-        let cpuBefore = cpu()
+        let cpuBefore = system.cpu()
         let acceptedBefore = accepted
         let rate = measure(warmUp: 0) { arrived() }
-        let cpuAfter = cpu()
+        let cpuAfter = system.cpu()
         let heartbeats = accepted - acceptedBefore
         counts.isRunning.store(false, ordering: .relaxed)
         _ = loop.run(until: { arrived() >= counts.published.load(ordering: .relaxed) }, for: .seconds(10))
@@ -267,13 +221,8 @@ final class HeartbeatBench: ConnectionDelegate {
             })
     }
 
-    /// Processor seconds of every process of the system.
-    private func cpu() -> [String: Double] {
-        Dictionary(uniqueKeysWithValues: supervisor.processIDs.map { ($0.key, ProcessTime.seconds(of: $0.value)) })
-    }
-
     private func wait(milliseconds: Int64) {
-        _ = loop.run(until: { false }, for: TimeSpan(milliseconds: milliseconds))
+        system.wait(milliseconds: milliseconds)
     }
 
     private func wait(for counts: SharedCounts) throws(ServiceFailure) {
@@ -342,21 +291,5 @@ final class HeartbeatBench: ConnectionDelegate {
 
     func disconnected(_ error: BusError, on connection: Connection) {
         probeSentAt = nil
-    }
-}
-
-/// Processor time of another process, from proc(5).
-enum ProcessTime {
-    static func seconds(of process: Int32) -> Double {
-        guard let file = fopen("/proc/\(process)/stat", "re") else { return 0 }
-        defer { fclose(file) }
-        var buffer = [CChar](repeating: 0, count: 1_024)
-        guard fgets(&buffer, Int32(buffer.count), file) != nil else { return 0 }
-        let text = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        // The name, field 2, may hold spaces: fields are counted behind its closing parenthesis.
-        guard let end = text.lastIndex(of: ")") else { return 0 }
-        let fields = text[text.index(after: end)...].split(separator: " ")
-        guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else { return 0 }
-        return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 }

@@ -16,7 +16,20 @@ enum StatusText {
                 .init(partitions(presence)),
             ]
         }
-        return table.text(style)
+        let blindness = presences.compactMap { StatusText.blindness($0, now: now) }
+        return table.text(style) + (blindness.isEmpty ? "" : "\n" + blindness.joined())
+    }
+
+    /// What a reconciler says of the times in which it could judge nothing.
+    private static func blindness(_ presence: JSONValue, now: Timestamp) -> String? {
+        guard let spells = presence["blind_spells"]?.integer, presence["state"]?.string == "running" else { return nil }
+        let since = presence["blind_since"]?.string.flatMap(Timestamp.init)
+        let tenths = ((presence["blind_milliseconds"]?.integer ?? 0) + 50) / 100
+        let deferred = presence["deferred_deadlines"]?.integer ?? 0
+        var text = "\(presence["service"]?.string ?? "?")/\(presence["instance"]?.string ?? "?")"
+        text += presence["blind"] == nil ? " judges" : " judges nothing, since \(RelativeTime.text(since, now: now))"
+        text += "; was blind \(spells == 1 ? "once" : "\(spells) times"), \(tenths / 10).\(tenths % 10) s in all"
+        return text + "; \(deferred) deadline\(deferred == 1 ? "" : "s") put off\n"
     }
 
     /// `0-7, 9 (9)`, with the reason why nothing is judged, when there is one.

@@ -211,8 +211,8 @@ final class GrantDelivery {
         while recipient.sender.keptCount < GrantDelivery.chunksMax, !recipient.waiting.isEmpty {
             let message = recipient.waiting.removeFirst()
             let frame = recipient.sender.send(Reference(), now: now)
-            recipient.sent[frame.seq] = message
-            frames.append(frame)
+            recipient.sent[recipient.sender.highestSeq] = message
+            if let frame { frames.append(frame) }
         }
         recipients[instance] = recipient
         publish(frames, of: recipient, to: instance, on: connection)

@@ -13,7 +13,6 @@ final class OutboxPublisher {
     private let runtime: ServiceRuntime
     private let database: any StatusDatabase
     private var window: OutboxWindow
-    private var credentialTickets: Set<Int> = []
     private var mayHaveMore = true
     private var retryAt: Instant?
     private var refusalLoggedAt: Instant?
@@ -40,7 +39,6 @@ final class OutboxPublisher {
 
     func disconnected() {
         window.startAgain()
-        credentialTickets.removeAll()
         mayHaveMore = true
         retryAt = nil
     }
@@ -52,9 +50,10 @@ final class OutboxPublisher {
         while window.room > 0 {
             let limit = window.room
             let entries = try database.outbox(after: window.sent, limit: limit)
-            publish(entries, on: connection)
+            let published = publish(entries, on: connection)
             guard connection.isConnected else { return }
-            if window.room > 0, entries.count < limit {
+            if published < entries.count { return }  // they wait for a credential
+            if entries.count < limit {
                 mayHaveMore = false
                 return
             }
@@ -64,7 +63,7 @@ final class OutboxPublisher {
     /// An acknowledgement of the broker; whether it was for one of ours.
     func acknowledged(_ ticket: Int, reason: UInt8, now: Instant) -> Bool {
         guard window.has(ticket: ticket) else { return false }
-        let isCredential = credentialTickets.remove(ticket) != nil
+        let isCredential = window.isOfCredentials(ticket)
         // A credential counts only when the plugin has taken it; without the plugin nobody is subscribed.
         guard reason < ReasonCode.failure, !isCredential || reason == ReasonCode.success else {
             refuse(isCredential: isCredential, reason, now)
@@ -77,30 +76,31 @@ final class OutboxPublisher {
 
     // MARK: Inside
 
-    private func publish(_ entries: [OutboxEntry], on connection: Connection) {
-        var index = 0
-        while index < entries.count {
-            let entry = entries[index]
-            guard case .credential(let first) = entry.content else {
+    /// Publishes a page as far as its credentials are in force; how many of it.
+    private func publish(_ entries: [OutboxEntry], on connection: Connection) -> Int {
+        publishCredentials(of: entries, on: connection)
+        for (index, entry) in entries.enumerated() {
+            if case .credential = entry.content {
+                guard window.isInForce(entry.sequence) else { return index }
+                window.published(entry.sequence, tickets: [])
+            } else {
                 publish(entry, on: connection)
-                index += 1
-                continue
             }
-            var lines = AccessControl.line(first)
-            var last = entry.sequence
-            index += 1
-            while index < entries.count, case .credential(let change) = entries[index].content {
-                lines += AccessControl.line(change)
-                last = entries[index].sequence
-                index += 1
-            }
-            let publication = Publication(topic: Topics.accessControl, payload: Array(lines.utf8))
-            let tickets = send([publication], on: connection)
-            credentialTickets.formUnion(tickets)
-            window.published(last, tickets: tickets, bars: true)
-            // What follows waits for the broker to know.
-            return
         }
+        return entries.count
+    }
+
+    /// All of them at once, in their order: what is behind one waits for the broker to know it.
+    private func publishCredentials(of entries: [OutboxEntry], on connection: Connection) {
+        guard window.mayPublishCredentials, let last = entries.last else { return }
+        var lines = ""
+        for entry in entries where !window.isInForce(entry.sequence) {
+            if case .credential(let change) = entry.content { lines += AccessControl.line(change) }
+        }
+        guard !lines.isEmpty else { return }
+        let publication = Publication(topic: Topics.accessControl, payload: Array(lines.utf8))
+        guard let ticket = send([publication], on: connection).first else { return }
+        window.publishedCredentials(upTo: last.sequence, ticket: ticket)
     }
 
     private func publish(_ entry: OutboxEntry, on connection: Connection) {
@@ -114,7 +114,7 @@ final class OutboxPublisher {
             ]
         case .cleared(let agent): publications = [OutboxMessages.status(agent, nil, runtime.topics)]
         case .gatewayCleared(let gateway): publications = [OutboxMessages.cleared(gateway, runtime.topics)]
-        case .credential: preconditionFailure("credentials are published in groups")
+        case .credential: preconditionFailure("credentials are published ahead")
         }
         publishedEntries += 1
         window.published(entry.sequence, tickets: send(publications, on: connection))
@@ -137,7 +137,6 @@ final class OutboxPublisher {
     /// The broker does not take it: nothing is dropped, all that is unacknowledged goes out again after a while.
     private func refuse(isCredential: Bool, _ reason: UInt8, _ now: Instant) {
         window.startAgain()
-        credentialTickets.removeAll()
         mayHaveMore = true
         retryAt = now + OutboxPublisher.retryAfter
         runtime.loop.after(OutboxPublisher.retryAfter) {}

@@ -42,9 +42,16 @@ struct Desk {
 
     // MARK: Inputs
 
-    mutating func handle(_ event: PartitionEvent) -> [String] {
+    /// Handles an input and then, in as many slices as it takes, whatever there is to be done; with `slices` at most so
+    /// many.
+    mutating func handle(_ event: PartitionEvent, slices: Int = .max) -> [String] {
         var directives: [PartitionDirective] = []
         owner.handle(event, now: now, stamp: stamp, into: &directives)
+        var left = slices
+        while left > 0, let due = owner.nextWork, due <= now {
+            owner.handle(.roomCame, now: now, stamp: stamp, into: &directives)
+            left -= 1
+        }
         logs = []
         var lines: [String] = []
         for directive in directives {

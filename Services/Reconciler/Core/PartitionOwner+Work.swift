@@ -1,0 +1,127 @@
+internal import Contract
+public import Lifecycle
+
+/// What was begun for many agents at once and goes on in slices.
+struct OpenWork: Sendable {
+    /// A barrier has passed: what was due by then is judged.
+    var judgedUpTo: Instant?
+    /// Sight is regained: the next slot that is to be told.
+    var nextSighted: Int?
+    /// Agents whose gateway has returned and who are to be told, by slot and occupant.
+    var returned: [(slot: Int, occupant: Int)] = []
+    var nextReturned = 0
+    /// The gateway whose wakes took their turns last: the others come first now.
+    var pacedLast = ""
+}
+
+// Whatever time or a barrier has for many agents is done in slices, each when there is room for what it commits: a
+// hundred thousand deadlines at one moment take many turns, between which heartbeats and commands are handled.
+extension PartitionOwner {
+    /// When `roomCame` has something to do next.
+    public var nextWork: Instant? {
+        let isOpen = !isBlind && (work.judgedUpTo != nil || work.nextReturned < work.returned.count)
+        if isOpen || work.nextSighted != nil { return Instant(nanoseconds: 0) }
+        var due = clockQueue.next
+        for gateway in pacing {
+            if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
+        }
+        return due
+    }
+
+    /// One slice: at most `sliceMax` agents.
+    mutating func goOn() {
+        regainSight()
+        tellReturned()
+        judge()
+        while budget > 0, let entry = clockQueue.pop(dueAt: now) {
+            come(due: entry, \.queuedClockDues) { [now] in $0 <= now && !$1.isDueJudged }
+        }
+        pace()
+        settleWaitingAnswers()
+    }
+
+    /// Nothing may be judged: what a barrier has let pass before is no longer proven.
+    mutating func loseSight() {
+        isBlind = true
+        work.judgedUpTo = nil
+        work.nextSighted = nil
+    }
+
+    private mutating func judge() {
+        guard !isBlind, let instant = work.judgedUpTo else { return }
+        while budget > 0 {
+            guard let entry = queue.pop(dueAt: instant) else {
+                work.judgedUpTo = nil
+                return
+            }
+            come(due: entry, \.queuedDues) { due, _ in due <= instant }
+        }
+    }
+
+    private mutating func come(
+        due entry: DeadlineQueue.Entry, _ queued: WritableKeyPath<AgentSlot, [Instant]>,
+        _ isTime: (Instant, AgentMachine) -> Bool
+    ) {
+        budget -= 1
+        guard slots[entry.slot]?.occupant == entry.occupant else { return }
+        slots[entry.slot]?[keyPath: queued].removeLast()
+        guard let machine = slots[entry.slot]?.machine, let due = machine.due else { return }
+        if isTime(due, machine) {
+            drive(entry.slot) { $0.deadlinePassed($1, into: &$2) }
+        } else {
+            arm(entry.slot)
+        }
+    }
+
+    /// The owner stays blind until the last agent was told.
+    private mutating func regainSight() {
+        guard let next = work.nextSighted else { return }
+        let end = min(slots.count, next + budget)
+        for index in next..<max(next, end) where slots[index] != nil {
+            drive(index) { $0.sightRegained($1, into: &$2) }
+        }
+        budget -= max(0, end - next)
+        work.nextSighted = end
+        guard end >= slots.count else { return }
+        work.nextSighted = nil
+        isBlind = false
+        for gateway in gateways.keys.sorted() { applyHeardStatus(gateway) }
+    }
+
+    /// Agents that went offline because their gateway was lost are woken when it is back.
+    mutating func noteReturn(of gateway: String) {
+        guard let slot = gateways[gateway], slot.state.connection == .connected else { return }
+        for index in slot.agents.values.sorted() where slots[index]?.machine.state.wentOfflineWithGateway == true {
+            guard let occupant = slots[index]?.occupant else { continue }
+            work.returned.append((index, occupant))
+        }
+    }
+
+    private mutating func tellReturned() {
+        guard !isBlind else { return }
+        while budget > 0, work.nextReturned < work.returned.count {
+            let (slot, occupant) = work.returned[work.nextReturned]
+            work.nextReturned += 1
+            budget -= 1
+            // Of a gateway that is lost again they are told when it returns once more.
+            guard slots[slot]?.occupant == occupant, let gateway = slots[slot]?.address.gateway,
+                gateways[gateway]?.state.connection == .connected
+            else { continue }
+            drive(slot) { $0.gatewayReturned($1, into: &$2) }
+        }
+        guard work.nextReturned == work.returned.count else { return }
+        work.returned = []
+        work.nextReturned = 0
+    }
+
+    /// Wakes take their turns: each gateway at its own rate, and when there is no room for all, one gateway after the other.
+    private mutating func pace() {
+        let names = pacing.sorted()
+        let first = names.firstIndex { $0 > work.pacedLast } ?? 0
+        for gateway in names[first...] + names[..<first] {
+            guard budget > 0 else { return }
+            giveTurns(gateway)
+            work.pacedLast = gateway
+        }
+    }
+}

@@ -1,0 +1,375 @@
+"""Several instances of each service: who owns what, who takes over, and that nobody is wronged meanwhile.
+
+`ROLLCALL_LONG=1` runs the long forms: stops of 60 s instead of 14 s, and an ingest that crashes for three minutes.
+"""
+
+import json
+import os
+import signal
+import threading
+import time
+import unittest
+
+from rollcall_system import RollcallSystem, wait_until
+
+TOPIC_ROOT = "rollcall/v1"
+IS_LONG = os.environ.get("ROLLCALL_LONG") == "1"
+PARTITIONS = 16
+
+
+class Watcher:
+    """What operators are shown: presences as they change, and events."""
+
+    def __init__(self, system):
+        self.system = system
+        self.client = system.operator()
+        self.presences = {}
+        self.events = []
+        self.lock = threading.Lock()
+        self.client.paho.on_message = self._take
+        self.client.subscribe(
+            f"{TOPIC_ROOT}/services/+/+", f"{TOPIC_ROOT}/agents/+/+/lifecycle/+")
+
+    def _take(self, client, userdata, message):
+        now = time.monotonic()
+        with self.lock:
+            levels = message.topic.split("/")[2:]
+            if levels[0] == "services":
+                if message.payload:
+                    self.presences[f"{levels[1]}/{levels[2]}"] = (now, json.loads(message.payload))
+            elif levels[3] == "lifecycle":
+                properties = dict(message.properties.UserProperty)
+                self.events.append((now, properties["id"], levels[4], json.loads(message.payload)))
+
+    def owners(self):
+        """The owner of each partition, as the live reconcilers say: `{partition: (instance, epoch)}`."""
+        with self.lock:
+            found = {}
+            for name, (_, presence) in self.presences.items():
+                if name.startswith("reconciler/") and presence["state"] == "running":
+                    for partition, epoch in (presence.get("partitions") or {}).items():
+                        if partition not in found or found[partition][1] < epoch:
+                            found[partition] = (presence["instance"], epoch)
+            return found
+
+    def presence(self, name):
+        with self.lock:
+            return self.presences.get(name, (0, {}))[1]
+
+    def wait_all_owned(self, among=None, seconds=30):
+        """Returns once every partition has an owner of `among`; when that was."""
+        def all_owned():
+            owners = self.owners()
+            return len(owners) == PARTITIONS and (among is None or all(o in among for o, _ in owners.values()))
+
+        wait_until(all_owned, seconds, "an owner of every partition")
+        return time.monotonic()
+
+    def named(self, name):
+        with self.lock:
+            return [event for event in self.events if event[2] == name]
+
+    def check(self, case):
+        """No revision twice, none out of order; one event for each id."""
+        with self.lock:
+            events = list(self.events)
+        seen = {}
+        for _, identity, name, payload in events:
+            record = payload["record"]
+            if record is None or name == "heartbeat_rejected":
+                continue
+            body = json.dumps(payload, sort_keys=True)
+            case.assertEqual(seen.setdefault(identity, body), body, f"{identity} says two things")
+        newest = {}
+        for _, identity, name, payload in events:
+            record = payload["record"]
+            if record is None or name == "heartbeat_rejected":
+                continue
+            before = newest.get(record["agent"], 0)
+            case.assertLessEqual(record["revision"], before + 1, f"{identity} follows revision {before}")
+            newest[record["agent"]] = max(before, record["revision"])
+
+
+class Fleet:
+    """Gateways whose agents answer every wake at once and beat; some of them say nothing."""
+
+    def __init__(self, system, gateways, agents, silent=0, beat=0.5):
+        self.system = system
+        self.beat = beat
+        self.clients = {}
+        self.names = {}
+        self.silent = set()
+        self.is_over = threading.Event()
+        for number in range(gateways):
+            gateway = f"g{number}"
+            token = system.expect("add-gateway", {"gateway": gateway})["token"]
+            client = system.client(gateway, token)
+            client.paho.on_message = self._wake
+            client.subscribe(f"{TOPIC_ROOT}/agents/{gateway}/+/wake")
+            self.clients[gateway] = client
+            self.names[gateway] = [f"a{index}" for index in range(agents)]
+            if silent:
+                self.silent |= {f"{gateway}/a{index}" for index in range(silent)}
+        for gateway, names in self.names.items():
+            for name in names:
+                system.expect("provision", {"agent": f"{gateway}/{name}", "role": "worker", "board": "b"})
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    @property
+    def well(self):
+        return [f"{gw}/{name}" for gw, names in self.names.items() for name in names
+                if f"{gw}/{name}" not in self.silent]
+
+    def _wake(self, client, userdata, message):
+        wake = json.loads(message.payload)
+        if wake["agent"] not in self.silent:
+            client.publish(
+                f"{TOPIC_ROOT}/agents/{wake['agent']}/heartbeat", json.dumps({"generation": wake["generation"]}), 1)
+
+    def _run(self):
+        """Each agent beats with a message of its own, so that the load is shared among the ingests."""
+        while not self.is_over.wait(self.beat):
+            for gateway, names in self.names.items():
+                for name in names:
+                    if f"{gateway}/{name}" not in self.silent:
+                        self.clients[gateway].paho.publish(f"{TOPIC_ROOT}/agents/{gateway}/{name}/heartbeat", b"", 1)
+
+    def wait_online(self, seconds=20):
+        wait_until(
+            lambda: self.system.expect("summary")["by_status"]["online"] >= len(self.well), seconds, "all online")
+
+    def stop(self):
+        self.is_over.set()
+        self.thread.join()
+
+
+def quick(*arguments):
+    return RollcallSystem(
+        "--checkin-deadline", "2s", "--max-wake-attempts", "2", "--heartbeat-interval", "1s", "--offline-after", "5s",
+        *arguments)
+
+
+def report(name, value):
+    print(f"{name}: {value}", flush=True)
+
+
+class Instances(unittest.TestCase):
+    """One system for all cases, in the order of their names: four reconcilers, three ingests, two provisioners."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.system = quick("--reconcilers", "4", "--ingests", "3", "--provisioners", "2")
+        cls.addClassCleanup(cls.system.close)
+        cls.system.start()
+        cls.watcher = Watcher(cls.system)
+        cls.watcher.wait_all_owned()
+        cls.fleet = Fleet(cls.system, gateways=8, agents=6)
+        cls.addClassCleanup(cls.fleet.stop)
+        cls.fleet.wait_online()
+
+    def tearDown(self):
+        # Nobody was wronged, whatever was done.
+        self.assertEqual([event[1] for event in self.watcher.named("offline")], [])
+        self.watcher.check(self)
+
+    def spells(self):
+        """How often each reconciler was blind."""
+        return [self.watcher.presence(f"reconciler/{number}").get("blind_spells", 0) for number in range(1, 5)]
+
+    def wait_sighted(self, seconds=30, after=None):
+        """Every reconciler judges, and has been blind since `after`."""
+        def sighted():
+            if after and not all(now > before for now, before in zip(self.spells(), after)):
+                return False
+            found = [self.watcher.presence(f"reconciler/{number}") for number in range(1, 5)]
+            return all(p.get("state") == "running" and "blind" not in p for p in found)
+
+        wait_until(sighted, seconds, "sight")
+
+    def kill(self, child, signal_number=signal.SIGKILL):
+        pid = self.system.child(child)
+        os.kill(pid, signal_number)
+        return pid
+
+    def test_1_partitions_are_shared(self):
+        shares = {}
+        for owner, _ in self.watcher.owners().values():
+            shares[owner] = shares.get(owner, 0) + 1
+        self.assertEqual(set(shares), {"1", "2", "3", "4"})
+
+    def test_2_heartbeats_are_shared(self):
+        client = self.system.client("svc:bench/1", self.system.secret("svc:bench/1"))
+        counts = {}
+
+        def take(_, __, message):
+            body = json.loads(message.payload)
+            if body["service"] == "heartbeat-ingest":
+                counts.setdefault(body["instance"], []).append(body["counters"].get("received", 0))
+
+        client.paho.on_message = take
+        client.subscribe(f"{TOPIC_ROOT}/internal/counters/#")
+        time.sleep(6)
+        received = {instance: values[-1] - values[0] for instance, values in counts.items()}
+        report("heartbeats by ingest in about 5 s", received)
+        self.assertEqual(set(received), {"1", "2", "3"})
+        self.assertGreater(min(received.values()), 50)
+        self.assertLess(max(received.values()) - min(received.values()), 0.2 * max(received.values()))
+
+    def test_3_a_clean_stop_hands_over_within_a_second(self):
+        self.wait_sighted()
+        owners = self.watcher.owners()
+        leaving = {partition for partition, (owner, _) in owners.items() if owner == "2"}
+        began = time.monotonic()
+        self.kill("reconciler/2", signal.SIGTERM)
+
+        def others_own():
+            now = self.watcher.owners()
+            return all(p in now and now[p][1] > owners[p][1] for p in leaving) and len(now) == PARTITIONS
+
+        wait_until(others_own, 10, "new owners")
+        took = time.monotonic() - began
+        report("SIGTERM of a reconciler to the last new owner, s", round(took, 3))
+        self.assertLess(took, 1)
+        # Started again by its supervisor it takes back its own share and no other.
+        wait_until(lambda: {p for p, (o, _) in self.watcher.owners().items() if o == "2"} == leaving, 20, "its share")
+        moved = {p for p, (o, _) in self.watcher.owners().items() if o != owners[p][0]}
+        self.assertEqual(moved, set())
+
+    def test_4_a_killed_reconciler_comes_back_under_its_name(self):
+        self.wait_sighted()
+        owners = self.watcher.owners()
+        mine = {partition for partition, (owner, _) in owners.items() if owner == "1"}
+        began = time.monotonic()
+        self.kill("reconciler")
+
+        def owns_again():
+            now = self.watcher.owners()
+            return all(p in now and now[p][1] > owners[p][1] for p in mine)
+
+        wait_until(owns_again, 12, "new epochs")
+        owned = time.monotonic() - began
+        wait_until(lambda: {p for p, (o, _) in self.watcher.owners().items() if o == "1"} == mine, 20, "its share")
+        report("kill -9 of a reconciler that restarts at once, to all owned, to its own share again, s",
+               (round(owned, 3), round(time.monotonic() - began, 3)))
+
+    def test_5_two_of_three_ingests_are_killed(self):
+        self.wait_sighted()
+        before = self.spells()
+        began = time.monotonic()
+        for number in ("", "/2"):
+            self.kill(f"heartbeat-ingest{number}")
+        self.wait_sighted(after=before)
+        report("kill -9 of two of three ingests, to sight, s", round(time.monotonic() - began, 3))
+        time.sleep(3)
+
+    def test_6_what_was_stopped_does_no_harm_when_it_goes_on(self):
+        length = 60 if IS_LONG else 14
+        stopped = [self.kill(child, signal.SIGSTOP) for child in ("reconciler/3", "heartbeat-ingest/3", "provisioner/2")]
+        try:
+            time.sleep(length)
+            self.watcher.wait_all_owned(among={"1", "2", "4"})
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        self.watcher.wait_all_owned()
+        wait_until(lambda: "3" in {o for o, _ in self.watcher.owners().values()}, 20, "its share again")
+        self.wait_sighted()
+        answer = self.system.request("wake", {"agent": "g0/a0"})
+        self.assertEqual(answer[0], 200, answer)
+        self.fleet.wait_online()
+
+
+class KilledForGood(unittest.TestCase):
+    """Of two reconcilers one is gone: the other takes its partitions once its presence has expired."""
+
+    def test_the_other_takes_over(self):
+        with quick("--reconcilers", "2") as system:
+            watcher = Watcher(system)
+            watcher.wait_all_owned()
+            fleet = Fleet(system, gateways=4, agents=2)
+            try:
+                fleet.wait_online()
+                pid = system.child("reconciler/2")
+                began = time.monotonic()
+                # Silent and not ended: nobody is told of its death. Its supervisor is, when it is killed.
+                os.kill(pid, signal.SIGSTOP)
+                watcher.wait_all_owned(among={"1"}, seconds=14)
+                took = time.monotonic() - began
+                report("a reconciler falls silent, to the last new owner, s", round(took, 3))
+                self.assertLess(took, 12)
+                os.kill(pid, signal.SIGKILL)
+                watcher.wait_all_owned()
+                time.sleep(2)
+                self.assertEqual([event[1] for event in watcher.named("offline")], [])
+                watcher.check(self)
+            finally:
+                fleet.stop()
+
+
+class Flapping(unittest.TestCase):
+    """An ingest that is killed again and again keeps nobody from being found."""
+
+    def flap(self, ingests, every, seconds, deadline):
+        system = RollcallSystem(
+            "--ingests", str(ingests), "--checkin-deadline", deadline,
+            "--heartbeat-interval", "1s", "--offline-after", "60s")
+        with system:
+            watcher = Watcher(system)
+            fleet = Fleet(system, gateways=2, agents=3, silent=1)
+            is_over = threading.Event()
+
+            def kill():
+                while not is_over.wait(every):
+                    try:
+                        os.kill(system.child("heartbeat-ingest" if ingests == 1 else "heartbeat-ingest/2"),
+                                signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass  # it is about to be started again
+
+            killer = threading.Thread(target=kill, daemon=True)
+            began = time.monotonic()
+            killer.start()
+            try:
+                found = wait_until(
+                    lambda: {e[3]["record"]["agent"] for e in watcher.named("offline")} >= fleet.silent and
+                    time.monotonic() - began, seconds, "the silent ones offline")
+            finally:
+                is_over.set()
+                killer.join()
+                fleet.stop()
+            report(f"silent agents found with {ingests} ingest(s), one killed every {every} s, deadline {deadline}, s",
+                   round(found, 1))
+            self.assertEqual({e[3]["record"]["agent"] for e in watcher.named("offline")}, fleet.silent)
+            watcher.check(self)
+            deferred = system.events("lifecycle.reconcile.deferred", reason="own_outage")
+            self.assertTrue(deferred)
+            self.assertEqual({f"{event['delay_seconds']:g}s" for event in deferred}, {deadline})
+            services = system.json("status")["services"]
+            reconciler = next(service for service in services if service["service"] == "reconciler")
+            self.assertGreaterEqual(reconciler["deferred_deadlines"], 1)
+            self.assertGreater(reconciler["blind_spells"], 1)
+            self.assertIn(" times, ", system.cli("status", check=True).stdout)
+            return system
+
+    def test_of_two_one_is_killed_every_second(self):
+        # Each end repeats the wakes: without the wait no deadline of 3 s would ever come.
+        system = self.flap(ingests=2, every=1, seconds=40, deadline="3s")
+        self.assertTrue(system.events("heartbeat.subscription_delayed", instance="2"))
+
+    def test_the_only_one_is_killed_every_two_seconds(self):
+        # Nothing is judged unless sight lasts for a deadline: it does not wait, since then nobody would see.
+        system = self.flap(ingests=1, every=2, seconds=60, deadline="1s")
+        self.assertFalse(system.events("heartbeat.subscription_delayed"))
+
+    @unittest.skipUnless(IS_LONG, "takes minutes")
+    def test_of_two_one_is_killed_every_five_seconds_with_the_policy_of_the_product(self):
+        self.flap(ingests=2, every=5, seconds=180, deadline="30s")
+
+    @unittest.skipUnless(IS_LONG, "takes a minute")
+    def test_the_only_one_is_killed_every_five_seconds(self):
+        self.flap(ingests=1, every=5, seconds=180, deadline="3s")
+
+
+if __name__ == "__main__":
+    unittest.main()
