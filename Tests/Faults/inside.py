@@ -311,6 +311,7 @@ class Trial:
             "commands": len(commands), "sent": sum(len(command.sent) for command in commands),
             "unknown": sum(not command.is_answered for command in commands),
             "by_kind": dict(Counter(command.kind for command in commands)),
+            "tokens_withheld": sum(getattr(lane, "tokens_withheld", 0) for lane in self.lanes),
             "wakes": len(evidence.wakes),
             "distinct_wakes": len({(w.agent, w.payload["generation"], w.payload["attempt"]) for w in evidence.wakes}),
             "heartbeats": sum(map(len, evidence.speech.values())), "words": dict(moods),

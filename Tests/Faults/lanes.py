@@ -98,6 +98,8 @@ class GroupLane(Worker):
     def __init__(self, operator, gateways, boards, seed, pause, name):
         super().__init__(operator, seed, pause, name)
         self._gateways = gateways
+        # Rotations whose every answer was without a token.
+        self.tokens_withheld = 0
         self._groups = [("gateway", gateway.name) for gateway in gateways] + [("board", board) for board in boards]
 
     def tidy(self):
@@ -105,17 +107,23 @@ class GroupLane(Worker):
 
     def change(self):
         if self.random.random() < 0.4:
-            gateway = self.random.choice(self._gateways)
-            command = self.do("rotate-token", {"gateway": gateway.name})
-            # A repeat of it mints again, unless the first was used: then there is none in its answer.
-            minted = [document["token"] for _, status, document in command.answers if status == 200]
-            for token in filter(None, minted):
-                gateway.link.use(token)
-            return
+            return self._rotate(self.random.choice(self._gateways))
         group = self.random.choice(self._groups)
         self.do("pause", dict([group]), group=group)
         time.sleep(self.random.uniform(0.5, 4))
         self.do("resume", dict([group]), group=group)
+
+
+    def _rotate(self, gateway):
+        """Until a token is known: the repeat of a rotation whose answer was lost may answer with none."""
+        while not self._ending.is_set():
+            command = self.do("rotate-token", {"gateway": gateway.name})
+            tokens = [document["token"] for _, status, document in command.answers if status == 200]
+            for token in filter(None, tokens):
+                gateway.link.use(token)
+            if any(tokens):
+                return
+            self.tokens_withheld += 1
 
 
 class ChurnLane(Worker):
