@@ -210,9 +210,8 @@ class CheckerTests(unittest.TestCase):
         for sent, taken in times:
             self.evidence.beats.append(Beats((AGENT,), NOON + sent, taken and NOON + taken))
 
-    def lapse(self, reason="silent"):
-        """The verdict at 12:00:02.4 is one of silence, or of a Last Will, in place of a deadline."""
-        self.history[3]["event"], self.history[3]["reason"] = "lapsed", reason
+    def lapse(self):
+        """The verdict at 12:00:02.4 is one of silence in place of a deadline."""
         self.history[4]["reason"] = "lapsed"
         self.evidence.events = [show(entry) for entry in self.history]
 
@@ -263,7 +262,7 @@ class CheckerTests(unittest.TestCase):
         self.assertEqual(self.evidence.figures["offline_unheard"], 1)
 
     def test_lets_an_agent_lapse_after_its_last_will(self):
-        self.lapse("lost")
+        self.lapse()
         self.beat((-2, -1.9), (-1, -0.9))
         self.evidence.words = [Word(AGENT, "lost", NOON - 0.5, NOON - 0.4)]
         self.expect()

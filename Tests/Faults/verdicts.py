@@ -16,7 +16,7 @@ OWNER_CHANGES = 15
 def check_verdicts(evidence, agent, history, found):
     """Every verdict of silence in an agent's history; those on agents that were not heard are counted alone."""
     first_wake = last_failure = None
-    for previous, entry in zip([None, *history], history):
+    for entry in history:
         event, record = entry["event"], entry["record"]
         if event in CYCLES:
             first_wake = last_failure = None
@@ -37,7 +37,7 @@ def check_verdicts(evidence, agent, history, found):
         if entry["reason"] == "checkin_missed":
             heard, tried = checked_in(evidence, entry, speech, first_wake, last_failure)
         elif entry["reason"] == "lapsed":
-            heard, tried = did_not_lapse(evidence, entry, speech, previous["reason"] == "lost")
+            heard, tried = did_not_lapse(evidence, entry, speech)
         else:
             check_goodbye(evidence, agent, entry, speech, found)
             continue
@@ -79,7 +79,7 @@ def checked_in(evidence, entry, speech, first_wake, last_failure):
     return next(in_time, None), bool(tried)
 
 
-def did_not_lapse(evidence, entry, speech, was_lost):
+def did_not_lapse(evidence, entry, speech):
     """(a heartbeat by which it could not have lapsed yet, whether it tried to speak): one in time itself, after
     which the silence was shorter than allowed. After an outage of any part an agent is promised less."""
     at = evidence.true_time(entry["time"])
@@ -93,12 +93,12 @@ def did_not_lapse(evidence, entry, speech, was_lost):
     if is_calm:
         earlier = [heartbeat for heartbeat in between(speech, at - 2 * allowed, at - allowed) if heartbeat.acknowledged]
         due = earlier[-1].sent + allowed if earlier else None
-    # A Last Will gives it `lost_grace` from then on, and from the end of an outage: only what came later counts.
-    wills = [each for each in between(speech, at - allowed - OWNER_CHANGES, at) if status_of(each) == "lost"]
-    if was_lost and wills:
-        after_outage = span(policy["lost_grace"])
-        due = wills[-1].sent + after_outage
-        recent = [each for each in recent if each.sent > (wills[-1].acknowledged or at)]
+    # A Last Will gives it `lost_grace` from then on: only what came later counts.
+    for index, heartbeat in reversed(list(enumerate(recent))):
+        if status_of(heartbeat) == "lost":
+            due = heartbeat.sent + span(policy["lost_grace"])
+            recent = [each for each in recent[index + 1:] if each.sent > (heartbeat.acknowledged or at)]
+            break
     tried = [heartbeat for heartbeat in recent if status_of(heartbeat) != "stopping"]
     for heartbeat in tried:
         if not heartbeat.acknowledged:
