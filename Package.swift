@@ -116,6 +116,12 @@ let package = Package(
             ]),
         program("rollcall-simulate", "Tests/SimulateProgram", ["Simulation"]),
 
+        // The database on disks that fail: a library for its tests, a program that dies in the middle.
+        .target(name: "CFaultyDisk", dependencies: ["CSQLite"], path: "Tests/CFaultyDisk"),
+        module(
+            "StorageFaults", "Tests/StorageFaults", ["CFaultyDisk", "Contract", "Lifecycle", "Storage"]),
+        program("rollcall-store-kill", "Tests/StorageFaultProgram", ["StorageFaults"]),
+
         // Tests, a target by cost and by subject.
         tests("SimulationTests", "Tests/SimulationTests", ["Simulation"]),
         tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
@@ -136,6 +142,7 @@ let package = Package(
             "ProvisionerTests", "Tests/ProvisionerTests",
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
+        tests("StorageFaultTests", "Tests/StorageFaultTests", ["Contract", "Lifecycle", "Storage", "StorageFaults"]),
         tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
         tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
     ]

@@ -199,6 +199,18 @@ final class SQLiteDatabase {
         return StorageError(kind(of: code), code: code, message: message, operation: operation)
     }
 
+    /// What `PRAGMA quick_check` complained of: damage, or only that a page could not be read just now, of which it says
+    /// "unable to get the page. error code=N".
+    static func complaint(_ text: String) -> StorageError {
+        let line = text.split(separator: "\n").last.map(String.init) ?? text
+        let code = line.split(separator: "error code=").dropFirst().first.flatMap { Int32($0) }
+        guard let code, kind(of: code) == .inputOutput else {
+            return StorageError(.corrupt, message: "the database is damaged: \(line)", operation: "check")
+        }
+        return StorageError(
+            .inputOutput, code: code, message: "the database cannot be read: \(line)", operation: "check")
+    }
+
     private static func kind(of code: Int32) -> StorageError.Kind {
         switch code & 0xff {
         case SQLITE_BUSY, SQLITE_LOCKED: .busy

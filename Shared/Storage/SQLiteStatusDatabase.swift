@@ -30,14 +30,15 @@ public final class SQLiteStatusDatabase: StatusDatabase {
     /// - Parameters:
     ///   - layer: the virtual file system below it; `nil` for the system's.
     ///   - checkpointPages: how long the write-ahead log gets before it is copied into the file.
+    ///   - synchronous: what a commit waits for; anything less than `FULL` loses commits with the power.
     package init(
         path: String, partitions: Int?, newIdentity: String, waitingAtMost milliseconds: Int32, layer: String?,
-        checkpointPages: Int
+        checkpointPages: Int, synchronous: String = "FULL"
     ) throws(StorageError) {
         ownership = path == ":memory:" ? nil : try FileLock(path: path + "-owner", waitingAtMost: milliseconds)
         database = try SQLiteDatabase(path: path, layer: layer)
         database.waitForLocks(atMost: milliseconds)
-        try SQLiteStatusDatabase.migrate(database, checkpointPages)
+        try SQLiteStatusDatabase.migrate(database, checkpointPages, synchronous)
         (partitionCount, identity) = try SQLiteStatusDatabase.settings(database, partitions, newIdentity)
         // From here on a lock must not stall the thread: a commit that meets one is tried again later.
         database.waitForLocks(atMost: SQLiteStatusDatabase.busyLimit)
@@ -47,7 +48,9 @@ public final class SQLiteStatusDatabase: StatusDatabase {
     /// 16 MiB in pages of the default size.
     private static let checkpointPages = 4_000
 
-    private static func migrate(_ database: SQLiteDatabase, _ checkpointPages: Int) throws(StorageError) {
+    private static func migrate(
+        _ database: SQLiteDatabase, _ checkpointPages: Int, _ synchronous: String
+    ) throws(StorageError) {
         // Reading the header shows a damaged or foreign file before anything is written to it.
         let version = try database.first("PRAGMA user_version") { $0.integer(0) } ?? 0
         let application = try database.first("PRAGMA application_id") { $0.integer(0) } ?? 0
@@ -64,7 +67,7 @@ public final class SQLiteStatusDatabase: StatusDatabase {
         }
         try database.execute("PRAGMA journal_mode = WAL", "switch to WAL")
         try database.execute(
-            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = \(checkpointPages); PRAGMA cache_size = -65536",
+            "PRAGMA synchronous = \(synchronous); PRAGMA wal_autocheckpoint = \(checkpointPages); PRAGMA cache_size = -65536",
             "configure")
         for (index, migration) in SQLiteSchema.migrations.enumerated().dropFirst(Int(version)) {
             try database.transaction { () throws(StorageError) in
@@ -82,9 +85,7 @@ public final class SQLiteStatusDatabase: StatusDatabase {
         guard pages <= checkedPagesMax else { return }
         let state = try database.first("PRAGMA quick_check(1)") { $0.text(0) }
         guard state == "ok" else {
-            throw StorageError(
-                .corrupt, message: "the database is damaged: \(state ?? "it says nothing of itself")",
-                operation: "check")
+            throw SQLiteDatabase.complaint(state ?? "it says nothing of itself")
         }
     }
 
