@@ -37,7 +37,7 @@ class Gateway:
         self._status = f"{ROOT}/gateways/{name}/status"
         self.link = Link(
             loop, address, name, [token], [f"{ROOT}/agents/{name}/+/wake"], self._took,
-            will=(self._status, b'{"state":"lost"}'), up=lambda link: self._announce("connected"))
+            will=(self._status, b'{"state":"lost"}'), up=lambda link: self._announce("connected", link))
 
     def add(self, agent, is_moody=False):
         """`agent` (full address) answers wakes from now on."""
@@ -140,8 +140,8 @@ class Gateway:
     def _publish(self, topic, payload, acknowledged):
         self.link.publish(topic, payload, acknowledged=acknowledged)
 
-    def _announce(self, state):
-        self.link.publish(self._status, json.dumps({"state": state}), retain=True)
+    def _announce(self, state, link=None):
+        (link or self.link).publish(self._status, json.dumps({"state": state}), retain=True)
 
 
 class Fleet:

@@ -27,6 +27,8 @@ from trial import REPOSITORY, Options
 
 # Silent agents have to be offline so long after the faults have ended, and so long after the last command.
 SETTLE_SECONDS, SETTLE_AFTER_COMMANDS = 60, 20
+# The end is read so often at most, until nothing changed meanwhile.
+COLLECTIONS_MAX = 6
 # Commands without an answer are asked for so much longer.
 ANSWER_SECONDS = 40
 BOARDS = [f"board{number}" for number in range(5)]
@@ -264,18 +266,35 @@ class Trial:
             evidence.beats += gateway.beats
             evidence.words += gateway.words
         evidence.spans = {**self.faults.spans, "ingest/": self.system.lost_connections}
-        evidence.events, evidence.statuses = self.observer.events, self.observer.statuses
         asked = sorted({agent for command in evidence.commands for agent in (command.agent, *command.deletes) if agent})
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            evidence.history = dict(zip(asked, pool.map(self.read_history, asked)))
-        records = {record["agent"]: record for record in self.all_records()}
-        evidence.records = {agent: records.get(agent) for agent in asked}
+        self.collect_end(asked)
         _, document = self.operator.insist("list-gateways", {})
         unknown = {churn.gateway for churn in self.churn if churn.exists is None}
         evidence.gateways = (
             [gateway.name for gateway in self.fleet.gateways] + [each.gateway for each in self.churn if each.exists],
             [each["gateway"] for each in document["gateways"] if each["gateway"] not in unknown])
-        # A client that was not there before is shown what is retained.
+
+    def collect_end(self, asked):
+        """What is stored and shown in the end, of one moment: agents may go on changing while it is read."""
+        evidence = self.evidence
+        for _ in range(COLLECTIONS_MAX):
+            records = {record["agent"]: record for record in self.all_records()}
+            changed = [
+                agent for agent in asked
+                if not evidence.history.get(agent) or records.get(agent) is None
+                or evidence.history[agent][-1]["record"]["revision"] != records[agent]["revision"]]
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                evidence.history.update(zip(changed, pool.map(self.read_history, changed)))
+            evidence.records = {agent: records.get(agent) for agent in asked}
+            evidence.retained = self.read_retained()
+            evidence.events, evidence.statuses = list(self.observer.events), list(self.observer.statuses)
+            after = {record["agent"]: record["revision"] for record in self.all_records()}
+            if after == {agent: record["revision"] for agent, record in records.items()}:
+                return
+        raise RuntimeError(f"after {COLLECTIONS_MAX} readings agents still change")
+
+    def read_retained(self):
+        """A client that was not there before is shown what is retained."""
         fresh = Observer(self.loop, self.stage.address("operator", 3), *self.account)
         fresh.link.is_up.wait(10)
         count, end = -1, time.monotonic() + 30
@@ -283,7 +302,7 @@ class Trial:
             count = len(fresh.statuses)
             time.sleep(1)
         fresh.link.close()
-        evidence.retained = dict(fresh.statuses)
+        return dict(fresh.statuses)
 
     def read_history(self, agent):
         events, before = [], None

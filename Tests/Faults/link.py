@@ -119,7 +119,7 @@ class Link:
     # From any thread
 
     def publish(self, topic, payload=b"", retain=False, properties=None, acknowledged=None):
-        """Publishes if there is a connection; `acknowledged()` is called when the broker has taken it."""
+        """Publishes if there is a connection; `acknowledged()` is called when the broker has taken it for somebody."""
         if not self.is_up.is_set():
             return False
         payload = payload.encode() if isinstance(payload, str) else payload
@@ -264,7 +264,8 @@ class Link:
             self._took(message)
         elif kind == packets.PUBACK:
             acknowledged = self._in_flight.pop(int.from_bytes(body[:2], "big"), None)
-            if acknowledged and (len(body) < 3 or body[2] < 0x80):
+            # What nobody had subscribed to was taken by nobody: an ingest that is not admitted yet receives nothing.
+            if acknowledged and (len(body) < 3 or body[2] == 0):
                 acknowledged()
             self._send_pending()
         elif kind == packets.CONNACK:

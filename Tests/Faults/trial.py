@@ -143,7 +143,13 @@ def main():
         evidence = options.evidence
         if evidence and len(seeds) > 1:
             evidence = str(pathlib.Path(evidence) / str(seed))
-        summary, violations = run(dataclasses.replace(options, seed=seed, evidence=evidence))
+        try:
+            summary, violations = run(dataclasses.replace(options, seed=seed, evidence=evidence))
+        except RuntimeError as failure:
+            # The next seed may tell more.
+            print(json.dumps({"seed": seed, "ok": False, "failed": str(failure)}), flush=True)
+            broken = True
+            continue
         for each in violations[:20]:
             print(f"{each['kind']}: {each['agent']}: {each['detail']}"[:600], file=sys.stderr)
         print(json.dumps(summary), flush=True)

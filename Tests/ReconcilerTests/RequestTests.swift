@@ -180,6 +180,7 @@ import Testing
     @Test func aTokenIsMintedAgainAsLongAsTheFirstWasNeverUsed() {
         var desk = RequestTests.gateway()
         _ = desk.provision("gw/a", id: "k", token: "t1")
+        #expect(desk.provision("gw/a", id: "k", token: "t1") == ["k: as before, minted"], "the same request again")
         #expect(
             desk.provision("gw/a", id: "k", token: "t2") == [
                 "gw/a token_rotated", "gw/a credential t2", "k: as before, minted",

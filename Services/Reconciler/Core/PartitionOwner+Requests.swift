@@ -104,6 +104,8 @@ extension PartitionOwner {
 
     /// A secret whose answer was lost is minted again as long as the first was never used.
     private mutating func mintAgain(_ username: String, _ token: MintedToken) -> Bool {
+        // The request itself once more, from its stream to the next owner: its secret is the one that counts.
+        guard token.digest != tokenDigest(of: username) else { return true }
         if let agent = AgentAddress(username) {
             guard let index = index(of: agent), let record = slots[index]?.machine.record, record.lastSeenAt == nil,
                 record.status != .deleting
@@ -117,6 +119,11 @@ extension PartitionOwner {
         }
         commitCredential(username, .set(digest: token.digest))
         return true
+    }
+
+    private func tokenDigest(of username: String) -> String? {
+        guard let agent = AgentAddress(username) else { return gateways[username]?.state.tokenDigest }
+        return index(of: agent).flatMap { slots[$0]?.machine.state.tokenDigest }
     }
 
     mutating func commitCredential(_ username: String, _ change: CredentialChange.Change) {
