@@ -111,6 +111,16 @@ import Testing
         #expect(error?.kind == .corrupt)
     }
 
+    /// What `PRAGMA quick_check` says when a read fails (SQLITE_IOERR_READ) and when a page is not what it should be.
+    @Test(arguments: [
+        ("Tree 9 page 111: unable to get the page. error code=266", StorageError.Kind.inputOutput),
+        ("Tree 9 page 111: unable to get the page. error code=11", .corrupt),
+        ("*** in database main ***\nrow 3 missing from index history_by_time", .corrupt),
+    ])
+    func aReadThatFailsIsNoDamage(complaint: String, kind: StorageError.Kind) {
+        #expect(SQLiteDatabase.complaint(complaint).kind == kind)
+    }
+
     @Test func aMissingDirectoryIsReported() throws {
         let error = #expect(throws: StorageError.self) {
             _ = try SQLiteStatusDatabase(path: "/nonexistent/status.db", partitions: nil, newIdentity: "x")
