@@ -10,6 +10,16 @@ public enum Clock {
         return Instant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
     }
 
+    /// Names this start of this machine, and so the clock that `now` reads (random(4), `boot_id`); `nil` where there is no
+    /// such file.
+    public static let boot: String? = {
+        guard let file = fopen("/proc/sys/kernel/random/boot_id", "r") else { return nil }
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 36)
+        guard fread(&bytes, 1, bytes.count, file) == bytes.count else { return nil }
+        return String(decoding: bytes, as: UTF8.self)
+    }()
+
     /// `CLOCK_REALTIME`, for stamps only.
     public static func stamp() -> Timestamp {
         var time = timespec()

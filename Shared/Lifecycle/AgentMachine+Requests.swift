@@ -20,7 +20,6 @@ extension AgentMachine {
         state.cycle = Cycle(
             policy: state.record.policy, requestedAt: around.stamp, reason: reason, resetSession: resetSession,
             traceparent: traceparent)
-        requestedAt = around.now
         firstOrderedAt = nil
         extensionWanted = nil
         goodbyeAt = nil

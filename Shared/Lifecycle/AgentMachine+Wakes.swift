@@ -21,6 +21,7 @@ extension AgentMachine {
         cycle.order = order
         if cycle.firstOrderedAt == nil {
             cycle.firstOrderedAt = around.stamp
+            cycle.firstOrderedOn = around.machineInstant
             firstOrderedAt = around.now
         }
         state.cycle = cycle

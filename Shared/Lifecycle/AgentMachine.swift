@@ -26,7 +26,6 @@ public struct AgentMachine: Hashable, Sendable {
     var lastSeen: Instant?
     /// An online agent does not lapse before this: after blindness, a resume, a restart.
     var lapseFloor: Instant?
-    var requestedAt: Instant?
     var firstOrderedAt: Instant?
     /// `starting` asked for time until then before the deadline of its wake was known.
     var extensionWanted: Instant?
@@ -55,10 +54,10 @@ public struct AgentMachine: Hashable, Sendable {
         self.state = state
         bucket = TokenBucket(rate: state.record.policy.heartbeatRate, burst: Policy.heartbeatBurst)
         phase = .resting
-        lastSeen = state.record.lastSeenAt.map { min(around.now, around.instant(of: $0)) }
-        // Another machine's wall clock may be ahead: nothing happened later than now.
-        requestedAt = state.cycle.map { min(around.now, around.instant(of: $0.requestedAt)) }
-        firstOrderedAt = state.cycle?.firstOrderedAt.map { min(around.now, around.instant(of: $0)) }
+        lastSeen = state.record.lastSeenAt.map { around.past($0) }
+        firstOrderedAt = state.cycle.flatMap { cycle in
+            cycle.firstOrderedAt.map { around.past($0, on: cycle.firstOrderedOn) }
+        }
         // For so long whatever was under way may still be published.
         abandonedUntil = around.now + AgentMachine.orderQuietAfter
         if state.record.status == .deleting {

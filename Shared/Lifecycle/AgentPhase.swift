@@ -74,16 +74,44 @@ public struct AgentSurroundings: Sendable {
     public let isGatewayLost: Bool
     /// Until then orders that were given up may still be published; `nil` when commits are not late.
     public let quietFloor: Instant?
+    /// Names this start of this machine, whose monotonic clock `now` is of; `nil` when it is not known.
+    public let boot: String?
 
-    public init(now: Instant, stamp: Timestamp, isGatewayLost: Bool, quietFloor: Instant? = nil) {
+    public init(
+        now: Instant, stamp: Timestamp, isGatewayLost: Bool, quietFloor: Instant? = nil, boot: String? = nil
+    ) {
         self.now = now
         self.stamp = stamp
         self.isGatewayLost = isGatewayLost
         self.quietFloor = quietFloor
+        self.boot = boot
     }
 
     /// An instant of the monotonic clock for a point of wall-clock time: only for spans that a restart interrupted.
     func instant(of point: Timestamp) -> Instant {
         now + TimeSpan(milliseconds: point.millisecondsSince1970 - stamp.millisecondsSince1970)
     }
+
+    /// When something happened that an owner before this one has noted: by the monotonic clock itself on the same machine,
+    /// else by the wall clock, which may be ahead there. Nothing happened later than now.
+    func past(_ point: Timestamp, on machine: MachineInstant? = nil) -> Instant {
+        if let machine, machine.boot == boot { return min(now, machine.instant) }
+        return min(now, instant(of: point))
+    }
+
+    /// Now, for owners to come.
+    var machineInstant: MachineInstant? { boot.map { MachineInstant(boot: $0, nanoseconds: now.nanoseconds) } }
+}
+
+/// A point of the monotonic clock of one start of one machine: where another machine's may be, nobody knows.
+public struct MachineInstant: Codable, Hashable, Sendable {
+    public let boot: String
+    public let nanoseconds: Int64
+
+    public init(boot: String, nanoseconds: Int64) {
+        self.boot = boot
+        self.nanoseconds = nanoseconds
+    }
+
+    var instant: Instant { Instant(nanoseconds: nanoseconds) }
 }

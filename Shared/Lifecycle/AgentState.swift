@@ -67,6 +67,8 @@ public struct Cycle: Codable, Hashable, Sendable {
     public let requestedAt: Timestamp
     /// When its first wake was ordered; `nil` while none was.
     public var firstOrderedAt: Timestamp?
+    /// The same on the monotonic clock of the machine that ordered it.
+    public var firstOrderedOn: MachineInstant?
     /// The newest wake; `nil` while none was ordered. A repeat publishes this one again.
     public var order: WakeOrder?
     /// The reason the first wake will carry.

@@ -180,6 +180,19 @@ import Testing
         #expect(subject.heartbeat(age: "9s").last == "online (checked_in)")
     }
 
+    /// The owners are programs of one machine, whose wall clock was set back or forward meanwhile.
+    @Test(arguments: [-7 * 3_600, 7 * 3_600])
+    func onTheSameMachineTheWallClockSaysNothingOfTheOrder(step: Int64) {
+        var subject = Subject.online()
+        _ = subject.wake()
+        subject.pass("10s")
+        _ = subject.turn()
+        subject.stamp = subject.stamp + .seconds(step)
+        subject.restore(away: "10s", onSameMachine: true)
+        #expect(subject.heartbeat(age: "11s") == ["seen"])
+        #expect(subject.heartbeat(age: "9s").last == "online (checked_in)")
+    }
+
     @Test func anOnlineAgentIsTakenOverWithAGrace() {
         var subject = Subject.online()
         subject.restore(away: "30m")

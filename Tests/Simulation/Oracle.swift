@@ -43,6 +43,8 @@ final class Oracle {
     var gateways: [GatewayClient] = []
     var lastFault: Int64 = 0
     var lastWallStep: Int64 = -1
+    /// Where wall clocks differ, a successor on another machine cannot tell what came after the cycle's first order.
+    private var clocksAgree: Bool { lastWallStep < 0 || world.plan.isOneMachine }
     var agents: [AgentAddress: History] = [:]
     /// When an owner decided something.
     private var decisions: [String: Int64] = [:]
@@ -160,7 +162,7 @@ final class Oracle {
         guard !mine.isEmpty else { return violate("\(event.agent) is online without a heartbeat") }
         let cycle = "\(event.agent)#\(state.record.generation)"
         guard event.reason == "checked_in", let ordered = firstOrdered[cycle] ?? orderDecidedAt["\(cycle)@\(epoch)"],
-            lastWallStep < 0
+            clocksAgree
         else { return }
         let counts = mine.contains {
             $0.detail.generation == state.record.generation
@@ -279,8 +281,7 @@ final class Oracle {
             violate("\(agent) is offline though it was well since \(model.wellSince / 1_000) ms")
         }
         let ordered = firstOrdered["\(agent)#\(order.generation)"] ?? 0
-        // Where wall clocks differ, a successor cannot tell what came after the cycle's first order.
-        guard lastWallStep < 0 else { return }
+        guard clocksAgree else { return }
         let inTime = agents[agent]?.heartbeats.first {
             $0.at >= ordered && $0.at <= due && !$0.ingest.lostLives.contains($0.life)
                 && [nil, .ok, .degraded].contains($0.detail.status)

@@ -16,6 +16,8 @@ struct Plan {
     private(set) var faultEvery: Int64
     private(set) var commandEvery: Int64
     let chaosFor: Int64
+    /// Whether all processes share one monotonic clock, and know it.
+    var isOneMachine: Bool { chaosFor.isMultiple(of: 2) }
     private(set) var lossPercent: Int64
     let repeatPercent: Int64
     private(set) var latePercent: Int64

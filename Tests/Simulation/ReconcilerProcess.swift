@@ -270,7 +270,8 @@ final class ReconcilerProcess: Process {
         if chunk.index == 0 {
             let owner = PartitionOwner(
                 partition: chunk.partition, epoch: chunk.epoch, instance: instance,
-                systemPolicy: ReconcilerProcess.policy(world), sliceMax: ReconcilerProcess.sliceMax)
+                systemPolicy: ReconcilerProcess.policy(world),
+                boot: world.plan.isOneMachine ? "machine" : instance, sliceMax: ReconcilerProcess.sliceMax)
             partitions[chunk.partition] = Owned(owner, chunk.epoch, world)
         }
         guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }

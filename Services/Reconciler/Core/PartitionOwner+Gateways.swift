@@ -170,7 +170,7 @@ extension PartitionOwner {
         for state in chunk.agents {
             let gateway = state.record.address.gateway
             let around = AgentSurroundings(
-                now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost)
+                now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost, boot: boot)
             let index = add(AgentMachine(restored: state, around))
             let wanted = policy(gateway: gateway, state.record.policyOverrides)
             drive(index) { machine, around, results in

@@ -52,6 +52,7 @@ public struct PartitionOwner: Sendable {
     public let epoch: Int
     let source: String
     let systemPolicy: Policy
+    let boot: String?
     let sliceMax: Int
 
     var slots: [AgentSlot?] = []
@@ -87,10 +88,14 @@ public struct PartitionOwner: Sendable {
     var stamp = Timestamp(millisecondsSince1970: 0)
     var directives: [PartitionDirective] = []
 
-    /// - Parameter instance: names the source of its events, `rollcall/reconciler/INSTANCE`.
+    /// - Parameters:
+    ///   - instance: names the source of its events, `rollcall/reconciler/INSTANCE`.
+    ///   - boot: names this start of this machine (see random(4), `boot_id`); `nil` when it is not known.
     public init(
-        partition: Int, epoch: Int, instance: String, systemPolicy: Policy, sliceMax: Int = PartitionOwner.sliceMax
+        partition: Int, epoch: Int, instance: String, systemPolicy: Policy, boot: String? = nil,
+        sliceMax: Int = PartitionOwner.sliceMax
     ) {
+        self.boot = boot
         self.partition = partition
         self.epoch = epoch
         source = "rollcall/reconciler/\(instance)"
@@ -157,7 +162,7 @@ public struct PartitionOwner: Sendable {
         guard let address = slots[index]?.machine.state.record.address else { return }
         let around = AgentSurroundings(
             now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost,
-            quietFloor: quietFloor)
+            quietFloor: quietFloor, boot: boot)
         var results: [AgentDirective] = []
         body(&slots[index]!.machine, around, &results)
         for result in results { carryOut(result, index, address, traceparent) }

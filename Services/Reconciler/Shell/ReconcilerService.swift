@@ -254,7 +254,8 @@ public final class ReconcilerService: Service {
         }
         if chunk.index == 0 {
             let owner = PartitionOwner(
-                partition: chunk.partition, epoch: chunk.epoch, instance: runtime.instance, systemPolicy: systemPolicy)
+                partition: chunk.partition, epoch: chunk.epoch, instance: runtime.instance, systemPolicy: systemPolicy,
+                boot: Clock.boot)
             partitions[chunk.partition] = OwnedPartition(
                 owner: owner, epoch: chunk.epoch, topics: runtime.topics, connection: connection)
         }

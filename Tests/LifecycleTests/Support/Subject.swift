@@ -6,6 +6,8 @@ struct Subject: Sendable {
     var now = Instant(nanoseconds: 1_000_000_000_000)
     var stamp = Timestamp("2026-01-31T09:00:00.000Z")!
     var isGatewayLost = false
+    /// The machine of the owner, since it started.
+    var boot = "machine"
     /// Commits are late: until then orders that were given up may still be published.
     var quietFloor: Instant?
     /// Every order that was handed out, the newest last.
@@ -40,7 +42,7 @@ struct Subject: Sendable {
     var isQuiet: Bool { machine.isQuiet }
 
     var around: AgentSurroundings {
-        AgentSurroundings(now: now, stamp: stamp, isGatewayLost: isGatewayLost, quietFloor: quietFloor)
+        AgentSurroundings(now: now, stamp: stamp, isGatewayLost: isGatewayLost, quietFloor: quietFloor, boot: boot)
     }
 
     // MARK: Time
@@ -179,10 +181,13 @@ struct Subject: Sendable {
     }
 
     /// Another owner takes over with what was committed last; `away`: how long nobody owned the agent.
-    mutating func restore(away: String = "0s") {
+    mutating func restore(away: String = "0s", onSameMachine: Bool = false) {
         pass(away)
         // Another machine's monotonic clock has nothing to do with ours.
-        now = Instant(nanoseconds: now.nanoseconds + 987_654_321)
+        if !onSameMachine {
+            now = Instant(nanoseconds: now.nanoseconds + 987_654_321)
+            boot += "+"
+        }
         machine = AgentMachine(restored: machine.state, around)
     }
 
