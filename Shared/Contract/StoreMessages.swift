@@ -9,19 +9,19 @@ public struct GrantChunk: Codable, Sendable {
     /// The reconciler's life that it is meant for.
     public let incarnation: String
     public let index: Int
-    public let count: Int
+    public let isLast: Bool
     public var agents: [AgentState] = []
     public var tombstones: [Tombstone] = []
     public var gateways: [GatewayState] = []
     public var boardPauses: [BoardPause] = []
     public var requests: [RememberedRequest] = []
 
-    public init(partition: Int, epoch: Int, incarnation: String, index: Int, count: Int) {
+    public init(partition: Int, epoch: Int, incarnation: String, index: Int, isLast: Bool) {
         self.partition = partition
         self.epoch = epoch
         self.incarnation = incarnation
         self.index = index
-        self.count = count
+        self.isLast = isLast
     }
 }
 

@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+public import Contract
+public import Lifecycle
 
 /// Reads rows of `agents`: what was written behind lies beside the state and is put into it here.
 enum StoredAgent {
@@ -62,10 +62,13 @@ extension SQLiteStatusDatabase {
     func snapshot(of partition: Int, epoch: Int) throws(StorageError) -> PartitionSnapshot {
         var snapshot = PartitionSnapshot(partition: partition, epoch: epoch)
         let number = SQLiteValue.integer(partition)
-        try database.query(
-            "SELECT state, record_start, record_length, \(StoredAgent.sightingColumns) FROM agents WHERE partition = ?",
-            number
-        ) { row in snapshot.agents.append(EncodedJSON(bytes: StoredAgent.stateBytes(row))) }
+        // Both lie in an index: no agent and no request is read here.
+        try database.query("SELECT rowid FROM agents WHERE partition = ? ORDER BY rowid", number) { row in
+            snapshot.agentPlaces.append(row.integer(0))
+        }
+        try database.query("SELECT rowid FROM requests WHERE partition = ? ORDER BY rowid", number) { row in
+            snapshot.requestPlaces.append(row.integer(0))
+        }
         try database.query(
             "SELECT address, generation, revision FROM tombstones WHERE partition = ?", number
         ) { row throws(StorageError) in
@@ -81,18 +84,44 @@ extension SQLiteStatusDatabase {
                 BoardPause(
                     board: row.text(0), until: row.optionalInteger(1).map(Timestamp.init(millisecondsSince1970:))))
         }
-        try database.query(
-            "SELECT id, digest, until, minted_for, undertaking FROM requests WHERE partition = ?", number
-        ) { row throws(StorageError) in
-            var request = RememberedRequest(
-                id: row.text(0), digest: row.text(1), until: Timestamp(millisecondsSince1970: row.integer(2)),
-                mintedFor: row.optionalText(3))
-            if let bytes = row.optionalBlob(4) {
-                request.undertaking = try EncodedJSON<Undertaking>(bytes: bytes).decoded()
-            }
-            snapshot.requests.append(request)
-        }
         return snapshot
+    }
+
+    public func agents(
+        of partition: Int, at places: ArraySlice<Int64>
+    ) throws(StorageError) -> [EncodedJSON<AgentState>] {
+        var agents: [EncodedJSON<AgentState>] = []
+        for place in places {
+            try database.query(
+                """
+                SELECT state, record_start, record_length, \(StoredAgent.sightingColumns) FROM agents
+                WHERE rowid = ? AND partition = ?
+                """, .integer(place), .integer(partition)
+            ) { row in agents.append(EncodedJSON(bytes: StoredAgent.stateBytes(row))) }
+        }
+        return agents
+    }
+
+    public func requests(
+        of partition: Int, at places: ArraySlice<Int64>
+    ) throws(StorageError) -> [RememberedRequest] {
+        var requests: [RememberedRequest] = []
+        for place in places {
+            try database.query(
+                """
+                SELECT id, digest, until, minted_for, undertaking FROM requests WHERE rowid = ? AND partition = ?
+                """, .integer(place), .integer(partition)
+            ) { row throws(StorageError) in
+                var request = RememberedRequest(
+                    id: row.text(0), digest: row.text(1), until: Timestamp(millisecondsSince1970: row.integer(2)),
+                    mintedFor: row.optionalText(3))
+                if let bytes = row.optionalBlob(4) {
+                    request.undertaking = try EncodedJSON<Undertaking>(bytes: bytes).decoded()
+                }
+                requests.append(request)
+            }
+        }
+        return requests
     }
 
     func address(_ text: String) throws(StorageError) -> AgentAddress {

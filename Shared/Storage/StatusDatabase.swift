@@ -32,8 +32,15 @@ public protocol StatusDatabase: AnyObject {
 
     /// Every partition that was ever granted.
     func owners() throws(StorageError) -> [PartitionOwner]
-    /// Gives a partition to a reconciler under the next epoch, with all that lies in it.
+    /// Gives a partition to a reconciler under the next epoch, with all that lies in it. Agents and requests may be a hundred
+    /// thousand: it says where they lie, and they are read in pages.
     func grant(_ partition: Int, instance: String, incarnation: String) throws(StorageError) -> PartitionSnapshot
+    /// Agents of a snapshot. Nobody changes them before its owner knows them: every other epoch is refused.
+    func agents(
+        of partition: Int, at places: ArraySlice<Int64>
+    ) throws(StorageError) -> [EncodedJSON<AgentState>]
+    /// Requests of a snapshot; those whose time is over meanwhile are left out.
+    func requests(of partition: Int, at places: ArraySlice<Int64>) throws(StorageError) -> [RememberedRequest]
 
     // MARK: Publishing
 
@@ -186,11 +193,12 @@ public struct PartitionOwner: Hashable, Sendable {
 public struct PartitionSnapshot: Sendable {
     public let partition: Int
     public let epoch: Int
-    public var agents: [EncodedJSON<AgentState>] = []
     public var tombstones: [Tombstone] = []
     public var gateways: [EncodedJSON<GatewayState>] = []
     public var boardPauses: [BoardPause] = []
-    public var requests: [RememberedRequest] = []
+    /// Where its agents and requests lie.
+    public var agentPlaces: [Int64] = []
+    public var requestPlaces: [Int64] = []
 }
 
 /// One thing to publish; `sequence` orders it among all others.

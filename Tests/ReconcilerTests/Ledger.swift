@@ -37,7 +37,7 @@ struct Ledger {
 
     /// The snapshot that a successor is granted.
     func grant(epoch: Int) -> GrantChunk {
-        var chunk = GrantChunk(partition: 0, epoch: epoch, incarnation: "i\(epoch)", index: 0, count: 1)
+        var chunk = GrantChunk(partition: 0, epoch: epoch, incarnation: "i\(epoch)", index: 0, isLast: true)
         chunk.agents = agents.values.sorted { $0.record.address.description < $1.record.address.description }
         chunk.tombstones = Array(tombstones.values)
         chunk.gateways = Array(gateways.values)

@@ -63,7 +63,7 @@ struct DatabaseModel {
     mutating func grant(_ partition: Int, instance: String, incarnation: String, _ world: World) -> GrantChunk {
         let epoch = (owners[partition]?.epoch ?? 0) + 1
         owners[partition] = Owner(epoch: epoch, instance: instance, incarnation: incarnation)
-        var all = GrantChunk(partition: partition, epoch: epoch, incarnation: incarnation, index: 0, count: 1)
+        var all = GrantChunk(partition: partition, epoch: epoch, incarnation: incarnation, index: 0, isLast: true)
         all.agents = agents.filter { lies($0.key.gateway, partition) }.sorted { $0.key < $1.key }.map(\.value)
         if !world.isBroken(.tombstonesAreKept) {
             all.tombstones = tombstones.filter { lies($0.key.gateway, partition) }.sorted { $0.key < $1.key }

@@ -110,7 +110,8 @@ final class GrantDesk {
         let halves = all.agents.isEmpty ? 1 : 2
         for index in 0..<halves {
             var chunk = GrantChunk(
-                partition: partition, epoch: all.epoch, incarnation: incarnation, index: index, count: halves)
+                partition: partition, epoch: all.epoch, incarnation: incarnation, index: index,
+                isLast: index == halves - 1)
             if index == 0 {
                 chunk.tombstones = all.tombstones
                 chunk.gateways = all.gateways

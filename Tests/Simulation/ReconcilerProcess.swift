@@ -280,7 +280,8 @@ final class ReconcilerProcess: Process {
             if let order = state.cycle?.order { partition.newestOrder[state.record.address] = order }
         }
         partition.nextChunk = chunk.index + 1
-        guard chunk.index + 1 == chunk.count else { return }
+        if partition.ledger.fillsFrame { flush(partition) }
+        guard chunk.isLast else { return }
         partition.nextChunk = nil
         world.note("\(name) owns \(chunk.partition) under \(chunk.epoch)")
         for (gateway, state) in gatewayStatus.sorted(by: { $0.key < $1.key }) {

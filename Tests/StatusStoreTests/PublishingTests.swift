@@ -143,41 +143,6 @@ import Testing
         #expect(lines.count == 30_002)
     }
 
-    @Test func aGrantIsDividedAndComesTogetherAgain() throws {
-        var content = GrantChunks.Content()
-        let states = (0..<1_000).map { number in
-            AgentState(
-                record: AgentRecord(
-                    address: AgentAddress(gateway: "gw", agent: "a\(number)")!, board: nil, role: .main,
-                    status: .offline,
-                    policy: Policy(), createdAt: Timestamp(millisecondsSince1970: 0)))
-        }
-        content.agents = states.map { JSON.bytes($0) }
-        content.gateways = [GatewayState(gateway: "gw")]
-        content.boardPauses = [BoardPause(board: "b", until: nil)]
-        content.tombstones = [Tombstone(agent: AgentAddress("gw/gone")!, generation: 3, revision: 9)]
-        let bodies = GrantChunks.compose(partition: 3, epoch: 2, incarnation: "i", content)
-        #expect(bodies.count > 1)
-        #expect(bodies.allSatisfy { $0.count < 500_000 })
-        var found: [AgentState] = []
-        let frame = StreamFrame<Bool>(
-            id: StreamID(service: "s", instance: "i", incarnation: "n", stream: "x"), seq: 4, lowest: 2, held: 7,
-            body: true)
-        for (index, body) in bodies.enumerated() {
-            let raw = try JSON.decode(StreamFrame<ReconcilerMessage>.self, from: RawFrame.compose(frame, body: body))
-            #expect([raw.seq, raw.lowest, Int(raw.held)] == [4, 2, 7])
-            guard case .grant(let chunk) = raw.body else {
-                Issue.record("no grant")
-                return
-            }
-            #expect([chunk.index, chunk.count, chunk.epoch, chunk.partition] == [index, bodies.count, 2, 3])
-            #expect(chunk.gateways.count == (index == 0 ? 1 : 0))
-            found += chunk.agents
-        }
-        #expect(found == states)
-        #expect(GrantChunks.compose(partition: 0, epoch: 1, incarnation: "i", .init()).count == 1)
-    }
-
     @Test func aPageTellsWhereTheNextBegins() {
         let items = ["1", "2", "3"].map { Array($0.utf8) }
         func page(_ member: String, _ limit: Int) -> String {

@@ -28,7 +28,7 @@ import Testing
         // It is granted what is stored, under an epoch that nobody had.
         let snapshot = try database.grantToFirst()
         #expect(snapshot.epoch == 3)
-        #expect(try snapshot.agents.map { try $0.decoded().record.address } == [address("gw/a")])
+        #expect(try database.agents(of: snapshot).map { try $0.decoded().record.address } == [address("gw/a")])
         #expect(try database.commit(frame(1, epoch: 3, change("gw/b", 1))).results == [.applied])
     }
 

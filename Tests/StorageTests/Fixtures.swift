@@ -119,6 +119,14 @@ extension StatusDatabase {
         try grant(partition, instance: "r1", incarnation: "i1")
     }
 
+    func agents(of snapshot: PartitionSnapshot) throws(StorageError) -> [EncodedJSON<AgentState>] {
+        try agents(of: snapshot.partition, at: snapshot.agentPlaces[...])
+    }
+
+    func requests(of snapshot: PartitionSnapshot) throws(StorageError) -> [RememberedRequest] {
+        try requests(of: snapshot.partition, at: snapshot.requestPlaces[...])
+    }
+
     /// The outbox as words.
     func outboxWords() throws(StorageError) -> [String] {
         try outbox(after: 0, limit: 1_000).map { entry in

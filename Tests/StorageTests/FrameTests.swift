@@ -213,7 +213,7 @@ import Testing
         #expect(record.lastRejection == rejection)
         #expect(record.revision == 1)
         #expect(try database.outboxWords() == ["changed gw/a 1 set"])
-        #expect(try database.grantToFirst().agents.map { try $0.decoded().record } == [record])
+        #expect(try database.agents(of: database.grantToFirst()).map { try $0.decoded().record } == [record])
         // The next state says everything itself.
         try database.commit(frame(1, epoch: 2, change("gw/a", 2)))
         #expect(try database.record(of: address("gw/a"))?.decoded().lastSeenAt == nil)

@@ -8,7 +8,7 @@ import Testing
     func aGrantReturnsAllThatLiesInThePartition(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try implementation.open(place)
-        #expect(try database.grantToFirst().agents.isEmpty)
+        #expect(try database.grantToFirst().agentPlaces.isEmpty)
         var paused = StoreEntry()
         paused.boardPause = BoardPause(board: "b", until: noon)
         try database.commit(
@@ -18,12 +18,12 @@ import Testing
             frame(2, removal("gw/b", 2)))
         let snapshot = try database.grant(partition, instance: "r2", incarnation: "i9")
         #expect(snapshot.epoch == 2)
-        #expect(try snapshot.agents.map { try $0.decoded() } == [state("gw/a", revision: 1)])
+        #expect(try database.agents(of: snapshot).map { try $0.decoded() } == [state("gw/a", revision: 1)])
         #expect(snapshot.tombstones == [Tombstone(agent: address("gw/b"), generation: 1, revision: 2)])
         #expect(try snapshot.gateways.map { try $0.decoded() } == [GatewayState(gateway: "gw")])
         #expect(snapshot.boardPauses == [BoardPause(board: "b", until: noon)])
         #expect(
-            snapshot.requests == [
+            try database.requests(of: snapshot) == [
                 RememberedRequest(id: "q", digest: "d", until: noon + .seconds(86_400), mintedFor: "gw")
             ])
         #expect(try database.grant((partition + 1) % 16, instance: "r2", incarnation: "i9").tombstones.isEmpty)
@@ -40,7 +40,28 @@ import Testing
         try database.commit(frame(3, change("gw/a", 3)))
         let snapshot = try database.grantToFirst()
         #expect(snapshot.tombstones.isEmpty)
-        #expect(snapshot.agents.count == 1)
+        #expect(snapshot.agentPlaces.count == 1)
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func whatASnapshotNamesIsReadInPages(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        try database.commit(
+            frame(1, change("gw/a", 1), change("gw/b", 1), change("gw/c", 1)),
+            frame(2, answer("short", .paused(1), isKeyed: false), answer("long", .paused(1))))
+        let snapshot = try database.grantToFirst()
+        #expect(snapshot.agentPlaces.count == 3)
+        let pages = try [0..<2, 2..<3].map { range in
+            try database.agents(of: partition, at: snapshot.agentPlaces[range]).map { try $0.decoded().record.address }
+        }
+        #expect(pages == [[address("gw/a"), address("gw/b")], [address("gw/c")]])
+        // What has ended since the grant is left out, and what another partition has put there.
+        _ = try database.tidy(published: 0, now: noon + .seconds(601), historyBefore: noon, limit: 100)
+        #expect(try database.requests(of: snapshot).map(\.id) == ["long"])
+        #expect(try database.requests(of: (partition + 1) % 16, at: snapshot.requestPlaces[...]).isEmpty)
+        #expect(try database.agents(of: (partition + 1) % 16, at: snapshot.agentPlaces[...]).isEmpty)
     }
 
     @Test(arguments: Implementation.allCases)
@@ -75,9 +96,9 @@ import Testing
         entry.undertaking = Undertaking(request: request, count: 3)
         try database.commit(frame(1, entry))
         #expect(try database.outbox(after: 0, limit: 10).isEmpty)
-        #expect(try database.grantToFirst().requests.map(\.undertaking) == [entry.undertaking])
+        #expect(try database.requests(of: database.grantToFirst()).map(\.undertaking) == [entry.undertaking])
         try database.commit(frame(1, epoch: 2, stream: stream("events/2"), answer("q", .paused(3))))
-        let remembered = try database.grantToFirst().requests
+        let remembered = try database.requests(of: database.grantToFirst())
         #expect(remembered.map(\.id) == ["q"])
         #expect(remembered.map(\.undertaking) == [nil])
     }
@@ -95,13 +116,13 @@ import Testing
             return try database.tidy(published: published, now: now, historyBefore: now - .seconds(3_600), limit: 100)
         }
         #expect(try !tidy(601, published: 0))
-        #expect(try database.grantToFirst().requests.map(\.id) == ["long"])
+        #expect(try database.requests(of: database.grantToFirst()).map(\.id) == ["long"])
         // What is not yet published stays, however old.
         #expect(try !tidy(90_000, published: 0))
         #expect(try database.history(of: address("gw/a"), before: nil, limit: 10).count == 1)
         #expect(try !tidy(90_000, published: last))
         #expect(try database.history(of: address("gw/a"), before: nil, limit: 10).isEmpty)
-        #expect(try database.grantToFirst().requests.isEmpty)
+        #expect(try database.requests(of: database.grantToFirst()).isEmpty)
         #expect(try database.outbox(after: 0, limit: 10).isEmpty)
         #expect(try database.record(of: address("gw/a")) != nil)
     }

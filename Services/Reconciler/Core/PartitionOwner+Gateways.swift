@@ -179,7 +179,7 @@ extension PartitionOwner {
                 machine.noteChange("policy", around, into: &results)
             }
         }
-        guard chunk.index + 1 == chunk.count else { return }
+        guard chunk.isLast else { return }
         carryOn()
         // The owner before had not told all of them.
         for gateway in gateways.keys.sorted() { noteReturn(of: gateway) }

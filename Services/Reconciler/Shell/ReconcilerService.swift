@@ -262,7 +262,9 @@ public final class ReconcilerService: Service {
         guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }
         handle(.granted(chunk), partition, now, Clock.stamp())
         partition.nextChunk = chunk.index + 1
-        guard chunk.index + 1 == chunk.count else { return }
+        // A policy that is another than before changes every agent.
+        if partition.fillsFrame { partition.flush(into: outlet, now: now) }
+        guard chunk.isLast else { return }
         partition.nextChunk = nil
         runtime.log.event(
             "partition.taken_over", .info,

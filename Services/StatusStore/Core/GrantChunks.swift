@@ -1,77 +1,116 @@
 public import Contract
 public import Lifecycle
 
-/// Divides what lies in a partition into messages of bounded size.
-public enum GrantChunks {
+/// Divides what lies in a partition into messages of bounded size, one at a time: a hundred thousand agents are neither read
+/// nor composed in one turn, and never held in memory together.
+public struct GrantChunks: Sendable {
     /// About how large a chunk becomes.
     public static let bytesMax = 450_000
+    /// Agents, or requests, read at once.
+    public static let pageMax = 100
     /// What one tombstone, pause or gateway, and one remembered request take at most, roughly.
     private static let itemBytes = 400
     private static let requestBytes = 700
     /// A pause, a resume or a removal, with its names.
     private static let undertakingBytes = 2_500
 
-    /// All that a grant carries; agents as their stored JSON.
-    public struct Content: Sendable {
-        public var agents: [[UInt8]] = []
-        public var tombstones: [Tombstone] = []
-        public var gateways: [GatewayState] = []
-        public var boardPauses: [BoardPause] = []
-        public var requests: [RememberedRequest] = []
+    /// What a grant carries: it fits into a chunk or waits for the next one.
+    public enum Item: Sendable {
+        case gateway(GatewayState)
+        case boardPause(BoardPause)
+        case tombstone(Tombstone)
+        case request(RememberedRequest)
+        /// As its stored JSON.
+        case agent([UInt8])
 
-        public init() {}
-    }
-
-    /// The JSON of each `ReconcilerMessage.grant`, in order: always at least one.
-    public static func compose(
-        partition: Int, epoch: Int, incarnation: String, _ content: Content
-    ) -> [[UInt8]] {
-        let parts = divide(content)
-        return parts.enumerated().map { index, part in
-            var chunk = GrantChunk(
-                partition: partition, epoch: epoch, incarnation: incarnation, index: index, count: parts.count)
-            chunk.tombstones = part.tombstones
-            chunk.gateways = part.gateways
-            chunk.boardPauses = part.boardPauses
-            chunk.requests = part.requests
-            return insert(part.agents, into: JSON.bytes(ReconcilerMessage.grant(chunk)))
-        }
-    }
-
-    private static func divide(_ content: Content) -> [Content] {
-        var parts: [Content] = []
-        var part = Content()
-        var size = 0
-        func take(_ bytes: Int) {
-            if size > 0, size + bytes > bytesMax {
-                parts.append(part)
-                part = Content()
-                size = 0
+        var bytes: Int {
+            switch self {
+            case .gateway, .boardPause, .tombstone: itemBytes
+            case .request(let request): request.undertaking == nil ? requestBytes : undertakingBytes
+            case .agent(let json): json.count + 1
             }
-            size += bytes
         }
-        for gateway in content.gateways {
-            take(itemBytes)
-            part.gateways.append(gateway)
+    }
+
+    /// What is to be read next, by the places that the snapshot named.
+    public enum Page: Sendable {
+        case requests(ArraySlice<Int64>)
+        case agents(ArraySlice<Int64>)
+    }
+
+    public let partition: Int
+    public let epoch: Int
+    private let incarnation: String
+    private var items = Queue<Item>()
+    private var bytes = 0
+    private var requests: ArraySlice<Int64>
+    private var agents: ArraySlice<Int64>
+    private var nextIndex = 0
+
+    /// - Parameters:
+    ///   - first: what is sent before requests and agents: gateways come before their agents.
+    ///   - requests, agents: where they lie.
+    public init(
+        partition: Int, epoch: Int, incarnation: String, first: [Item], requests: [Int64] = [], agents: [Int64] = []
+    ) {
+        self.partition = partition
+        self.epoch = epoch
+        self.incarnation = incarnation
+        self.requests = requests[...]
+        self.agents = agents[...]
+        for item in first { add(item) }
+    }
+
+    /// The JSON of the next `ReconcilerMessage.grant`, and whether it is the last. There is always one.
+    ///
+    /// - Throws: what `read` throws; then nothing has changed but what was read before.
+    public mutating func next<Failure: Error>(
+        _ read: (Page) throws(Failure) -> [Item]
+    ) throws(Failure) -> (body: [UInt8], isLast: Bool) {
+        while bytes <= GrantChunks.bytesMax, let page = nextPage {
+            for item in try read(page) { add(item) }
+            pass(page)
         }
-        for pause in content.boardPauses {
-            take(itemBytes)
-            part.boardPauses.append(pause)
+        var agents: [[UInt8]] = []
+        var size = 0
+        var part: [Item] = []
+        while let item = items.first, size == 0 || size + item.bytes <= GrantChunks.bytesMax {
+            _ = items.popFirst()
+            size += item.bytes
+            if case .agent(let json) = item { agents.append(json) } else { part.append(item) }
         }
-        for tombstone in content.tombstones {
-            take(itemBytes)
-            part.tombstones.append(tombstone)
+        bytes -= size
+        let isLast = items.isEmpty && nextPage == nil
+        var chunk = GrantChunk(
+            partition: partition, epoch: epoch, incarnation: incarnation, index: nextIndex, isLast: isLast)
+        for item in part {
+            switch item {
+            case .gateway(let gateway): chunk.gateways.append(gateway)
+            case .boardPause(let pause): chunk.boardPauses.append(pause)
+            case .tombstone(let tombstone): chunk.tombstones.append(tombstone)
+            case .request(let request): chunk.requests.append(request)
+            case .agent: break
+            }
         }
-        for request in content.requests {
-            take(request.undertaking == nil ? requestBytes : undertakingBytes)
-            part.requests.append(request)
+        nextIndex += 1
+        return (GrantChunks.insert(agents, into: JSON.bytes(ReconcilerMessage.grant(chunk))), isLast)
+    }
+
+    private mutating func add(_ item: Item) {
+        items.append(item)
+        bytes += item.bytes
+    }
+
+    private var nextPage: Page? {
+        if !requests.isEmpty { return .requests(requests.prefix(GrantChunks.pageMax)) }
+        return agents.isEmpty ? nil : .agents(agents.prefix(GrantChunks.pageMax))
+    }
+
+    private mutating func pass(_ page: Page) {
+        switch page {
+        case .requests(let read): requests = requests.dropFirst(read.count)
+        case .agents(let read): agents = agents.dropFirst(read.count)
         }
-        for agent in content.agents {
-            take(agent.count + 1)
-            part.agents.append(agent)
-        }
-        parts.append(part)
-        return parts
     }
 
     /// The message with these agents in place of none: what was stored is not decoded to be encoded again.

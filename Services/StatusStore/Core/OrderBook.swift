@@ -95,6 +95,7 @@ struct Queue<Element: Sendable>: Sendable {
     }
 
     var count: Int { items.count - head }
+    var isEmpty: Bool { head == items.count }
     var first: Element? { head < items.count ? items[head] : nil }
 
     mutating func append(_ item: Element) {

@@ -9,11 +9,18 @@ internal import Storage
 final class GrantDelivery {
     /// Chunks without a receipt at once, for one reconciler: the rest waits here.
     private static let chunksMax = 8
-    /// How long a turn grants: what is left is decided again in the next one.
+    /// How long a turn grants, and reads what was granted: what is left waits for the next one.
     private static let grantLimit = TimeSpan(milliseconds: 200)
     private static let decideEvery = TimeSpan(milliseconds: 250)
     /// The same sender is told of the same refusal at most so often.
     private static let revokeAgainAfter = TimeSpan(milliseconds: 500)
+
+    /// What waits to be sent to a reconciler.
+    private enum Waiting {
+        case message([UInt8])
+        /// A grant of which chunks are left: each is read when it can go out.
+        case grant(GrantChunks)
+    }
 
     /// Stands for a message that is kept as JSON beside its stream.
     private struct Reference: Codable, Sendable {}
@@ -29,7 +36,7 @@ final class GrantDelivery {
         let incarnation: String
         var sender: StreamSender<Reference>
         var sent: [Int: Message] = [:]
-        var waiting: [Message] = []
+        var waiting: [Waiting] = []
         var announcedAt = Instant(nanoseconds: 0)
     }
 
@@ -117,7 +124,8 @@ final class GrantDelivery {
             decideAt = now + GrantDelivery.decideEvery
             try decide(now)
         }
-        for instance in recipients.keys { send(to: instance, on: connection, now: now) }
+        let end = Clock.now() + GrantDelivery.grantLimit
+        for instance in recipients.keys.sorted() { try send(to: instance, on: connection, now: now, until: end) }
     }
 
     /// Repeats what waited too long. Called every 200 ms.
@@ -139,10 +147,13 @@ final class GrantDelivery {
     private func decide(_ now: Instant) throws(StorageError) {
         let live = members.live(now: now)
         for (instance, recipient) in recipients
-        where live[instance]?.incarnation != recipient.incarnation && recipient.waiting.isEmpty {
+        where live[instance]?.incarnation != recipient.incarnation {
             // What it did not receipt is given up: should it return, its presence shows what it lacks.
             for case (let partition, let epoch)? in recipient.sent.values.map(\.completes) {
                 assignment.receipted(partition, epoch: epoch, now: now)
+            }
+            for case .grant(let chunks) in recipient.waiting {
+                assignment.receipted(chunks.partition, epoch: chunks.epoch, now: now)
             }
             recipients[instance] = nil
         }
@@ -166,34 +177,27 @@ final class GrantDelivery {
         let snapshot = try database.grant(partition, instance: instance, incarnation: incarnation)
         assignment.granted(
             partition, to: .init(epoch: snapshot.epoch, instance: instance, incarnation: incarnation))
-        var content = GrantChunks.Content()
-        content.agents = snapshot.agents.map(\.bytes)
-        content.tombstones = snapshot.tombstones
-        for gateway in snapshot.gateways { content.gateways.append(try gateway.decoded()) }
-        content.boardPauses = snapshot.boardPauses
-        content.requests = snapshot.requests
-        let bodies = GrantChunks.compose(
-            partition: partition, epoch: snapshot.epoch, incarnation: incarnation, content)
-        for (index, body) in bodies.enumerated() {
-            let isLast = index == bodies.count - 1
-            enqueue(
-                Message(body: body, completes: isLast ? (partition, snapshot.epoch) : nil), to: instance,
-                incarnation: incarnation)
-        }
+        var first: [GrantChunks.Item] = []
+        for gateway in snapshot.gateways { first.append(.gateway(try gateway.decoded())) }
+        first += snapshot.boardPauses.map { .boardPause($0) } + snapshot.tombstones.map { .tombstone($0) }
+        let chunks = GrantChunks(
+            partition: partition, epoch: snapshot.epoch, incarnation: incarnation, first: first,
+            requests: snapshot.requestPlaces, agents: snapshot.agentPlaces)
+        enqueue(.grant(chunks), to: instance, incarnation: incarnation)
         runtime.log.event(
             "store.partition_granted", .debug,
             [
                 "partition": LogValue(partition), "epoch": LogValue(snapshot.epoch), "reconciler": LogValue(instance),
-                "agents": LogValue(snapshot.agents.count),
+                "agents": LogValue(snapshot.agentPlaces.count),
             ])
     }
 
     private func revoke(_ partition: Int, epoch: Int, of instance: String, incarnation: String) {
         let body = JSON.bytes(ReconcilerMessage.revoke(partition: partition, epoch: epoch))
-        enqueue(Message(body: body), to: instance, incarnation: incarnation)
+        enqueue(.message(body), to: instance, incarnation: incarnation)
     }
 
-    private func enqueue(_ message: Message, to instance: String, incarnation: String) {
+    private func enqueue(_ waiting: Waiting, to instance: String, incarnation: String) {
         if recipients[instance]?.incarnation != incarnation {
             // A new life begins with a new stream: what the old one did not take is nobody's.
             streamNumber += 1
@@ -202,20 +206,63 @@ final class GrantDelivery {
                 stream: "grants-\(streamNumber)")
             recipients[instance] = Recipient(incarnation: incarnation, sender: StreamSender(identifier))
         }
-        recipients[instance]?.waiting.append(message)
+        recipients[instance]?.waiting.append(waiting)
     }
 
-    private func send(to instance: String, on connection: Connection, now: Instant) {
-        guard var recipient = recipients[instance], !recipient.waiting.isEmpty else { return }
+    private func send(
+        to instance: String, on connection: Connection, now: Instant, until end: Instant
+    ) throws(StorageError) {
         var frames: [StreamFrame<Reference>] = []
-        while recipient.sender.keptCount < GrantDelivery.chunksMax, !recipient.waiting.isEmpty {
-            let message = recipient.waiting.removeFirst()
-            let frame = recipient.sender.send(Reference(), now: now)
-            recipient.sent[recipient.sender.highestSeq] = message
-            if let frame { frames.append(frame) }
+        defer {
+            if let recipient = recipients[instance] { publish(frames, of: recipient, to: instance, on: connection) }
         }
-        recipients[instance] = recipient
-        publish(frames, of: recipient, to: instance, on: connection)
+        while let recipient = recipients[instance], !recipient.waiting.isEmpty,
+            recipient.sender.keptCount < GrantDelivery.chunksMax
+        {
+            guard Clock.now() < end else {
+                runtime.loop.after(.zero) {}
+                return
+            }
+            guard let message = try nextMessage(to: instance) else { continue }
+            if let frame = recipients[instance]?.sender.send(Reference(), now: now) { frames.append(frame) }
+            if let seq = recipients[instance]?.sender.highestSeq { recipients[instance]?.sent[seq] = message }
+        }
+    }
+
+    /// Takes what is to be sent next out of what waits; `nil` for a grant that is nobody's any more.
+    private func nextMessage(to instance: String) throws(StorageError) -> Message? {
+        switch recipients[instance]?.waiting.first {
+        case .message(let body):
+            recipients[instance]?.waiting.removeFirst()
+            return Message(body: body)
+        case .grant(var chunks):
+            let (partition, epoch) = (chunks.partition, chunks.epoch)
+            guard assignment.owner(of: partition)?.epoch == epoch else {
+                recipients[instance]?.waiting.removeFirst()
+                return nil
+            }
+            // Out of the list while it is taken from, so that it is not copied.
+            recipients[instance]?.waiting[0] = .message([])
+            var isLeft = true
+            defer {
+                if isLeft {
+                    recipients[instance]?.waiting[0] = .grant(chunks)
+                } else {
+                    recipients[instance]?.waiting.removeFirst()
+                }
+            }
+            let (body, isLast) = try chunks.next { page throws(StorageError) in try read(page, of: partition) }
+            isLeft = !isLast
+            return Message(body: body, completes: isLast ? (partition, epoch) : nil)
+        case nil: return nil
+        }
+    }
+
+    private func read(_ page: GrantChunks.Page, of partition: Int) throws(StorageError) -> [GrantChunks.Item] {
+        switch page {
+        case .requests(let places): try database.requests(of: partition, at: places).map { .request($0) }
+        case .agents(let places): try database.agents(of: partition, at: places).map { .agent($0.bytes) }
+        }
     }
 
     private func publish(

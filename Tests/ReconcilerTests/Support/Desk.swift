@@ -175,7 +175,7 @@ struct Desk {
         owner = PartitionOwner(
             partition: 0, epoch: epoch, instance: "r2",
             systemPolicy: Policy().overridden(by: Desk.overrides(settings)))
-        var chunk = GrantChunk(partition: 0, epoch: epoch, incarnation: "i", index: 0, count: 1)
+        var chunk = GrantChunk(partition: 0, epoch: epoch, incarnation: "i", index: 0, isLast: true)
         chunk.gateways = gateways.values.sorted { $0.gateway < $1.gateway }
         chunk.agents = states.values.sorted { $0.record.address < $1.record.address }
         chunk.tombstones = Array(tombstones.values)

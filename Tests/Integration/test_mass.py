@@ -1,0 +1,52 @@
+"""Many deadlines at one moment: the short form of `rollcall bench storm`, which fails when anything is lost or wrong."""
+
+import json
+import subprocess
+import unittest
+
+from rollcall_system import ROLLCALL, clean_environment
+
+# In one second a gateway may get what its rate gives, what was saved up (a fifth) and what the machine made late: the bench's
+# own bound.
+WAKES_BOUND = 1.5
+
+
+class Storm(unittest.TestCase):
+    """All agents fall silent at once, their gateways are lost and come back, while witnesses go on beating.
+
+    The bench itself looks at each event and wake: what was left out, who of the witnesses lapsed, who was woken too often,
+    what `get` showed too late, which connection was lost, which gateway had other events than `gateway_connected`,
+    `gateway_lost`, `gateway_connected`, each once with the count of its agents. How long things took is not judged here.
+    """
+
+    def storm(self, agents, gateways, wake_rate, *arguments):
+        completed = subprocess.run(
+            [str(ROLLCALL), "bench", "storm", "--agents", str(agents), "--gateways", str(gateways),
+             "--wake-rate", f"{wake_rate}/s", "--witnesses", "50", "--in-flight", "50", "--checkin-deadline", "3s", "--offline-after", "8s",
+             *arguments],
+            capture_output=True, text=True, timeout=180, check=False, env=clean_environment(), cwd="/")
+        self.assertIn(completed.returncode, (0, 1), completed.stderr)
+        self.assertTrue(completed.stdout, completed.stderr)
+        report = json.loads(completed.stdout)
+        print(json.dumps({name: report[name] for name in (
+            "verdict_seconds", "ideal_verdict_seconds", "return_seconds", "busiest_second", "longest_turn_ms")}), flush=True)
+        self.assertEqual(report["violations"], [], report)
+        self.assertEqual(completed.returncode, 0, completed.stderr)
+        self.assertEqual(report["agents"], agents)
+        self.assertEqual(report["events_lost"], 0)
+        self.assertEqual(report["events_repeated"], 0)
+        self.assertLessEqual(report["busiest_second"], WAKES_BOUND * wake_rate)
+        # Every agent lapses, is woken, goes offline and comes back by a wake: at the least.
+        self.assertGreaterEqual(report["wakes"], 2 * agents)
+        self.assertGreaterEqual(report["events"], 6 * agents)
+        self.assertEqual(set(report["stalls"].values()), {0})
+
+    def test_one_gateway_with_all_of_them(self):
+        self.storm(2000, 1, 500, "--reconcilers", "2", "--ingests", "2")
+
+    def test_many_gateways(self):
+        self.storm(2000, 50, 50)
+
+
+if __name__ == "__main__":
+    unittest.main()
