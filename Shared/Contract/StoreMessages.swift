@@ -68,6 +68,24 @@ public enum ProvisionerMessage: Codable, Sendable {
     /// this provisioner minted for the request is in force.
     case answer(requestID: String, digest: String?, outcome: CommandOutcome, minted: Bool)
     case found(questionID: String, AgentRecord?)
+    /// The key is kept for the request with this digest, the first that claimed it; it is committed.
+    case claimed(requestID: String, digest: String)
+}
+
+/// A provisioner's claim of an idempotency key, before it forwards the request.
+///
+/// Owners know what was executed in their own partition; a key belongs to one request of all partitions.
+public struct KeyClaim: Codable, Hashable, Sendable {
+    public let requestID: String
+    /// SHA-256 of verb and payload, as in `PartitionRequest`.
+    public let digest: String
+    public let provisioner: String
+
+    public init(requestID: String, digest: String, provisioner: String) {
+        self.requestID = requestID
+        self.digest = digest
+        self.provisioner = provisioner
+    }
 }
 
 /// A question of a provisioner: the committed record of an agent.

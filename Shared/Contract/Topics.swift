@@ -60,6 +60,8 @@ public struct Topics: Hashable, Sendable {
     public func answers(instance: String) -> String { "\(root)/internal/answers/\(instance)" }
     /// Questions from a provisioner to the store, answered on `answers`.
     public var lookups: String { "\(root)/internal/lookups" }
+    /// Claims of idempotency keys, from a provisioner to the store, answered on `answers` (`KeyClaim`).
+    public var claims: String { "\(root)/internal/claims" }
     /// Where an instance is asked whether all that it received is handed over (`BarrierQuestion`), or is told
     /// (`BarrierAnswer`).
     public func barriers(service: String, instance: String) -> String {

@@ -131,6 +131,7 @@ extension SQLiteStatusDatabase {
         let due = try database.first(
             """
             SELECT EXISTS(SELECT 1 FROM outbox WHERE sequence <= ?1) OR EXISTS(SELECT 1 FROM requests WHERE until < ?2)
+                OR EXISTS(SELECT 1 FROM keys WHERE until < ?2)
                 OR coalesce((SELECT time < ?3 FROM history ORDER BY sequence LIMIT 1), 0)
                 OR EXISTS(SELECT 1 FROM dead_letters WHERE at < ?3)
             """, .integer(published), .integer(now.millisecondsSince1970), .integer(historyBefore.millisecondsSince1970)
@@ -141,6 +142,9 @@ extension SQLiteStatusDatabase {
             let requests = try database.run(
                 "DELETE FROM requests WHERE rowid IN (SELECT rowid FROM requests WHERE until < ? ORDER BY until LIMIT ?)",
                 .integer(now.millisecondsSince1970), .integer(limit))
+            let keys = try database.run(
+                "DELETE FROM keys WHERE rowid IN (SELECT rowid FROM keys WHERE until < ? ORDER BY until LIMIT ?)",
+                .integer(now.millisecondsSince1970), .integer(limit))
             // Sequences follow time closely enough: the oldest are looked at, and an unpublished event is kept.
             let events = try database.run(
                 """
@@ -149,7 +153,7 @@ extension SQLiteStatusDatabase {
                 """, .integer(limit), .integer(historyBefore.millisecondsSince1970), .integer(Int64.max))
             try database.run(
                 "DELETE FROM dead_letters WHERE at < ?", .integer(historyBefore.millisecondsSince1970))
-            return requests == limit || events == limit
+            return requests == limit || keys == limit || events == limit
         }
     }
 }

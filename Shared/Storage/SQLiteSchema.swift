@@ -5,7 +5,7 @@ enum SQLiteSchema {
     /// "RLCL": marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
     static let applicationID: Int64 = 0x524c_434c
 
-    static let migrations = [first]
+    static let migrations = [first, keys]
 
     /// `sequence` numbers everything that is published, across the whole database, and is never reused.
     private static let first = """
@@ -106,5 +106,15 @@ enum SQLiteSchema {
             seq INTEGER NOT NULL,
             frame BLOB NOT NULL,
             error TEXT NOT NULL);
+        """
+
+    /// Idempotency keys by the first request that claimed each, whichever partition it is for. What was executed before
+    /// there were claims keeps its key; a request for all partitions is `ID/PARTITION` in `requests`.
+    private static let keys = """
+        CREATE TABLE keys(id TEXT PRIMARY KEY, digest TEXT NOT NULL, until INTEGER NOT NULL);
+        CREATE INDEX keys_by_end ON keys(until);
+        INSERT OR IGNORE INTO keys
+            SELECT iif(instr(id, '/') > 0, substr(id, 1, instr(id, '/') - 1), id), digest, until
+            FROM requests ORDER BY rowid;
         """
 }

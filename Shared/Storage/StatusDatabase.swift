@@ -58,6 +58,14 @@ public protocol StatusDatabase: AnyObject {
     /// The outstanding order of an agent, if it has one.
     func order(of agent: AgentAddress) throws(StorageError) -> EncodedJSON<WakeOrder>?
 
+    // MARK: Keys
+
+    /// Keeps each idempotency key for the request that claims it, unless another one has it; in one transaction.
+    ///
+    /// A key is kept for 24 h from its first claim (`Limits.idempotencyHours`).
+    /// - Returns: the digest of the request that has each key now.
+    func claim(_ claims: [KeyClaim], now: Timestamp) throws(StorageError) -> [String]
+
     // MARK: Lookups
 
     func record(of agent: AgentAddress) throws(StorageError) -> EncodedJSON<AgentRecord>?
@@ -75,7 +83,7 @@ public protocol StatusDatabase: AnyObject {
 
     // MARK: Upkeep
 
-    /// Deletes acknowledged outbox entries, expired requests, history and dead letters older than `historyBefore`, at most
+    /// Deletes acknowledged outbox entries, expired requests and keys, history and dead letters older than `historyBefore`, at most
     /// `limit` rows of each. Returns whether more is left.
     func tidy(published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int) throws(StorageError) -> Bool
 }

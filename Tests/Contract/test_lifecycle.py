@@ -861,8 +861,9 @@ class IdempotencyTest(LifecycleCase):
         self.assertEqual(self.expect("wake", {"agent": "gw/keyed"}, idempotency_key="key-2"), woken)
         self.refuse("update", {"agent": "gw/keyed"}, 409, "conflict", idempotency_key="key-2")
         self.refuse("wake", {"agent": "gw/other"}, 409, "conflict", idempotency_key="key-2")
-        # A refusal is not kept: the key may be used for a better request.
+        # A refusal is kept as well.
         self.refuse("wake", {"agent": "gw/nobody"}, 404, "unknown-agent", idempotency_key="key-3")
+        self.refuse("wake", {"agent": "gw/keyed"}, 409, "conflict", idempotency_key="key-3")
         self.wait_offline("gw/keyed")
         record = self.expect("get", {"agent": "gw/keyed"})["record"]
         self.assertEqual(record["lifecycle_generation"], 1)
@@ -889,6 +890,24 @@ class IdempotencyTest(LifecycleCase):
         answer = wait_until(lambda: self.answer_if_any("wake", {"agent": "gw/keyed"}, "key-4"), 30, "an answer")
         self.assertEqual(answer["record"]["lifecycle_generation"], 2)
         self.assertEqual(self.expect("get", {"agent": "gw/keyed"})["record"]["lifecycle_generation"], 2)
+
+    def test_a_key_belongs_to_one_request_of_all_partitions(self):
+        """Eight gateways lie in several partitions, whose owners know nothing of one another's requests."""
+        self.expect("add-gateway", {"gateway": "first"}, idempotency_key="wide")
+        self.assertIsNotNone(self.expect("add-gateway", {"gateway": "first"}, idempotency_key="wide"))
+        others = [f"other-{number}" for number in range(8)]
+        for gateway in others:
+            self.refuse("add-gateway", {"gateway": gateway}, 409, "conflict", idempotency_key="wide")
+        self.refuse("pause", {"board": "nobody"}, 409, "conflict", idempotency_key="wide")
+        self.system.restart()
+        self.connect()
+        for gateway in others:
+            self.refuse("add-gateway", {"gateway": gateway}, 409, "conflict", idempotency_key="wide")
+        known = [item["gateway"] for item in self.expect("list-gateways", {})["gateways"]]
+        self.assertEqual([gateway for gateway in known if gateway in others], [])
+        # A request for all partitions has its key as well.
+        self.expect("pause", {"board": "nobody"}, idempotency_key="wide-too")
+        self.refuse("pause", {"gateway": "gw"}, 409, "conflict", idempotency_key="wide-too")
 
     def test_a_retained_command_is_done_once(self):
         address = self.expect("provision", {"agent": "gw/retained", "role": "main", "wake": False})["record"]["agent"]

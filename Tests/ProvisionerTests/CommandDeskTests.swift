@@ -22,6 +22,18 @@ import Testing
         _ verb: String, _ payload: String, key: String? = nil, to topic: String? = "op:eve/x", id: String = "r1",
         at seconds: Int64 = 0
     ) -> [CommandDesk.Directive] {
+        let directives = claim(verb, payload, key: key, to: topic, id: id, at: seconds)
+        return directives.flatMap { directive in
+            guard case .claim(let claim) = directive else { return [directive] }
+            return handle(.claimed(requestID: claim.requestID, digest: claim.digest), at: seconds)
+        }
+    }
+
+    /// A command whose key, if it has one, the store has not answered for.
+    private mutating func claim(
+        _ verb: String, _ payload: String, key: String? = "k", to topic: String? = "op:eve/x", id: String = "r1",
+        at seconds: Int64 = 0
+    ) -> [CommandDesk.Directive] {
         if seconds == 0 { _ = handle(.partitionsAnnounced(4)) }
         return handle(.commandReceived(arrival(verb, payload, key: key, to: topic, id: id)), at: seconds)
     }
@@ -162,13 +174,49 @@ import Testing
     @Test mutating func theSameKeyWaitsForTheSameAnswer() {
         #expect(requests(receive("wake", #"{"agent":"gw/a1"}"#, key: "k")).count == 1)
         #expect(receive("wake", #"{"agent":"gw/a1"}"#, key: "k", to: "op:eve/y", id: "r2") == [])
-        let conflict = receive("wake", #"{"agent":"other-gw/a2"}"#, key: "k", id: "r3")
-        #expect(problems(conflict).map(\.type) == [.conflict])
         let text = #"{"record":\#(JSON.text(testRecord(agent)))}"#
         #expect(
             answer(.record(testRecord(agent), minted: false), id: "sha(op:eve\0k)") == [
                 "op:eve/x \(text)", "op:eve/y \(text)",
             ])
+    }
+
+    @Test mutating func aKeyIsClaimedBeforeItsRequestIsForwarded() throws {
+        let first = KeyClaim(
+            requestID: "sha(op:eve\0k)", digest: "sha(wake\0{\"agent\":\"gw/a1\"})", provisioner: "1")
+        #expect(claim("wake", #"{"agent":"gw/a1"}"#) == [.claim(first)])
+        #expect(claim("wake", #"{"agent":"gw/a1"}"#, id: "r2") == [])
+        #expect(claim("wake", #"{"agent":"gw/a1"}"#, key: nil, id: "r3").count == 1)
+        let forwarded = handle(.claimed(requestID: first.requestID, digest: first.digest))
+        #expect(requests(forwarded).map(\.digest) == [first.digest] && forwarded.count == 1)
+        #expect(handle(.claimed(requestID: first.requestID, digest: first.digest)) == [])
+    }
+
+    @Test mutating func aKeyOfAnotherRequestIsAConflict() {
+        #expect(claim("wake", #"{"agent":"gw/a1"}"#).count == 1)
+        #expect(claim("wake", #"{"agent":"other-gw/a2"}"#, to: "op:eve/y", id: "r2", at: 1).count == 1)
+        let answer = handle(.claimed(requestID: "sha(op:eve\0k)", digest: "sha(wake\0{\"agent\":\"gw/a1\"})"))
+        #expect(requests(answer).map(\.command) == [.wake(agent)])
+        #expect(problems(answer).map(\.type) == [.conflict])
+        #expect(replies(answer).map { $0.hasPrefix("op:eve/y") } == [true])
+        #expect(desk.pendingCount == 1)
+    }
+
+    @Test mutating func aBoardsPauseIsClaimedOnceForAllPartitions() {
+        #expect(claim("pause", #"{"board":"b"}"#).count == 1)
+        let forwarded = handle(
+            .claimed(requestID: "sha(op:eve\0k)", digest: "sha(pause\0{\"board\":\"b\"})"))
+        #expect(requests(forwarded).count == 4)
+    }
+
+    @Test mutating func aClaimIsRepeatedUntilTheStoreAnswers() {
+        let first = claim("wake", #"{"agent":"gw/a1"}"#, at: 0)
+        #expect(handle(.timePassed, at: 0) == [])
+        #expect(handle(.timePassed, at: 1) == first)
+        #expect(claim("wake", #"{"agent":"gw/a1"}"#, to: "op:eve/y", id: "r2", at: 2) == first)
+        #expect(problems(handle(.timePassed, at: 15)).map(\.type) == [.unavailable])
+        #expect(problems(handle(.timePassed, at: 17)).map(\.type) == [.unavailable])
+        #expect(desk.pendingCount == 0 && handle(.timePassed, at: 18) == [])
     }
 
     @Test mutating func theOwnerTellsWhichUseOfAKeyWasTheFirst() throws {

@@ -39,13 +39,6 @@ extension ReconcilerProcess {
         return true
     }
 
-    func altered(_ request: PartitionRequest) -> PartitionRequest {
-        guard world.isBroken(.keysAreBound) else { return request }
-        return PartitionRequest(
-            id: request.id, digest: "", isKeyed: request.isKeyed, command: request.command, minted: request.minted,
-            rendered: request.rendered, traceparent: request.traceparent, provisioner: request.provisioner)
-    }
-
     /// The report, or what becomes of it where a rule is switched off.
     func altered(_ report: WakeReport, _ partition: Owned) -> WakeReport? {
         if world.isBroken(.failuresArm), case .failed = report.outcome { return nil }

@@ -194,7 +194,7 @@ final class Broker {
 
     private func isBetweenServices(_ message: SimMessage) -> Bool {
         switch message.topic {
-        case .partition, .store, .reconciler, .receipts, .presence, .answers, .barriers, .orders, .lines: true
+        case .partition, .store, .reconciler, .receipts, .presence, .answers, .barriers, .orders, .lines, .claims: true
         case .gatewayStatus, .cursor, .canary, .endings, .replies, .wake, .lifecycle, .status, .commands, .heartbeats,
             .access:
             false

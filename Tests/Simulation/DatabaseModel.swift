@@ -48,6 +48,7 @@ struct DatabaseModel {
     var gateways: [String: GatewayState] = [:]
     var boardPauses: [Int: [String: BoardPause]] = [:]
     var requests: [Int: [String: Executed]] = [:]
+    private var keys: [String: (digest: String, until: Timestamp)] = [:]
     var outbox: [OutboxEntry] = []
     var orders: [AgentAddress: (position: Int64, order: WakeOrder)] = [:]
     /// The sequence of each agent's last change of status.
@@ -89,6 +90,13 @@ struct DatabaseModel {
             return result
         }
         return (results, changes)
+    }
+
+    /// The digest of the request that has the key now.
+    mutating func claim(_ claim: KeyClaim, now: Timestamp) -> String {
+        if let holder = keys[claim.requestID], holder.until >= now { return holder.digest }
+        keys[claim.requestID] = (claim.digest, until(now, isKeyed: true))
+        return claim.digest
     }
 
     private func lies(_ gateway: String, _ partition: Int) -> Bool {

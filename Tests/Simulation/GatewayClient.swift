@@ -231,7 +231,10 @@ final class OperatorClient: Client {
         let old = world.random.pick(olds)
         var command = old
         if isOther {
-            guard let agent = old.agent else { return }
+            guard let first = old.agent else { return }
+            // Often of the other gateway, which may lie in another partition.
+            let gateway = world.random.chance(50) ? first.gateway : first.gateway == "g0" ? "g1" : "g0"
+            let agent = "\(gateway)/\(first.agent)"
             command = SimCommand(
                 key: old.key, verb: .update, payload: #"{"agent":"\#(agent)","wake":false,"variables":{"n":"x"}}"#)
             command.isOtherUse = true

@@ -173,7 +173,7 @@ final class IngestProcess: Process {
             line.sendCanary { [unowned self] in answer(question) }
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
-            .reply, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
+            .reply, .wake, .fact, .credentials, .claim, .acknowledged, .lineEnded, .endings:
             break
         }
     }
@@ -182,7 +182,7 @@ final class IngestProcess: Process {
         switch message.topic {
         case .heartbeats, .canary: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .replies, .wake, .lifecycle, .status, .access, .orders, .commands, .lines, .endings:
+            .replies, .wake, .lifecycle, .status, .access, .orders, .commands, .lines, .endings, .claims:
             false
         }
     }

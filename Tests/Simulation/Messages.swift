@@ -14,6 +14,7 @@ enum SimTopic: Hashable {
     case answers(String)
     case barriers(service: String, instance: String)
     case canary(String)
+    case claims
     case lines
     case endings
     case replies
@@ -31,7 +32,7 @@ enum SimTopic: Hashable {
         switch self {
         case .orders, .commands, .heartbeats: true
         case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .canary, .lines, .endings, .replies, .wake, .lifecycle, .status, .access:
+            .canary, .lines, .endings, .claims, .replies, .wake, .lifecycle, .status, .access:
             false
         }
     }
@@ -57,6 +58,7 @@ enum SimBody {
     case cursor(CursorNote)
     case order(OrderMessage)
     case answer(ProvisionerMessage)
+    case claim(KeyClaim)
     case command(SimCommand)
     case question(BarrierQuestion)
     case barrierAnswer(BarrierAnswer)

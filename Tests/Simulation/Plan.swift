@@ -130,8 +130,8 @@ struct Plan {
             .framesRepeat,
             .gapsWait, .startsAtLowest, .ownerReceiptsAfterCommit, .verdictsAwaitBarrier, .verdictsAwaitBatches,
             .heartbeatsHaveAges, .repeatsArm, .lateReportsArmNothing, .quietIsAwaited, .repeatsAreFrozen,
-            .keysAreBound, .checkinsCountOnceOrdered, .olderEchoesSettleNothing, .otherBootsSayNothing,
-            .resumesRepeat, .wakesArePaced, .answersNameTheirUse:
+            .checkinsCountOnceOrdered, .olderEchoesSettleNothing, .otherBootsSayNothing,
+            .resumesRepeat, .wakesArePaced, .answersNameTheirUse, .keysAreClaimed:
             break
         }
     }

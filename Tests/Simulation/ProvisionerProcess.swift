@@ -60,8 +60,9 @@ final class ProvisionerProcess: Process {
         case .receipt(let receipt):
             if let (_, upTo) = outlet.receive(receipt, now: now) { oracle.receipted(receipt.id, upTo: upTo) }
         case .answer(.answer(let requestID, let digest, let outcome, let minted)):
-            let isBlank = world.isBroken(.answersNameTheirUse) || world.isBroken(.keysAreBound)
+            let isBlank = world.isBroken(.answersNameTheirUse)
             handle(.answered(requestID: requestID, digest: isBlank ? nil : digest, outcome: outcome, minted: minted))
+        case .answer(.claimed(let requestID, let digest)): handle(.claimed(requestID: requestID, digest: digest))
         case .order(let message):
             orders[Issue(agent: message.order.agent, issue: message.order.issue)] = message.order
             wake(.orderReceived(message))
@@ -73,7 +74,7 @@ final class ProvisionerProcess: Process {
             if drainingSince == nil { subscribe([.orders]) }
             handle(.partitionsAnnounced(count))
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .question, .barrierAnswer,
-            .canary, .heartbeat, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
+            .canary, .heartbeat, .wake, .fact, .credentials, .claim, .acknowledged, .lineEnded, .endings:
             break
         }
     }
@@ -121,6 +122,12 @@ final class ProvisionerProcess: Process {
         commands.handle(event, now: now, into: &directives)
         for directive in directives {
             switch directive {
+            case .claim(let claim):
+                if world.isBroken(.keysAreClaimed) {
+                    handle(.claimed(requestID: claim.requestID, digest: claim.digest))
+                } else {
+                    publish(.claims, .claim(claim))
+                }
             case .forward(let request, let partition):
                 oracle.forwarded(request)
                 send(.request(request), to: partition)

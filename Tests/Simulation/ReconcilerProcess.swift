@@ -121,7 +121,7 @@ final class ReconcilerProcess: Process {
             sight.ended(end)
             evaluateSight()
         case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
-            .credentials, .acknowledged, .endings:
+            .credentials, .claim, .acknowledged, .endings:
             break
         }
     }
@@ -232,7 +232,7 @@ final class ReconcilerProcess: Process {
         guard isNext, let body = frame.body else { return }
         let held = TimeSpan(milliseconds: frame.held)
         switch body {
-        case .request(let request): handle(.requestReceived(altered(request)), partition)
+        case .request(let request): handle(.requestReceived(request), partition)
         case .report(let report):
             if let report = altered(report, partition) { handle(.reportReceived(report, held: held), partition) }
         case .batch(let batch):

@@ -7,7 +7,7 @@ public enum Rule: String, CaseIterable, Sendable {
     // Streams.
     case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowest
     // The owner.
-    case ownerReceiptsAfterCommit, keysAreBound, blindnessStopsJudging, blindnessRepeatsWakes, lapsesAreExtended
+    case ownerReceiptsAfterCommit, blindnessStopsJudging, blindnessRepeatsWakes, lapsesAreExtended
     case graceRunsAnew, uncleanEndsBlind, lostSubscriptionsBlind, gatewayWordsWait
     case verdictsAwaitBarrier, verdictsAwaitBatches, questionsRepeat
     case heartbeatsHaveAges, checkinsCountOnceOrdered, olderEchoesSettleNothing, otherBootsSayNothing
@@ -16,7 +16,7 @@ public enum Rule: String, CaseIterable, Sendable {
     // The ingest.
     case ingestsDrain, ingestsAreKnownFirst
     // The provisioner.
-    case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse
+    case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse, keysAreClaimed
     // Every service.
     case stopsAreHonest, stalledReadNothing
 }

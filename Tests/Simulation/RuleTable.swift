@@ -92,9 +92,6 @@ extension Rule {
                 .ownerReceiptsAfterCommit, "An input is receipted once all that it caused is committed",
                 without: "a fenced owner loses commands and check-ins"),
             Row(
-                .keysAreBound, "A request id belongs to the first request that used it",
-                without: "another request is answered as if it were done"),
-            Row(
                 .gatewayWordsWait, "What gateways say while blind is believed once sight is back",
                 without: "a gateway that is back counts as lost"),
         ])
@@ -198,6 +195,9 @@ extension Rule {
             Row(
                 .answersNameTheirUse, "An answer names the request, not its key alone",
                 without: "who used a key twice gets the other use's answer"),
+            Row(
+                .keysAreClaimed, "A request with a key is forwarded once the store keeps the key for it",
+                without: "a key is used for requests in two partitions, and both are executed"),
         ])
 
     private static let services = Part(

@@ -12,6 +12,9 @@ final class StoreProcess: Process {
 
     private var inlet: SimInlet!
     private var waiting: [DatabaseModel.Received] = []
+    private var claims: [KeyClaim] = []
+    /// Committed and not yet answered.
+    private var claimed: [(provisioner: String, message: ProvisionerMessage)] = []
     private var retryAt: Int64 = 0
     private var window = OutboxWindow(published: 0)
     private var book = OrderBook()
@@ -36,6 +39,7 @@ final class StoreProcess: Process {
     override func begin() {
         inlet = SimInlet(world)
         waiting = []
+        (claims, claimed) = ([], [])
         retryAt = 0
         for (_, owner) in database.owners.sorted(by: { $0.key < $1.key })
         where !owner.stream.isEmpty && !world.isBroken(.framesApplyOnce) {
@@ -58,7 +62,7 @@ final class StoreProcess: Process {
     override func connected() {
         cursor.connected(published: window.published, last: database.lastSequence)
         subscribe([
-            .store, .presence, .cursor, .receipts(service: service.rawValue, instance: instance),
+            .store, .presence, .cursor, .claims, .receipts(service: service.rawValue, instance: instance),
         ])
         grants.connected()
         provisioners.connected(now: now)
@@ -74,6 +78,7 @@ final class StoreProcess: Process {
             window.startAgain()
         }
         inlet.dropAsks()
+        (claims, claimed) = ([], [])
         cursor.disconnected()
     }
 
@@ -95,6 +100,7 @@ final class StoreProcess: Process {
             {
                 book.publishAllAgain()
             }
+        case .claim(let claim): claims.append(claim)
         case .cursor(let note):
             if message.isRetained { cursor.received(note, believes: world.isBroken(.oldNotesCount)) }
         case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question, .barrierAnswer,
@@ -115,13 +121,18 @@ final class StoreProcess: Process {
 
     /// First the commit, then, unless the process died in between, what follows from it.
     override func turnEnded(step: Int) {
-        guard step == 1 else { return commit() }
+        guard step == 1 else {
+            commit()
+            return keepKeys()
+        }
         publish(inlet.takeReceipts())
         guard isConnected else { return }
         grants.pump()
         publishOrders()
         publishOutbox()
         cursor.pump(self, published: window.published)
+        for item in claimed { publish(.answers(item.provisioner), .answer(item.message)) }
+        claimed = []
     }
 
     override func describe(_ presence: inout Presence) {
@@ -153,6 +164,17 @@ final class StoreProcess: Process {
             case .settled(let agent): book.settled(agent)
             }
         }
+    }
+
+    private func keepKeys() {
+        // While commits fail nobody is answered.
+        if world.time >= commitsFailUntil {
+            for claim in claims {
+                let holder = database.claim(claim, now: stamp)
+                claimed.append((claim.provisioner, .claimed(requestID: claim.requestID, digest: holder)))
+            }
+        }
+        claims = []
     }
 
     private func publishOrders() {

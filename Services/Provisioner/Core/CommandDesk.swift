@@ -25,6 +25,8 @@ public struct CommandDesk: Sendable {
         case commandReceived(CommandArrival)
         /// A gateway asks for an agent's credentials.
         case credentialsRequested(AgentAddress, ReplyAddress, FreshSecrets)
+        /// The store keeps this key for the request with this digest.
+        case claimed(requestID: String, digest: String)
         /// `digest`: of the request that is answered, when the store says so.
         case answered(requestID: String, digest: String? = nil, outcome: CommandOutcome, minted: Bool)
         case timePassed
@@ -33,6 +35,8 @@ public struct CommandDesk: Sendable {
     }
 
     public enum Directive: Hashable, Sendable {
+        /// Ask the store to keep the key for this request.
+        case claim(KeyClaim)
         case forward(PartitionRequest, partition: Int)
         case answer(Reply)
     }
@@ -43,8 +47,8 @@ public struct CommandDesk: Sendable {
         let deadline: Instant
     }
 
-    /// One use of a request id. Which of two was the first, only their owner knows.
-    private struct Use: Hashable, Sendable {
+    /// One use of a request id. Which of two was the first, the store knows.
+    struct Use: Hashable, Sendable {
         let id: String
         let digest: String
     }
@@ -55,6 +59,8 @@ public struct CommandDesk: Sendable {
         let isCredentialsRequest: Bool
         let digest: String
         let isKeyed: Bool
+        /// The key is this request's; until then it is not forwarded.
+        var isClaimed = false
         let token: CandidateToken?
         let traceparent: String?
         var waiters: [Waiter]
@@ -68,14 +74,16 @@ public struct CommandDesk: Sendable {
         var forwardedAt = Instant(nanoseconds: 0)
     }
 
-    private let instance: String
+    let instance: String
     private let repliesPrefix: String
     private let files: AgentFiles
     private let sha256: @Sendable ([UInt8]) -> String
     private var partitionCount: Int?
-    private var pending: [Use: Pending] = [:]
+    var pending: [Use: Pending] = [:]
     /// The digests of what is under way under each id: one, but where a key is used twice.
-    private var digests: [String: [String]] = [:]
+    var digests: [String: [String]] = [:]
+    /// What the store is asked to keep a key for, in the order in which it came.
+    var claiming: [Use] = []
     private var held: [(event: Event, deadline: Instant)] = []
     /// Whether the streams to the partitions have room; the shell says so.
     public var hasRoom = true
@@ -105,9 +113,12 @@ public struct CommandDesk: Sendable {
         case .commandReceived(let arrival): receive(arrival, now, &directives)
         case .credentialsRequested(let agent, let reply, let fresh):
             receiveCredentialsRequest(event, agent, reply, fresh, now, &directives)
+        case .claimed(let requestID, let digest): claimed(requestID, by: digest, now, &directives)
         case .answered(let requestID, let digest, let outcome, let minted):
             settle(requestID, digest, outcome, minted, &directives)
-        case .timePassed: expire(where: { $0 <= now }, &directives)
+        case .timePassed:
+            expire(where: { $0 <= now }, &directives)
+            claimAgain(now, &directives)
         case .stopped: expire(where: { _ in true }, &directives)
         }
     }
@@ -196,14 +207,10 @@ public struct CommandDesk: Sendable {
             first.waiters += request.waiters
             if hasRoom, now.milliseconds(since: first.forwardedAt) >= CommandDesk.forwardAgainAfter.milliseconds {
                 first.forwardedAt = now
-                forward(requestID, first, &directives)
+                if first.isClaimed { forward(requestID, first, &directives) } else { claim(use, &directives) }
             }
             pending[use] = first
             return
-        }
-        let others = (digests[requestID] ?? []).compactMap { pending[Use(id: requestID, digest: $0)]?.command }
-        guard others.allSatisfy({ isOfOneOwner($0, request.command) }) else {
-            throw Problem(.conflict, "the idempotency key was used for another request")
         }
         guard pending.count < CommandDesk.pendingMax, hasRoom else { throw CommandDesk.tooBusy }
         var request = request
@@ -216,12 +223,12 @@ public struct CommandDesk: Sendable {
         request.forwardedAt = now
         pending[use] = request
         digests[requestID, default: []].append(request.digest)
-        forward(requestID, request, &directives)
-    }
-
-    private func isOfOneOwner(_ one: Command, _ other: Command) -> Bool {
-        guard let gateway = one.gateway, let second = other.gateway else { return false }
-        return partition(of: gateway) == partition(of: second)
+        if request.isKeyed {
+            claiming.append(use)
+            claim(use, &directives)
+        } else {
+            forward(requestID, request, &directives)
+        }
     }
 
     private static let tooBusy = Problem(.unavailable, "too many requests wait for their answers")
@@ -231,7 +238,7 @@ public struct CommandDesk: Sendable {
         Partition.of(gateway: gateway, count: partitionCount ?? Partition.defaultCount)
     }
 
-    private func forward(_ requestID: String, _ request: Pending, _ directives: inout [Directive]) {
+    func forward(_ requestID: String, _ request: Pending, _ directives: inout [Directive]) {
         let isForAll = request.command.gateway == nil
         for partition in request.awaited.sorted() {
             let message = PartitionRequest(
@@ -316,7 +323,7 @@ public struct CommandDesk: Sendable {
         }
     }
 
-    private mutating func finish(
+    mutating func finish(
         _ use: Use, _ result: Result<CommandOutcome, Problem>, minted: Bool, _ directives: inout [Directive]
     ) {
         guard let request = remove(use) else { return }
@@ -335,14 +342,15 @@ public struct CommandDesk: Sendable {
             switch event {
             case .commandReceived(let arrival): reply = arrival.reply
             case .credentialsRequested(_, let address, _): reply = address
-            case .partitionsAnnounced, .answered, .timePassed, .stopped: reply = nil
+            case .partitionsAnnounced, .claimed, .answered, .timePassed, .stopped: reply = nil
             }
             if let reply { directives.append(.answer(Reply(reply, CommandDesk.noStore))) }
         }
         held.removeAll { isOver($0.deadline) }
-        let problem = Problem(
-            .unavailable, "the owner of the agent did not answer in time; it is safe to ask again with the same key")
         for (use, request) in pending where request.waiters.contains(where: { isOver($0.deadline) }) {
+            let who = request.isKeyed && !request.isClaimed ? "status store" : "owner of the agent"
+            let problem = Problem(
+                .unavailable, "the \(who) did not answer in time; it is safe to ask again with the same key")
             for waiter in request.waiters where isOver(waiter.deadline) {
                 if let address = waiter.reply { directives.append(.answer(Reply(address, problem))) }
             }
@@ -356,34 +364,5 @@ public struct CommandDesk: Sendable {
         digests[use.id]?.removeAll { $0 == use.digest }
         if digests[use.id]?.isEmpty ?? false { digests[use.id] = nil }
         return pending.removeValue(forKey: use)
-    }
-}
-
-extension CommandDesk.Pending {
-    /// The answer that an outcome becomes for who asked for this.
-    fileprivate func reply(to address: ReplyAddress, _ outcome: CommandOutcome, minted: Bool) -> Reply {
-        let text = minted ? token?.text : nil
-        switch outcome {
-        case .record(let record, _):
-            if isCredentialsRequest { return credentials(to: address, record, text) }
-            return command.mayMint
-                ? Reply(address, RecordTokenAnswer(record: record, token: text))
-                : Reply(address, RecordAnswer(record: record))
-        case .paused(let count): return Reply(address, PausedAnswer(paused: count))
-        case .gateway(let gateway, _): return Reply(address, GatewayTokenAnswer(gateway: gateway, token: text))
-        case .gatewayRemoved(let gateway, let count):
-            return Reply(address, GatewayRemovedAnswer(gateway: gateway, deletedAgents: count))
-        case .refused(let problem): return Reply(address, problem)
-        case .render: return Reply(address, Problem(.unavailable, "the answer is not one to this request"))
-        }
-    }
-
-    private func credentials(to address: ReplyAddress, _ record: AgentRecord, _ text: String?) -> Reply {
-        guard let text, let token else {
-            return Reply(address, Problem(.unavailable, "no token was minted; ask again"))
-        }
-        return Reply(
-            address,
-            CredentialsAnswer(username: record.address.description, token: text, tokenID: record.tokenID ?? token.id))
     }
 }

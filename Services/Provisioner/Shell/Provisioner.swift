@@ -188,6 +188,7 @@ public final class Provisioner: Service {
         switch message {
         case .answer(let requestID, let digest, let outcome, let minted):
             handle(.answered(requestID: requestID, digest: digest, outcome: outcome, minted: minted))
+        case .claimed(let requestID, let digest): handle(.claimed(requestID: requestID, digest: digest))
         case .found(let questionID, let record): handleFiles(.recordFound(questionID: questionID, record))
         }
     }
@@ -229,6 +230,9 @@ public final class Provisioner: Service {
         commands.handle(event, now: now, into: &directives)
         for directive in directives {
             switch directive {
+            case .claim(let claim):
+                // Lost with the connection: it is claimed again.
+                _ = try? connection?.publish(Publication(topic: topics.claims, payload: JSON.bytes(claim)))
             case .forward(let request, let partition): send(.request(request), to: partition, now)
             case .answer(let reply): publish(reply)
             }

@@ -40,6 +40,7 @@ public final class StatusStore: Service {
         let grants: GrantDelivery
         let orders: OrderDelivery
         let lookups: LookupDesk
+        let keys: KeyDesk
         var connection: Connection?
     }
 
@@ -57,7 +58,8 @@ public final class StatusStore: Service {
                 runtime: runtime, database: database, intake: FrameIntake(runtime, database, owners: owners),
                 outbox: try OutboxPublisher(runtime, database), identities: IdentitySync(runtime, database),
                 cursor: CursorKeeper(runtime, database), grants: GrantDelivery(runtime, database, owners: owners),
-                orders: try OrderDelivery(runtime, database), lookups: LookupDesk(runtime, database))
+                orders: try OrderDelivery(runtime, database), lookups: LookupDesk(runtime, database),
+                keys: KeyDesk(runtime, database))
             let grants = parts.grants
             parts.intake.refused = { [unowned runtime] frame in grants.refused(frame, now: runtime.loop.now) }
             parts.intake.buried = { [unowned self, unowned runtime] in
@@ -85,7 +87,7 @@ public final class StatusStore: Service {
             report(error)
         }
         connection.subscribe([
-            topics.stream(to: .store), topics.allPresence, topics.lookups,
+            topics.stream(to: .store), topics.allPresence, topics.lookups, topics.claims,
             topics.receipts(service: runtime.name.rawValue, instance: runtime.instance),
         ])
         connection.subscribe(
@@ -111,6 +113,7 @@ public final class StatusStore: Service {
             guard let receipt = try? JSON.decode(StreamReceipt.self, from: delivery.payload) else { return }
             _ = parts.grants.received(receipt, on: connection, now: now)
         case ("internal", "lookups"), ("commands", _): parts.lookups.received(delivery, on: connection)
+        case ("internal", "claims"): parts.keys.received(delivery.payload)
         case ("internal", "cursor"): parts.cursor.received(delivery)
         case ("services", _): heard(delivery, parts, now)
         default: return
@@ -131,6 +134,7 @@ public final class StatusStore: Service {
         parts.outbox.disconnected()
         parts.cursor.disconnected()
         parts.lookups.disconnected()
+        parts.keys.disconnected()
     }
 
     public func turnEnded(now: Instant) {
@@ -185,6 +189,7 @@ public final class StatusStore: Service {
             try parts.cursor.pump(on: connection, published: parts.outbox.published, now: now)
         }
         parts.lookups.pump(on: connection)
+        try parts.keys.pump(on: connection)
     }
 
     /// Opens the database; waits, as for the broker, while somebody else holds it. `nil`: we are to stop.

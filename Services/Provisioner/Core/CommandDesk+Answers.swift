@@ -1,0 +1,31 @@
+internal import Contract
+internal import Lifecycle
+
+extension CommandDesk.Pending {
+    /// The answer that an outcome becomes for who asked for this.
+    func reply(to address: ReplyAddress, _ outcome: CommandOutcome, minted: Bool) -> Reply {
+        let text = minted ? token?.text : nil
+        switch outcome {
+        case .record(let record, _):
+            if isCredentialsRequest { return credentials(to: address, record, text) }
+            return command.mayMint
+                ? Reply(address, RecordTokenAnswer(record: record, token: text))
+                : Reply(address, RecordAnswer(record: record))
+        case .paused(let count): return Reply(address, PausedAnswer(paused: count))
+        case .gateway(let gateway, _): return Reply(address, GatewayTokenAnswer(gateway: gateway, token: text))
+        case .gatewayRemoved(let gateway, let count):
+            return Reply(address, GatewayRemovedAnswer(gateway: gateway, deletedAgents: count))
+        case .refused(let problem): return Reply(address, problem)
+        case .render: return Reply(address, Problem(.unavailable, "the answer is not one to this request"))
+        }
+    }
+
+    private func credentials(to address: ReplyAddress, _ record: AgentRecord, _ text: String?) -> Reply {
+        guard let text, let token else {
+            return Reply(address, Problem(.unavailable, "no token was minted; ask again"))
+        }
+        return Reply(
+            address,
+            CredentialsAnswer(username: record.address.description, token: text, tokenID: record.tokenID ?? token.id))
+    }
+}
