@@ -6,11 +6,12 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 import unittest
 
-from rollcall_system import RollcallSystem, wait_until
+from rollcall_system import BUILD, RollcallSystem, wait_until
 
 TOPIC_ROOT = "rollcall/v1"
 IS_LONG = os.environ.get("ROLLCALL_LONG") == "1"
@@ -305,6 +306,28 @@ class KilledForGood(unittest.TestCase):
                 watcher.check(self)
             finally:
                 fleet.stop()
+
+
+class OneNameTwice(unittest.TestCase):
+    """Two processes under one name take the connection from each other: it is said which name, and nobody is judged."""
+
+    def test_it_is_named(self):
+        with quick() as system:
+            Watcher(system).wait_all_owned()
+            secret = system.data / "secrets" / "svc-reconciler-1"
+            twin = subprocess.Popen(
+                [str(BUILD / "rollcall-reconciler"), "--broker",
+                 f"mqtt://svc%3Areconciler%2F1@127.0.0.1:{system.port}"],
+                env={**system.environment, "ROLLCALL_PASSWORD_FILE": str(secret)}, stdout=subprocess.DEVNULL)
+            try:
+                event = system.wait_for_event("service.duplicate_instance", 20, other="reconciler/1")
+            finally:
+                twin.terminate()
+                self.assertEqual(twin.wait(10), 0)
+            self.assertEqual(event["level"], "error")
+            # Logged once by each service that sees it.
+            by = [e["service"] for e in system.events("service.duplicate_instance")]
+            self.assertEqual(len(by), len(set(by)), by)
 
 
 class Flapping(unittest.TestCase):

@@ -295,7 +295,7 @@ public final class ReconcilerService: Service {
     private func receivePresence(_ delivery: Delivery) throws {
         guard !delivery.payload.isEmpty else { return }
         let presence = try JSON.decode(Presence.self, from: delivery.payload)
-        runtime.check(presence)
+        runtime.check(presence, isRetained: delivery.isRetained)
         guard presence.service == ServiceName.heartbeatIngest.rawValue else { return }
         let now = Clock.now()
         sight.heard(presence, isRetained: delivery.isRetained, now: now)
