@@ -301,7 +301,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func evaluateSight() {
-        barrier.wait(onlyFor: sight.asked)
+        barrier.wait(onlyFor: sight.lives)
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept),
             !world.isBroken(.lateCommitsAreAwaited)
         {
