@@ -63,9 +63,32 @@ struct VerdictBarrierTests {
         _ = barrier.begin(now: start, ingests: ["a", "b"])
         let (first, repeated) = (barrier.answered(answer("a", 1)), barrier.answered(answer("a", 1)))
         #expect(first && !repeated)
-        barrier.wait(onlyFor: ["a"])
+        barrier.wait(onlyFor: ["a": "i"])
         #expect(barrier.unansweredSince == nil)
         #expect(barrier.pass { _, _, _ in true } == start)
+    }
+
+    /// Its line ended first, which was a moment of blindness, and then its life, with a batch that nobody has.
+    @Test(arguments: [[:], ["a": "i2"]])
+    func whatWasLostWithALifeIsNotWaitedFor(after: [String: String]) {
+        var barrier = VerdictBarrier()
+        barrier.wait(onlyFor: ["a": "i"])
+        _ = barrier.begin(now: start, ingests: ["a"])
+        barrier.answered(answer("a", 1, ["3": 7]))
+        barrier.wait(onlyFor: ["a": "i"])
+        #expect(barrier.pass { _, _, _ in false } == nil)
+        barrier.wait(onlyFor: after)
+        #expect(barrier.pass { _, _, _ in false } == start)
+    }
+
+    /// Of the life that answered nothing was heard yet.
+    @Test func whatAnUnknownLifeHasInHandIsWaitedFor() {
+        var barrier = VerdictBarrier()
+        barrier.wait(onlyFor: ["a": "i0"])
+        _ = barrier.begin(now: start, ingests: ["a"])
+        barrier.answered(answer("a", 1, ["3": 7]))
+        barrier.wait(onlyFor: ["a": "i0"])
+        #expect(barrier.pass { _, _, _ in false } == nil)
     }
 
     @Test func aQuestionWithoutAnAnswerIsAskedAgain() {

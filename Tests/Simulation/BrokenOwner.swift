@@ -12,6 +12,9 @@ extension ReconcilerProcess {
                 AgentAddress(name).map { isUncounted($0, .ok, partition) } ?? false
             }
             guard let detail = batch.segments[index].detail else { continue }
+            if world.isBroken(.willsWhileBlindAreForgotten), detail.status == .lost, partition.owner.isBlind {
+                partition.wills.append(detail)
+            }
             let isDropped = isUncounted(detail.agent, detail.status ?? .ok, partition)
             batch.segments[index].detail = isDropped ? nil : altered(detail, partition)
         }
@@ -31,6 +34,17 @@ extension ReconcilerProcess {
         return detail
     }
 
+    /// Believes what was said while blind.
+    func replayWills(_ partition: Owned) {
+        guard !partition.wills.isEmpty, !partition.owner.isBlind else { return }
+        let segments = partition.wills.map {
+            HeartbeatBatch.Segment(
+                at: stamp.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: $0)
+        }
+        partition.wills = []
+        handle(.batchReceived(HeartbeatBatch(segments: segments), held: .zero), partition)
+    }
+
     /// A check-in that comes before the report of its wake.
     private func isUncounted(_ agent: AgentAddress, _ status: HeartbeatStatus, _ partition: Owned) -> Bool {
         guard world.isBroken(.checkinsCountOnceOrdered), status == .ok,
@@ -42,6 +56,11 @@ extension ReconcilerProcess {
     /// The report, or what becomes of it where a rule is switched off.
     func altered(_ report: WakeReport, _ partition: Owned) -> WakeReport? {
         if world.isBroken(.failuresArm), case .failed = report.outcome { return nil }
+        if world.isBroken(.reportsHaveAges), let order = partition.newestOrder[report.agent],
+            order.issue == report.issue
+        {
+            return WakeReport(order, outcome: report.outcome, age: 0)
+        }
         if world.isBroken(.repeatsArm), partition.repeatedIssues.contains(report.issue) { return nil }
         if world.isBroken(.lateReportsArmNothing), let order = partition.newestOrder[report.agent],
             case .woken = report.outcome

@@ -18,6 +18,7 @@ final class Broker {
     private var stalledUntil: Int64 = 0
     /// Told of every message as it reaches the broker.
     var arrived: (SimMessage) -> Void = { _ in }
+    var stalled: (Range<Int64>) -> Void = { _ in }
 
     init(_ world: World) {
         self.world = world
@@ -108,6 +109,7 @@ final class Broker {
 
     /// The broker stands still: nothing is lost, everything waits.
     func stall(until: Int64) {
+        stalled(world.time..<until)
         world.note("broker stalls until \(until / 1_000)")
         stalledUntil = max(stalledUntil, until)
     }
@@ -149,7 +151,9 @@ final class Broker {
         // What awaits its acknowledgement is not lost but with the connection.
         let isInternal = isBetweenServices(message) && message.ticket == nil
         if isInternal, world.isChaotic, world.random.chance(world.plan.lossPercent) { return }
-        up(session, isOrdered: world.plan.isHonest || !world.isChaotic || !isInternal) { [unowned self] in
+        guard let delay = trouble(message, by: session.client) else { return }
+        let isOrdered = world.plan.isHonest || !world.isChaotic || !isInternal
+        up(session, wait: delay, isOrdered: isOrdered && delay == 0) { [unowned self] in
             if case .credentials = message.body {
                 // The plugin takes a while, and what is behind it is handed on meanwhile.
                 world.after(world.random.int(0...20_000)) { [unowned self] in handOn(message, session) }
@@ -201,11 +205,35 @@ final class Broker {
         }
     }
 
-    private func loss(of message: SimMessage) -> Int64 {
-        guard case .presence(let presence) = message.body, presence.instance == "i2",
-            presence.service == ServiceName.heartbeatIngest.rawValue
-        else { return world.plan.lossPercent }
-        return max(world.plan.lossPercent, world.plan.secondIngestSilence)
+    /// How much later it comes because the plan has singled it out; `nil` when it is lost.
+    private func trouble(_ message: SimMessage, by sender: Client) -> Int64? {
+        guard !world.plan.troubles.isEmpty, world.isChaotic, let kind = kind(of: message, by: sender),
+            let trouble = world.plan.troubles[kind]
+        else { return 0 }
+        if world.random.chance(trouble.lost) { return nil }
+        guard world.random.chance(trouble.late) else { return 0 }
+        let wait = world.random.int(0...trouble.lateMax)
+        if let expiry = message.expiry, wait > expiry { return nil }
+        return wait
+    }
+
+    private func kind(of message: SimMessage, by sender: Client) -> Plan.Kind? {
+        switch message.body {
+        case .presence(let presence): presence.instance == "i2" ? .secondIngestPresence : nil
+        case .partition(let frame):
+            switch frame.body {
+            case .batch, .introduction: (sender as? Process)?.isStopping ?? false ? .lastBatches : .batches
+            case .report: .reports
+            case .request: .requests
+            case nil: nil
+            }
+        case .order: .orders
+        case .answer(.answer): .answers
+        case .claim: .claims
+        case .store, .reconciler, .receipt, .gatewayStatus, .cursor, .answer, .command, .question, .barrierAnswer,
+            .canary, .lineEnded, .endings, .reply, .heartbeat, .wake, .fact, .credentials, .acknowledged:
+            nil
+        }
     }
 
     private func route(_ message: SimMessage) {
@@ -228,9 +256,11 @@ final class Broker {
         }
     }
 
-    private func up(_ session: Session, isOrdered: Bool = true, _ action: @escaping () -> Void) {
+    private func up(
+        _ session: Session, wait: Int64 = 0, isOrdered: Bool = true, _ action: @escaping () -> Void
+    ) {
         guard !session.isCut else { return }
-        var arrival = max(world.time + hop(), stalledUntil)
+        var arrival = max(world.time + hop(), stalledUntil) + wait
         if isOrdered {
             arrival = max(arrival, session.lastUp)
             session.lastUp = arrival
@@ -244,7 +274,7 @@ final class Broker {
     private func down(_ message: SimMessage, to session: Session) {
         let isInternal = isBetweenServices(message)
         let isFaulty = isInternal && world.isChaotic && !world.plan.isHonest
-        if isFaulty, world.random.chance(loss(of: message)) { return }
+        if isFaulty, world.random.chance(world.plan.lossPercent) { return }
         let copies = isFaulty && world.random.chance(world.plan.repeatPercent) ? 2 : 1
         for _ in 0..<copies {
             var wait: Int64 = 0

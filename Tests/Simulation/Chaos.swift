@@ -32,8 +32,16 @@ extension Simulation {
     }
 
     private func command() {
+        if world.plan.otherUsePercent > 0, world.random.chance(world.plan.otherUsePercent) {
+            return operatorClient.askOld(isOther: true)
+        }
         let gateway = world.random.pick(gateways)
         let agent = world.random.pick(gateway.agents).address
+        if !world.plan.wishes.isEmpty, world.random.chance(80) {
+            let wish = world.random.pick(world.plan.wishes)
+            if wish == .provision { return provision(agent) }
+            return operatorClient.ask(wish, #"{"agent":"\#(agent)"}"#, agent: agent)
+        }
         switch world.random.int(0...99) {
         case 0..<20: operatorClient.ask(.wake, #"{"agent":"\#(agent)"}"#, agent: agent)
         case 20..<31:
@@ -99,7 +107,8 @@ extension Simulation {
     // MARK: Faults
 
     func faultLater() {
-        world.after(world.random.int(0...2 * world.plan.faultEvery)) { [unowned self] in
+        let isPair = world.plan.pairsPercent > 0 && world.random.chance(world.plan.pairsPercent)
+        world.after(world.random.int(0...(isPair ? 500_000 : 2 * world.plan.faultEvery))) { [unowned self] in
             guard world.isChaotic else { return }
             // Near the end nothing new begins: the rest of the run is for what is under way.
             fail(world.random.pick(world.plan.faults))
@@ -124,7 +133,9 @@ extension Simulation {
         case .pauseIngest: pause(world.random.pick(ingests))
         case .pauseProvisioner: pause(world.random.pick(provisioners))
         case .stepWallClock: stepWallClock()
-        case .failCommits: store.commitsFailUntil = world.time + world.random.int(200_000...world.plan.longMax)
+        case .failCommits:
+            store.commitsFailUntil =
+                world.time + world.random.int(world.plan.commitsFailMin...world.plan.longMax)
         case .crashGateway: hurt(world.random.pick(gateways))
         case .changeAgent: changeAgent()
         case .stopStore: stop(store)
@@ -132,6 +143,17 @@ extension Simulation {
         case .stopIngest: stop(world.random.pick(ingests))
         case .stopProvisioner: stop(world.random.pick(provisioners))
         case .saveBroker: broker.save()
+        case .cutHeartbeats: broker.cut(world.random.pick(ingests).line)
+        }
+    }
+
+    /// As long as the run lasts.
+    func flap() {
+        world.after(300_000) { [unowned self] in
+            flap()
+            guard let ingest = ingests.dropFirst().first, ingest.line.number != nil else { return }
+            ingest.crash()
+            world.after(100_000) { if !ingest.isUp { ingest.start() } }
         }
     }
 
@@ -170,7 +192,7 @@ extension Simulation {
 
     private func pause(_ process: Process) {
         let length = world.random.pick([
-            world.random.int(20_000...900_000), world.random.int(1_000_000...world.plan.longMax),
+            world.random.int(20_000...900_000), world.random.int(world.plan.longMin...world.plan.longMax),
         ])
         process.pause(until: world.time + length)
         world.after(length) { [unowned self] in

@@ -62,7 +62,7 @@ struct DatabaseModel {
     }
 
     mutating func grant(_ partition: Int, instance: String, incarnation: String, _ world: World) -> GrantChunk {
-        let epoch = (owners[partition]?.epoch ?? 0) + 1
+        let epoch = owners[partition].map { world.isBroken(.epochsAreNew) ? $0.epoch : $0.epoch + 1 } ?? 1
         owners[partition] = Owner(epoch: epoch, instance: instance, incarnation: incarnation)
         var all = GrantChunk(partition: partition, epoch: epoch, incarnation: incarnation, index: 0, isLast: true)
         all.agents = agents.filter { lies($0.key.gateway, partition) }.sorted { $0.key < $1.key }.map(\.value)

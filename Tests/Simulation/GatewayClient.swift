@@ -49,8 +49,8 @@ final class GatewayClient: Client {
         super.init("gateway/\(gateway)", broker)
         for index in agents.indices {
             agents[index].mode = anyMode
-            agents[index].echoes = world.random.chance(40)
-            agents[index].isPlain = !agents[index].echoes && world.random.chance(40)
+            agents[index].echoes = world.random.chance(world.plan.echoesPercent)
+            agents[index].isPlain = !agents[index].echoes && world.random.chance(world.plan.plainPercent)
             agents[index].tellsBoots = world.random.chance(world.plan.bootsPercent)
         }
     }
@@ -130,7 +130,9 @@ final class GatewayClient: Client {
         guard case .wake(let wake, _, _) = message.body, !isPaused,
             let index = agents.firstIndex(where: { $0.address == wake.agent })
         else { return }
-        guard (wake.generation, wake.attempt) >= agents[index].newest else { return }
+        guard (wake.generation, wake.attempt) >= agents[index].newest || world.isBroken(.runtimesIgnoreOldWakes) else {
+            return
+        }
         agents[index].newest = (wake.generation, wake.attempt)
         switch agents[index].mode {
         case .silent: break

@@ -169,7 +169,7 @@ final class IngestProcess: Process {
             line.start()
         case .heartbeat(let detail): take(detail)
         case .question(let question):
-            guard line.number != nil else { return answer(question) }
+            guard line.number != nil, !world.isBroken(.canariesProveTheLine) else { return answer(question) }
             line.sendCanary { [unowned self] in answer(question) }
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
@@ -204,7 +204,8 @@ final class IngestProcess: Process {
 
     override func shutDown() {
         if !hasHandedOver { lostLives.insert(life) }
-        line.shutDown()
+        // What has not been handed over is not left behind in silence: the line's Last Will tells.
+        if hasHandedOver || world.isBroken(.stopsAreHonest) { line.shutDown() } else { line.crash() }
         super.shutDown()
     }
 
@@ -247,7 +248,7 @@ final class IngestProcess: Process {
     /// What an earlier life has noted; a real ingest is told before the echo of its own question.
     private var retainedEndings: UncleanEnds? {
         guard case .endings(let past)? = broker.isRetaining(endingsKey)?.body else { return nil }
-        return past
+        return world.isBroken(.flappingIngestsWait) ? nil : past
     }
 
     private func admit() {

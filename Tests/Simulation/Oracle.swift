@@ -37,6 +37,9 @@ final class Oracle {
         /// As it was committed last.
         var state: AgentState?
         var lastEvent: LifecycleEvent?
+        /// Since when it is there, and has this policy.
+        var bornAt: Int64 = 0
+        var policyAt: Int64 = 0
     }
 
     unowned let world: World
@@ -59,7 +62,10 @@ final class Oracle {
     /// When the first wake of each cycle was ordered: by an owner, and by the owner whose order was committed.
     private var orderDecidedAt: [String: Int64] = [:]
     private var firstOrdered: [String: Int64] = [:]
-    private var outcomeAt: [Issue: Int64] = [:]
+    private(set) var outcomeAt: [Issue: Int64] = [:]
+    /// When each wake was published last.
+    private(set) var publishedAt: [Issue: Int64] = [:]
+    var outages = Outages()
     private var failedIssues: Set<Issue> = []
     var publishedRevision: [AgentAddress: Int] = [:]
     var answerTexts: [String: String] = [:]
@@ -109,7 +115,7 @@ final class Oracle {
     }
 
     /// The batch that an owner is about to handle, with when each heartbeat was received as far as its ages tell.
-    func batchArrived(_ message: HeartbeatBatch, held: Int64, transit: Int64) {
+    func batchArrived(_ message: HeartbeatBatch, held: Int64, by owner: String) {
         batch = []
         for segment in message.segments {
             let at = world.time - (segment.age + held) * 1_000
@@ -120,6 +126,9 @@ final class Oracle {
             if let detail = segment.detail { batch.append((detail.agent, at, detail)) }
         }
         for item in batch {
+            if item.detail.status == .lost {
+                outages.heardWill(of: item.agent, by: owner, at: item.receivedAt, world.time)
+            }
             world.note(
                 "\(item.agent) beats \(item.detail.status?.rawValue ?? "") \((world.time - item.receivedAt) / 1_000) ms ago"
             )
@@ -142,6 +151,7 @@ final class Oracle {
         world.note(
             "\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "") \(event.traceparent ?? "")"
         )
+        checkOutage(event, state, "\(partition).\(epoch)")
         if event.event == .offline, event.reason == OfflineReason.goodbye.rawValue { checkGoodbye(event, state) }
         guard event.event == .online else { return }
         checkEvidence(event, state, epoch)
@@ -212,6 +222,8 @@ final class Oracle {
             violate("\(agent) has revision \(state.record.revision) after \(history.revision)")
         }
         history.revision = state.record.revision
+        if history.state == nil { history.bornAt = world.time }
+        if history.state?.record.policy != state.record.policy { history.policyAt = world.time }
         if state.record.generation < history.generation {
             violate("\(agent) has generation \(state.record.generation) after \(history.generation)")
         }
@@ -341,6 +353,7 @@ final class Oracle {
         }
         // The same publication by a second provisioner, which was given the order as well, starts nothing.
         told[issue, default: []].append(wake.deadlineAt)
+        publishedAt[issue] = world.time
         guard outcomeAt[issue] == nil else { return }
         outcomeAt[issue] = world.time
         guard let history = agents[wake.agent] else { return }

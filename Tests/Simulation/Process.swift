@@ -41,12 +41,17 @@ class Process: Client {
     var incarnation: String { "\(instance)-\(life)" }
     /// What this life's streams are named by.
     var streamIncarnation: String { world.isBroken(.incarnationsDiffer) ? instance : incarnation }
-    var now: Instant { Instant(nanoseconds: (world.time + clockOffset) * 1_000) }
+    var now: Instant { Instant(nanoseconds: (world.time + clockOffset + steps) * 1_000) }
     var stamp: Timestamp { Timestamp(millisecondsSince1970: 1_700_000_000_000 + world.time / 1_000 + wallOffset) }
     var isConnected: Bool { session != nil }
 
     /// The world's time of a reading of this process's clock.
-    func worldTime(_ instant: Instant) -> Int64 { instant.nanoseconds / 1_000 - clockOffset }
+    func worldTime(_ instant: Instant) -> Int64 { instant.nanoseconds / 1_000 - clockOffset - steps }
+
+    /// By how much the clock of deadlines follows steps of the wall clock: not at all.
+    private var steps: Int64 {
+        world.isBroken(.deadlinesIgnoreWallClocks) && service == .reconciler ? wallOffset * 1_000 : 0
+    }
 
     // MARK: What a service does
 

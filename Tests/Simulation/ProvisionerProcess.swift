@@ -19,7 +19,7 @@ final class ProvisionerProcess: Process {
 
     override func begin() {
         outlet = SimOutlet(self) { .partition($0) }
-        hasBrokenTemplates = world.isChaotic && world.random.chance(12)
+        hasBrokenTemplates = world.isChaotic && world.random.chance(world.plan.brokenTemplatesPercent)
         let version = world.random.int(1...3)
         let text = hasBrokenTemplates ? "{{missing}}" : "v\(version) {{agent}}"
         do {
@@ -58,7 +58,9 @@ final class ProvisionerProcess: Process {
     override func received(_ message: SimMessage) {
         switch message.body {
         case .receipt(let receipt):
-            if let (_, upTo) = outlet.receive(receipt, now: now) { oracle.receipted(receipt.id, upTo: upTo) }
+            if let (stream, upTo) = outlet.receive(receipt, now: now), let id = outlet.id(of: stream) {
+                oracle.receipted(id, upTo: upTo)
+            }
         case .answer(.answer(let requestID, let digest, let outcome, let minted)):
             let isBlank = world.isBroken(.answersNameTheirUse)
             handle(.answered(requestID: requestID, digest: isBlank ? nil : digest, outcome: outcome, minted: minted))

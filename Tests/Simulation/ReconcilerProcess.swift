@@ -16,6 +16,8 @@ final class ReconcilerProcess: Process {
         var newestOrder: [AgentAddress: WakeOrder] = [:]
         var repeatedIssues: Set<Int> = []
         var hadSight = false
+        /// Last Wills that came while blind.
+        var wills: [HeartbeatDetail] = []
 
         init(_ owner: PartitionOwner, _ epoch: Int, _ world: World) {
             self.owner = owner
@@ -25,6 +27,8 @@ final class ReconcilerProcess: Process {
 
         var stream: String { "events/\(owner.partition)/\(epoch)" }
         var isComplete: Bool { nextChunk == nil }
+        /// Names this ownership.
+        var key: String { "\(owner.partition).\(epoch)" }
     }
 
     static func policy(_ world: World) -> Policy {
@@ -127,6 +131,7 @@ final class ReconcilerProcess: Process {
     }
 
     override func turnEnded(step: Int) {
+        if world.isBroken(.willsWhileBlindAreForgotten) { complete.forEach(replayWills) }
         judge()
         var next: Instant?
         for partition in complete {
@@ -202,7 +207,8 @@ final class ReconcilerProcess: Process {
             return world.isBroken(.verdictsAwaitBatches) || partition.inlet.hasGiven(id, upTo: seq)
         }
         if let asOf {
-            for partition in complete { handle(.barrierPassed(asOf: asOf), partition) }
+            let instant = world.isBroken(.verdictsAreOfTheirQuestion) ? now : asOf
+            for partition in complete { handle(.barrierPassed(asOf: instant), partition) }
         }
         guard let verdict = nextVerdict, verdict <= now,
             let number = barrier.begin(now: now, ingests: sight.asked)
@@ -234,9 +240,13 @@ final class ReconcilerProcess: Process {
         switch body {
         case .request(let request): handle(.requestReceived(request), partition)
         case .report(let report):
-            if let report = altered(report, partition) { handle(.reportReceived(report, held: held), partition) }
+            if let report = altered(report, partition) {
+                let isAgeless = world.isBroken(.reportsHaveAges)
+                handle(.reportReceived(report, held: isAgeless ? .zero : held), partition)
+                checkArmed(report, partition, transit: transit)
+            }
         case .batch(let batch):
-            oracle.batchArrived(batch, held: frame.held, transit: transit)
+            oracle.batchArrived(batch, held: frame.held, by: partition.key)
             handle(
                 .batchReceived(
                     altered(batch, partition), held: world.isBroken(.heartbeatsHaveAges) ? .zero : held), partition)
@@ -301,14 +311,19 @@ final class ReconcilerProcess: Process {
     }
 
     private func evaluateSight() {
-        barrier.wait(onlyFor: sight.asked)
+        barrier.wait(onlyFor: sight.lives)
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept),
             !world.isBroken(.lateCommitsAreAwaited)
         {
             tellAll(.commitsAreLate)
         }
-        let (reason, interrupted) = sight.evaluate(
-            now: now, stuckSince: outlet.stuckSince, unansweredSince: barrier.unansweredSince)
+        var (reason, interrupted) = sight.evaluate(
+            now: now, stuckSince: world.isBroken(.lateCommitsBlind) ? nil : outlet.stuckSince,
+            unansweredSince: world.isBroken(.silentIngestsBlind) ? nil : barrier.unansweredSince)
+        if let stuckSince = outlet.stuckSince, now.milliseconds(since: stuckSince) > 2_200 {
+            for partition in complete { oracle.outages.stuckAt[partition.key] = world.time }
+        }
+        if world.isBroken(.absentIngestsBlind), reason == Sight.noIngest { reason = nil }
         if interrupted || (reason == nil && blind != nil) { barrier.abandon() }
         if interrupted || (reason != nil && blind == nil) { tellAll(.sightLost) }
         if reason == nil, interrupted || blind != nil { tellAll(.sightRegained) }
@@ -323,6 +338,7 @@ final class ReconcilerProcess: Process {
     }
 
     func handle(_ event: PartitionEvent, _ partition: Owned) {
+        if case .sightRegained = event { oracle.sighted(partition.key) }
         if world.isBroken(.blindnessStopsJudging) || world.isBroken(.blindnessRepeatsWakes), partition.hadSight {
             switch event {
             case .sightLost, .sightRegained: return
@@ -343,6 +359,13 @@ final class ReconcilerProcess: Process {
             }
         }
         tamper(event, partition, before: memories)
+    }
+
+    private func checkArmed(_ report: WakeReport, _ partition: Owned, transit: Int64) {
+        guard case .woken = report.outcome, let machine = partition.owner.machine(of: report.agent),
+            machine.state.issue == report.issue, case .awaitingCheckin(let due) = machine.phase
+        else { return }
+        oracle.armed(machine.state, due: worldTime(due), transit: transit)
     }
 
     private func commit(_ entry: StoreEntry, _ partition: Owned) {

@@ -4,19 +4,23 @@ public enum Rule: String, CaseIterable, Sendable {
     case publishAfterCommit, storeReceiptsAfterCommit, epochIsChecked, outboxRepeats, ordersRepeat
     case statusesAreRepublished, oldNotesCount, tombstonesAreKept, requestsAreRemembered, undertakingsSurvive
     case framesApplyOnce, credentialsComeFirst, grantsFollowPresence, refusedOwnersReload
+    case epochsAreNew, tombstonesAreRepublished
     // Streams.
-    case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowest
+    case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowest, receiptsNameTheirLife
     // The owner.
     case ownerReceiptsAfterCommit, blindnessStopsJudging, blindnessRepeatsWakes, lapsesAreExtended
     case graceRunsAnew, uncleanEndsBlind, lostSubscriptionsBlind, gatewayWordsWait
-    case verdictsAwaitBarrier, verdictsAwaitBatches, questionsRepeat
+    case absentIngestsBlind, silentIngestsBlind, lateCommitsBlind, willsWhileBlindAreForgotten
+    case verdictsAwaitBarrier, verdictsAwaitBatches, verdictsAreOfTheirQuestion, questionsRepeat
     case heartbeatsHaveAges, checkinsCountOnceOrdered, olderEchoesSettleNothing, otherBootsSayNothing
     case failuresArm, repeatsArm, lateReportsArmNothing, resumesRepeat, cyclesKeepTheirPolicy, wakesArePaced
-    case quietIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped
+    case quietIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped, reportsHaveAges, deadlinesIgnoreWallClocks
     // The ingest.
-    case ingestsDrain, ingestsAreKnownFirst
+    case ingestsDrain, ingestsAreKnownFirst, canariesProveTheLine, flappingIngestsWait
     // The provisioner.
     case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse, keysAreClaimed
+    // Agents.
+    case runtimesIgnoreOldWakes
     // Every service.
     case stopsAreHonest, stalledReadNothing
 }

@@ -19,7 +19,7 @@ extension Rule {
 
     public static var rows: [Row] { parts.flatMap(\.rows) }
 
-    static let parts = [store, streams, ownership, blindness, wakes, ingest, provisioner, services]
+    static let parts = [store, streams, ownership, blindness, wakes, ingest, provisioner, agents, services]
 
     private static let store = Part(
         title: "The status store",
@@ -66,6 +66,12 @@ extension Rule {
             Row(
                 .refusedOwnersReload, "Whoever is refused is told, and asks anew",
                 without: "a fenced owner waits for its commits for ever"),
+            Row(
+                .epochsAreNew, "Each grant has an epoch of its own",
+                without: "frames from before a grant count after it"),
+            Row(
+                .tombstonesAreRepublished, "It is told of those that are gone, too",
+                without: "deleted agents keep a retained status"),
         ])
 
     private static let streams = Part(
@@ -83,6 +89,9 @@ extension Rule {
             Row(
                 .startsAtLowest, "A receiver without state starts at the lowest frame that is kept",
                 without: "a new owner waits for what is gone"),
+            Row(
+                .receiptsNameTheirLife, "A receipt counts for the life of the sender that it names",
+                without: "a receipt of the old life's frames makes the new one forget its own"),
         ])
 
     private static let ownership = Part(
@@ -118,11 +127,26 @@ extension Rule {
                 .lostSubscriptionsBlind, "An ingest whose subscription was lost meanwhile has missed something",
                 without: "those heartbeats are held against agents"),
             Row(
+                .absentIngestsBlind, "Without an ingest that receives heartbeats nobody sees",
+                without: "what came meanwhile is held against agents"),
+            Row(
+                .silentIngestsBlind, "A question without an answer for a second is blindness",
+                without: "wakes that a broker held up are held against agents"),
+            Row(
+                .lateCommitsBlind, "So is a frame without a receipt for a second",
+                without: "verdicts are given while nothing can be committed"),
+            Row(
+                .willsWhileBlindAreForgotten, "A Last Will that came while blind says nothing afterwards",
+                without: "an agent lapses by it sooner than an outage of ours lets anybody"),
+            Row(
                 .verdictsAwaitBarrier, "A verdict waits until all ingests have answered",
                 without: "a heartbeat on its way comes after the verdict"),
             Row(
                 .verdictsAwaitBatches, "And until the batches are in which they name",
                 without: "a batch that was lost once comes after the verdict"),
+            Row(
+                .verdictsAreOfTheirQuestion, "What is judged then was due when they were asked",
+                without: "a heartbeat that came after an answer comes after the verdict"),
             Row(
                 .questionsRepeat, "An unanswered question is asked again",
                 without: "one lost message ends all judging"),
@@ -170,6 +194,12 @@ extension Rule {
             Row(
                 .restoredTimesAreClamped, "No restored time lies ahead of now",
                 without: "behind a wall clock that was ahead check-ins count for nothing"),
+            Row(
+                .reportsHaveAges, "A report tells how long ago its wake was published",
+                without: "a deadline runs from when its report was read"),
+            Row(
+                .deadlinesIgnoreWallClocks, "Deadlines run on a clock that nobody sets",
+                without: "a step of the wall clock ends them"),
         ])
 
     private static let ingest = Part(
@@ -181,6 +211,12 @@ extension Rule {
             Row(
                 .ingestsAreKnownFirst, "It subscribes once every owner knows it",
                 without: "what it received is asked for by no barrier"),
+            Row(
+                .canariesProveTheLine, "It answers a barrier once a canary has come back by its line",
+                without: "a line that broke unnoticed counts as one on which nobody spoke"),
+            Row(
+                .flappingIngestsWait, "One that keeps ending uncleanly waits while another receives",
+                without: "nobody ever sees for as long as a deadline lasts"),
         ])
 
     private static let provisioner = Part(
@@ -198,6 +234,14 @@ extension Rule {
             Row(
                 .keysAreClaimed, "A request with a key is forwarded once the store keeps the key for it",
                 without: "a key is used for requests in two partitions, and both are executed"),
+        ])
+
+    private static let agents = Part(
+        title: "Who runs agents",
+        rows: [
+            Row(
+                .runtimesIgnoreOldWakes, "A wake lower than one that was seen is ignored",
+                without: "the old wake is answered instead of the new one")
         ])
 
     private static let services = Part(

@@ -15,6 +15,8 @@ struct SimOutlet<Body: Codable & Sendable> {
     private let incarnation: String
     /// Whether what has no receipt is sent again.
     private let repeats: Bool
+    /// Whether a receipt of an earlier life counts for this one.
+    private let takesAny: Bool
     private let wrap: (StreamFrame<Body>) -> SimBody
     private let windowMax: Int
     private(set) var lanes: [Lane] = []
@@ -29,6 +31,7 @@ struct SimOutlet<Body: Codable & Sendable> {
         instance = process.instance
         incarnation = process.streamIncarnation
         repeats = !process.world.isBroken(.framesRepeat)
+        takesAny = process.world.isBroken(.receiptsNameTheirLife)
         self.wrap = wrap
     }
 
@@ -40,10 +43,15 @@ struct SimOutlet<Body: Codable & Sendable> {
 
     /// The stream that has gone on, and how far; `nil` when the receipt is for none of ours.
     mutating func receive(_ receipt: StreamReceipt, now: Instant) -> (stream: String, upTo: Int)? {
-        guard receipt.id.incarnation == incarnation,
+        guard takesAny || receipt.id.incarnation == incarnation,
             let index = lanes.firstIndex(where: { $0.stream == receipt.id.stream })
         else { return nil }
         let before = lanes[index].sender.receiptedSeq
+        var receipt = receipt
+        if takesAny {
+            let id = lanes[index].sender.id
+            receipt = StreamReceipt(id: id, upTo: receipt.upTo, resendFrom: receipt.resendFrom)
+        }
         let frames = lanes[index].sender.receive(receipt, now: now)
         if lanes[index].sender.receiptedSeq > before { progressedAt = now }
         if repeats { add(frames, index) }

@@ -46,6 +46,7 @@ public final class Simulation {
         operatorClient = OperatorClient(broker, oracle)
         oracle.gateways = gateways
         broker.arrived = { oracle.arrived($0) }
+        broker.stalled = { oracle.outages.stalls.append($0) }
     }
 
     /// Runs one seed to its end.
@@ -69,6 +70,7 @@ public final class Simulation {
         world.after(1_000_000) { [unowned self] in provisionEverything() }
         world.after(2_000_000 + world.random.int(0...4_000_000)) { [unowned self] in faultLater() }
         world.after(4_000_000) { [unowned self] in commandLater() }
+        if world.plan.hasFlappingIngest { flap() }
         world.run(until: world.plan.chaosFor)
         let end = world.time
         if world.violations.isEmpty { converge() }

@@ -328,6 +328,7 @@ struct CursorDesk {
         let changed = store.database.changedAt.filter { $0.value > after && $0.value <= last }
         for (agent, _) in changed.sorted(by: { $0.value < $1.value }) {
             let revision = store.database.agents[agent]?.record.revision
+            if revision == nil, store.world.isBroken(.tombstonesAreRepublished) { continue }
             let ticket = store.publishStatus(
                 agent, revision ?? store.database.tombstones[agent]?.revision ?? 0, isCleared: revision == nil)
             if let ticket { tickets.insert(ticket) }

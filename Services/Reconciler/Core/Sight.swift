@@ -14,6 +14,7 @@ public struct Sight: Sendable {
     public static let presenceLimit = TimeSpan.seconds(20)
     /// A store that has not receipted for so long is not there.
     public static let storeLimit = TimeSpan.seconds(1)
+    package static let noIngest = "no heartbeat-ingest receives heartbeats"
 
     private struct Ingest: Sendable {
         let incarnation: String
@@ -40,6 +41,8 @@ public struct Sight: Sendable {
 
     /// The ingests to ask before a verdict, by instance.
     public var asked: [String] { ingests.keys.sorted() }
+    /// The incarnation of each.
+    public var lives: [String: String] { ingests.mapValues(\.incarnation) }
 
     /// The subscriptions of a new session stand.
     public mutating func connected() {
@@ -148,7 +151,7 @@ public struct Sight: Sendable {
         }
         if !isConnected { return ("not connected to the broker", hadInterruption) }
         if !ingests.values.contains(where: \.receives) {
-            return ("no heartbeat-ingest receives heartbeats", hadInterruption)
+            return (Sight.noIngest, hadInterruption)
         }
         if let unansweredSince, now > unansweredSince + VerdictBarrier.answerLimit {
             return ("heartbeat-ingest or the broker does not answer", hadInterruption)

@@ -33,6 +33,8 @@ public struct VerdictBarrier: Sendable {
     private var number = 0
     private var begunAt: Instant?
     private var askedAt: Instant?
+    /// The lives that were there last.
+    private var lives: Set<String> = []
 
     public init() {}
 
@@ -75,9 +77,13 @@ public struct VerdictBarrier: Sendable {
         return true
     }
 
-    /// Waits for these alone: who has ended since it was asked has handed everything over, or can no more.
-    public mutating func wait(onlyFor ingests: [String]) {
-        open?.waiting.formIntersection(ingests)
+    /// Waits for these alone, incarnations by instance: who has ended since it was asked has handed everything over, or
+    /// can no more. What it had in hand came before its line ended, which was a moment of blindness.
+    public mutating func wait(onlyFor ingests: [String: String]) {
+        let gone = lives.subtracting(ingests.values)
+        lives = Set(ingests.values)
+        open?.waiting.formIntersection(ingests.keys)
+        open?.needed.removeAll { gone.contains($0.id.incarnation) }
     }
 
     /// Ends the barrier once nothing is missing; the instant up to which may be judged.

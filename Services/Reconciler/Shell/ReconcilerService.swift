@@ -340,7 +340,7 @@ public final class ReconcilerService: Service {
 
     private func evaluateSight(_ now: Instant) {
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate, now) }
-        barrier.wait(onlyFor: sight.asked)
+        barrier.wait(onlyFor: sight.lives)
         let (reason, interrupted) = sight.evaluate(
             now: now, stuckSince: outlet.stuckSince, unansweredSince: barrier.unansweredSince)
         // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the

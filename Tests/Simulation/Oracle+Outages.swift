@@ -1,0 +1,92 @@
+import Contract
+import Lifecycle
+
+/// What owners could see, and what they heard meanwhile.
+struct Outages {
+    /// When each owner was told last that check-ins can be counted again.
+    var sightedAt: [String: Int64] = [:]
+    /// The Last Wills that were received since then: when the first was handled.
+    private var wills: [String: Int64] = [:]
+    /// When each owner waited last for a commit that was late beyond doubt.
+    var stuckAt: [String: Int64] = [:]
+    /// When the broker stood still.
+    var stalls: [Range<Int64>] = []
+
+    mutating func heardWill(of agent: AgentAddress, by owner: String, at received: Int64, _ now: Int64) {
+        guard let sighted = sightedAt[owner], received >= sighted - Oracle.tolerance else { return }
+        let key = "\(agent)@\(owner)"
+        if wills[key] ?? -1 < sighted { wills[key] = now }
+    }
+
+    /// The first Last Will that an owner handled since it can see.
+    func will(of agent: AgentAddress, _ owner: String) -> Int64? {
+        guard let at = wills["\(agent)@\(owner)"], let sighted = sightedAt[owner], at >= sighted else { return nil }
+        return at
+    }
+}
+
+// What is promised after a time in which check-ins could not arrive or be counted.
+extension Oracle {
+    func sighted(_ owner: String) { outages.sightedAt[owner] = world.time }
+
+    /// The same wake is repeated and a full deadline runs; an online agent gets one interval and one deadline.
+    func checkOutage(_ event: AgentEventEntry, _ state: AgentState, _ owner: String) {
+        // Of an outage of the store it tells nobody; it has waited for a commit for long.
+        guard let sighted = outages.sightedAt[owner].map({ max($0, outages.stuckAt[owner] ?? 0) }) else { return }
+        switch event.event {
+        case .offline where event.reason != OfflineReason.checkinMissed.rawValue: return
+        case .retriggered, .offline: checkRepeat(state, since: sighted)
+        case .lapsed: checkRespite(event, state, owner, since: sighted)
+        case .provisioning, .updating, .woken, .online, .changed, .provisionFailed, .deleting, .deleted, .paused,
+            .resumed, .heartbeatRejected, .tokenRotated, .templatesSynced:
+            break
+        }
+    }
+
+    private func checkRepeat(_ state: AgentState, since sighted: Int64) {
+        let agent = state.record.address
+        checkStalls(state)
+        guard let published = outcomeAt[Issue(agent: agent, issue: state.issue)], published < sighted else { return }
+        violate("\(agent) is judged by a wake from before an outage")
+    }
+
+    /// A broker that stands still is an outage, too: whoever was to be judged then has noticed it.
+    private func checkStalls(_ state: AgentState) {
+        let issue = Issue(agent: state.record.address, issue: state.issue)
+        guard let published = outcomeAt[issue], let order = committedOrders[issue] else { return }
+        let due = published + order.checkinDeadline.span.milliseconds * 1_000
+        let isStalled = outages.stalls.contains {
+            published < $0.lowerBound && due < $0.upperBound - 2_200_000 && due > $0.lowerBound
+        }
+        if isStalled { violate("\(issue.agent) is judged by a deadline that ended while the broker stood still") }
+    }
+
+    private func checkRespite(_ event: AgentEventEntry, _ state: AgentState, _ owner: String, since sighted: Int64) {
+        let agent = event.agent
+        // Who came later, or has another policy since, was promised something else.
+        guard let history = agents[agent], let known = history.state, known.record.policy == state.record.policy,
+            max(history.bornAt, history.policyAt) < sighted
+        else { return }
+        let policy = state.record.policy
+        var earliest = sighted + (policy.heartbeatInterval.span + policy.checkinDeadline.span).milliseconds * 1_000
+        if let will = outages.will(of: agent, owner) {
+            earliest = min(earliest, will + policy.lostGrace.span.milliseconds * 1_000)
+        }
+        if world.time < earliest - Oracle.tolerance {
+            violate("\(agent) lapsed \((world.time - sighted) / 1_000) ms after an outage")
+        }
+    }
+
+    /// A deadline runs from its wake's publication; what is on its way to the owner is not known to anybody.
+    func armed(_ state: AgentState, due: Int64, transit: Int64) {
+        let agent = state.record.address
+        guard let cycle = state.cycle, let published = publishedAt[Issue(agent: agent, issue: state.issue)] else {
+            return
+        }
+        let wanted = published + (cycle.policy.checkinDeadline.span.milliseconds + cycle.extensionUsed) * 1_000
+        // Between a turn's beginning and the end in which it publishes, its process may stand still.
+        if due > wanted + transit + Process.stallLimit + 200_000 {
+            violate("\(agent) has a deadline \((due - wanted) / 1_000) ms after its wake's")
+        }
+    }
+}
