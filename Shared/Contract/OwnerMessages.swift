@@ -181,13 +181,19 @@ public struct BarrierAnswer: Codable, Hashable, Sendable {
     public let session: Int?
     /// The newest batch for each partition, by its number, as far as batches are without a receipt.
     public let batches: [String: Int]
+    /// It takes no new heartbeats any more, and hands over what it has.
+    public let isStopping: Bool
 
-    public init(number: Int, ingest: String, incarnation: String, session: Int?, batches: [String: Int]) {
+    public init(
+        number: Int, ingest: String, incarnation: String, session: Int?, batches: [String: Int],
+        isStopping: Bool = false
+    ) {
         self.number = number
         self.ingest = ingest
         self.incarnation = incarnation
         self.session = session
         self.batches = batches
+        self.isStopping = isStopping
     }
 }
 

@@ -155,6 +155,20 @@ import Testing
         #expect(desk.pass(11_000).filter { $0.contains("lapsed") } == [])
     }
 
+    /// It waited at its ingest, and came once the owner could see again.
+    @Test(arguments: [(500, false), (1_500, true)])
+    func aLastWillFromATimeOfBlindnessIsDiscardedWheneverItComes(age: Int64, isDiscarded: Bool) {
+        var desk = Desk.online(["a"])
+        _ = desk.handle(.sightLost)
+        _ = desk.pass(60_000)
+        _ = desk.handle(.sightRegained)
+        _ = desk.pass(1_000)
+        var detail = HeartbeatDetail(agent: AgentAddress("gw/a")!)
+        detail.status = .lost
+        _ = desk.beat(detail, age: age)
+        #expect(desk.pass(11_000).contains("gw/a lapsed (lost)") == !isDiscarded)
+    }
+
     @Test func theQueueHasAFewEntriesAnAgentWhateverItLives() {
         var desk = Desk.online(["a"])
         for _ in 0..<200 {

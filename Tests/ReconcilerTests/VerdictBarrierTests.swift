@@ -135,6 +135,20 @@ struct SightTests {
         #expect(sight.asked == ["1"])
     }
 
+    /// It has read all it was given, but heartbeats that come now find nobody.
+    @Test func whoStopsReceivesNoMore() {
+        var sight = seeing()
+        let answer = BarrierAnswer(
+            number: 1, ingest: "1", incarnation: "i", session: 1, batches: [:], isStopping: true)
+        sight.answered(answer)
+        #expect(evaluate(&sight) == (true, false))
+        #expect(sight.asked == ["1"], "it may not have handed over what it received")
+        sight.heard(presence(.running), isRetained: false, now: start)
+        #expect(evaluate(&sight) == (true, false), "that was said before")
+        sight.heard(presence(.running, incarnation: "j"), isRetained: false, now: start)
+        #expect(evaluate(&sight).blind == false)
+    }
+
     @Test func aRetainedPresenceProvesNoLife() {
         var sight = Sight()
         sight.connected()

@@ -217,9 +217,13 @@ final class Broker {
         return wait
     }
 
+    private func isOfSecondIngest(_ message: SimMessage) -> Bool {
+        guard world.plan.secondIngestSilence > 0, case .presence(let presence) = message.body else { return false }
+        return presence.instance == "i2"
+    }
+
     private func kind(of message: SimMessage, by sender: Client) -> Plan.Kind? {
         switch message.body {
-        case .presence(let presence): presence.instance == "i2" ? .secondIngestPresence : nil
         case .partition(let frame):
             switch frame.body {
             case .batch, .introduction: (sender as? Process)?.isStopping ?? false ? .lastBatches : .batches
@@ -230,7 +234,8 @@ final class Broker {
         case .order: .orders
         case .answer(.answer): .answers
         case .claim: .claims
-        case .store, .reconciler, .receipt, .gatewayStatus, .cursor, .answer, .command, .question, .barrierAnswer,
+        case .store, .reconciler, .receipt, .presence, .gatewayStatus, .cursor, .answer, .command, .question,
+            .barrierAnswer,
             .canary, .lineEnded, .endings, .reply, .heartbeat, .wake, .fact, .credentials, .acknowledged:
             nil
         }
@@ -275,6 +280,11 @@ final class Broker {
         let isInternal = isBetweenServices(message)
         let isFaulty = isInternal && world.isChaotic && !world.plan.isHonest
         if isFaulty, world.random.chance(world.plan.lossPercent) { return }
+        if world.isChaotic, !message.isRetained, isOfSecondIngest(message),
+            world.random.chance(world.plan.secondIngestSilence)
+        {
+            return
+        }
         let copies = isFaulty && world.random.chance(world.plan.repeatPercent) ? 2 : 1
         for _ in 0..<copies {
             var wait: Int64 = 0

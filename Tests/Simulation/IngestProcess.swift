@@ -294,7 +294,7 @@ final class IngestProcess: Process {
             .barrierAnswer(
                 BarrierAnswer(
                     number: question.number, ingest: instance, incarnation: incarnation, session: session,
-                    batches: batches)))
+                    batches: batches, isStopping: isStopping && !world.isBroken(.stoppingIngestsSaySo))))
     }
 
     private func take(_ detail: HeartbeatDetail) {

@@ -39,7 +39,8 @@ extension Plan {
         .blindnessRepeatsWakes: { $0.lookForOutages() },
         .ingestsAreKnownFirst: {
             $0.lookForSlowAnswers()
-            $0.troubles[.secondIngestPresence] = Trouble(lost: 95)
+            // An owner that begins later finds it by its presence.
+            ($0.secondIngestSilence, $0.reconcilers) = (95, 1)
         },
         .verdictsAwaitBarrier: { $0.lookForSlowAnswers() },
         .verdictsAwaitBatches: { $0.lookForSlowAnswers() },
@@ -52,6 +53,12 @@ extension Plan {
             $0.beHonest([.stopIngest, .changeAgent], every: 1_000_000)
             ($0.ingests, $0.troubles) = (3, [.batches: Trouble(lost: 50), .lastBatches: Trouble(lost: 50)])
             $0.lookForLostAnswers()
+        },
+        .stoppingIngestsSaySo: {
+            $0.beHonest([.stopIngest], every: 4_000_000)
+            $0.lookForLostAnswers()
+            $0.troubles = [.batches: Trouble(lost: 60), .lastBatches: Trouble(lost: 100)]
+            ($0.ingests, $0.agentsPerGateway) = (1, 3)
         },
         .stopsAreHonest: {
             $0.beHonest([.stopIngest], every: 2_000_000)

@@ -16,7 +16,7 @@ struct Plan {
 
     /// Messages that a plan may single out.
     enum Kind {
-        case secondIngestPresence, batches, lastBatches, requests, reports, orders, answers, claims
+        case batches, lastBatches, requests, reports, orders, answers, claims
     }
 
     /// What becomes of them, in a hundred.
@@ -41,6 +41,8 @@ struct Plan {
     var latePercent: Int64
     var lateMax: Int64
     var troubles: [Kind: Trouble] = [:]
+    /// How much of what the second ingest says of itself is lost on its way to those who hear it.
+    var secondIngestSilence: Int64 = 0
     /// The second ingest never lives for long, even when all other faults have stopped.
     var hasFlappingIngest = false
     /// Milliseconds that a long pause or a long trouble of the disk takes at most.

@@ -32,7 +32,8 @@ class Process: Client {
     init(_ service: ServiceName, _ instance: String, _ broker: Broker, _ oracle: Oracle) {
         self.service = service
         self.oracle = oracle
-        clockOffset = broker.world.random.int(1_000_000...100_000_000)
+        let offset = broker.world.random.int(1_000_000...100_000_000)
+        clockOffset = broker.world.plan.isOneMachine ? 50_000_000 : offset
         super.init("\(service.rawValue)/\(instance)", broker)
         self.instance = instance
     }

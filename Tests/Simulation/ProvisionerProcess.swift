@@ -90,6 +90,9 @@ final class ProvisionerProcess: Process {
         publish(outlet.take())
     }
 
+    /// Whether a command is under way that may still have an effect.
+    var isBusy: Bool { commands != nil && commands.pendingCount > 0 || outlet != nil && outlet.keptCount > 0 }
+
     override func isDrained() -> Bool {
         guard let drainingSince else {
             drainingSince = world.time

@@ -16,7 +16,7 @@ public enum Rule: String, CaseIterable, Sendable {
     case failuresArm, repeatsArm, lateReportsArmNothing, resumesRepeat, cyclesKeepTheirPolicy, wakesArePaced
     case quietIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped, reportsHaveAges, deadlinesIgnoreWallClocks
     // The ingest.
-    case ingestsDrain, ingestsAreKnownFirst, canariesProveTheLine, flappingIngestsWait
+    case ingestsDrain, stoppingIngestsSaySo, ingestsAreKnownFirst, canariesProveTheLine, flappingIngestsWait
     // The provisioner.
     case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse, keysAreClaimed
     // Agents.

@@ -209,6 +209,9 @@ extension Rule {
                 .ingestsDrain, "An ingest that stops hands over what it has received before it says so",
                 without: "heartbeats in its hands are lost"),
             Row(
+                .stoppingIngestsSaySo, "Meanwhile it answers barriers that it receives no more",
+                without: "what comes until it has ended is held against agents"),
+            Row(
                 .ingestsAreKnownFirst, "It subscribes once every owner knows it",
                 without: "what it received is asked for by no barrier"),
             Row(

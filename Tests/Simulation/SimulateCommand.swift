@@ -4,10 +4,11 @@ import Foundation
 /// `rollcall-simulate`: runs seeds, or replays one.
 public enum SimulateCommand {
     private static let usage = """
-        Usage: rollcall-simulate [--seed N] [--seeds COUNT] [--broken RULE|each] [--trace]
+        Usage: rollcall-simulate [--seed N] [--seeds COUNT] [--focus RULE] [--broken RULE|each] [--trace]
 
         Runs COUNT (default 1) seeds from N (default 1) on and prints what was violated. A seed is a run: the same seed
-        does the same again. --trace prints every step of one. --broken looks for a seed that shows that a rule is
+        does the same again. --focus makes the faults frequent that would show that the rule were missing, and keeps it.
+        --trace prints every step of one. --broken looks for a seed that shows that a rule is
         switched off; `each` does so for all of them; with --trace it prints one seed without that rule. Exit: 0 nothing was violated (all were found), 1 otherwise.
         """
 
@@ -46,24 +47,26 @@ public enum SimulateCommand {
         var seed: UInt64 = 1
         var count = 1
         var broken: String?
+        var focus: Rule?
         var isTraced = false
         var rest = arguments[...]
         while let name = rest.popFirst() {
             switch name {
             case "--seed": seed = need(rest.popFirst().flatMap { UInt64($0) })
             case "--seeds": count = need(rest.popFirst().flatMap { Int($0) })
+            case "--focus": focus = need(rest.popFirst().flatMap { Rule(rawValue: $0) })
             case "--broken": broken = need(rest.popFirst())
             case "--trace": isTraced = true
             default: fail()
             }
         }
-        if isTraced { replay(seed, without: broken.map { need(Rule(rawValue: $0)) }) }
+        if isTraced { replay(seed, without: broken.map { need(Rule(rawValue: $0)) }, focus: focus) }
         if let broken { search(broken, from: seed, count: count) }
         let tally = Tally()
         let start = Date()
-        let first = seed
+        let (first, looked) = (seed, focus)
         DispatchQueue.concurrentPerform(iterations: count) { index in
-            tally.add(Simulation.run(seed: first + UInt64(index)))
+            tally.add(Simulation.run(seed: first + UInt64(index), focus: looked))
         }
         let seconds = Date().timeIntervalSince(start)
         for outcome in tally.failed.sorted(by: { $0.seed < $1.seed }).prefix(20) {
@@ -78,8 +81,8 @@ public enum SimulateCommand {
         exit(tally.failed.isEmpty ? 0 : 1)
     }
 
-    private static func replay(_ seed: UInt64, without rule: Rule?) -> Never {
-        let outcome = Simulation.run(seed: seed, broken: rule, focus: rule) { print($0) }
+    private static func replay(_ seed: UInt64, without rule: Rule?, focus: Rule?) -> Never {
+        let outcome = Simulation.run(seed: seed, broken: rule, focus: rule ?? focus) { print($0) }
         print(outcome.violation ?? "nothing was violated")
         exit(outcome.violation == nil ? 0 : 1)
     }

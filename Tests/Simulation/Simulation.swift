@@ -131,6 +131,8 @@ public final class Simulation {
     /// What is not yet as it should be: nobody waits for anything, and, once asked for, everybody is where they belong.
     private func unsettled(isAskedFor: Bool) -> String? {
         if operatorClient.openCount > 0 { return "a command is not answered: \(operatorClient.openKeys[0])" }
+        // Somebody may have asked who does not wait for the answer.
+        if !isAskedFor, let busy = provisioners.first(where: \.isBusy) { return "\(busy.name) has not handed over" }
         for (agent, state) in store.database.agents.sorted(by: { $0.key < $1.key }) {
             guard let model = gateways.first(where: { $0.gateway == agent.gateway })?.agent(agent) else { continue }
             let wanted: AgentStatus = model.mode == .silent ? .offline : .online

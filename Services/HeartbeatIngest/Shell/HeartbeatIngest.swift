@@ -232,7 +232,7 @@ public final class HeartbeatIngest: Service {
         let answer = BarrierAnswer(
             number: question.number, ingest: runtime.instance, incarnation: runtime.incarnation,
             session: source?.session,
-            batches: batches)
+            batches: batches, isStopping: isStopping)
         let topic = runtime.topics.barriers(service: ServiceName.reconciler.rawValue, instance: question.reconciler)
         // Lost with the connection: the owner is blind until it is answered again.
         _ = try? outlet.connection?.publish(Publication(topic: topic, payload: JSON.bytes(answer)))

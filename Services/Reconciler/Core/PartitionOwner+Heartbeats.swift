@@ -47,7 +47,7 @@ extension PartitionOwner {
             return act(index) { $0.reject($0.record.status == .deleting ? .deleting : reason, $1, into: &$2) }
         }
         // The broker's Last Will of a time in which connections broke because of us says nothing.
-        if detail.status == .lost, isBlind { return }
+        if detail.status == .lost, isBlind || sightedAt.map({ receivedAt < $0 }) ?? true { return }
         var heartbeat = Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp)
         heartbeat.status = detail.status ?? .ok
         heartbeat.extend = detail.extend

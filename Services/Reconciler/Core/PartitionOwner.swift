@@ -77,6 +77,8 @@ public struct PartitionOwner: Sendable {
     var unknownCount = 0
     var nextOccupant = 0
     public internal(set) var isBlind = true
+    /// When check-ins could be counted again.
+    private(set) var sightedAt: Instant?
     var work = OpenWork()
     /// Agents that may still be handled in this slice.
     var budget = 0
@@ -119,7 +121,10 @@ public struct PartitionOwner: Sendable {
         case .batchReceived(let batch, let held): take(batch, held)
         case .gatewayStatusReceived(let gateway, let state): hear(gateway, state)
         case .sightLost: loseSight()
-        case .sightRegained: if isBlind { work.nextSighted = 0 }
+        case .sightRegained:
+            guard isBlind else { break }
+            work.nextSighted = 0
+            sightedAt = now
         case .commitsAreLate: quietFloor = now + AgentMachine.orderQuietAfter
         case .timePassed: passTime()
         case .barrierPassed(let instant): if !isBlind { work.judgedUpTo = instant }

@@ -29,8 +29,10 @@ public struct Sight: Sendable {
         var isLive: Bool
         /// Its own connection has ended uncleanly, and its line perhaps not yet.
         var isCutOff = false
+        /// It has unsubscribed, and hands over what it has: it has missed nothing, but what comes now it does not receive.
+        var isStopping = false
 
-        var receives: Bool { isLive && !isCutOff && session != nil }
+        var receives: Bool { isLive && !isCutOff && !isStopping && session != nil }
     }
 
     private var ingests: [String: Ingest] = [:]
@@ -69,6 +71,7 @@ public struct Sight: Sendable {
     /// An ingest says, behind a canary, by which subscription it receives: another one than known has missed something.
     public mutating func answered(_ answer: BarrierAnswer) {
         guard ingests[answer.ingest]?.incarnation == answer.incarnation else { return }
+        if answer.isStopping { ingests[answer.ingest]?.isStopping = true }
         subscribed(answer.ingest, answer.session)
     }
 
