@@ -11,6 +11,8 @@ final class StormAftermath {
     private let watch: StormWatch
     private let counters: StormCounters
     private let gateway: StormGateway
+    /// An agent of another gateway in the same partition.
+    private let neighbour: String
     /// How long one step may take.
     private let patience: TimeSpan
     private(set) var steps: [String: StormReport.Step] = [:]
@@ -18,12 +20,13 @@ final class StormAftermath {
 
     init(
         _ system: BenchSystem, _ watch: StormWatch, _ counters: StormCounters, _ gateway: StormGateway,
-        patience: TimeSpan
+        neighbour: String, patience: TimeSpan
     ) {
         self.system = system
         self.watch = watch
         self.counters = counters
         self.gateway = gateway
+        self.neighbour = neighbour
         self.patience = patience
     }
 
@@ -44,15 +47,18 @@ final class StormAftermath {
         try command("remove", .removeGateway, ["gateway": name, "force": .bool(true)], event: "deleted")
     }
 
-    /// Kills a reconciler with the partition, and then the store: until a change of one agent is answered, and until the
-    /// partition is judged again.
-    func takeOver() throws(ServiceFailure) {
+    /// Kills the owner of the partition: until a change of one agent of it is answered, and until it is judged again.
+    func killOwner(as step: String) throws(ServiceFailure) {
         let owner = watch.owner(of: partition)
         let process = (owner?.instance).map { $0 == "1" ? "reconciler" : "reconciler/\($0)" } ?? "reconciler"
-        try kill(process, as: "reconciler_killed", change: "62s") { [watch, partition] in
+        try kill(process, as: step) { [watch, partition] in
             watch.owner(of: partition).map { $0.epoch > owner?.epoch ?? 0 && !$0.isBlind } ?? false
         }
-        try kill("status-store", as: "store_killed", change: "63s") { [watch, partition] in
+    }
+
+    /// The same with the store.
+    func killStore() throws(ServiceFailure) {
+        try kill("status-store", as: "store_killed") { [watch, partition] in
             watch.owner(of: partition).map { !$0.isBlind } ?? false
         }
     }
@@ -78,17 +84,17 @@ final class StormAftermath {
     }
 
     private func kill(
-        _ process: String, as step: String, change: String, until isBack: () -> Bool
+        _ process: String, as step: String, until isBack: () -> Bool
     ) throws(ServiceFailure) {
-        guard let number = system.supervisor.processIDs[process], let agent = gateway.agents.first else {
+        guard let number = system.supervisor.processIDs[process] else {
             throw ServiceFailure("\(process) does not run")
         }
         counters.beginStep()
         let start = Clock.now()
         Glibc.kill(number, SIGKILL)
-        let policy: JSONValue = .object(["startup_extension_max": .string(change)])
-        let address = JSONValue.string("\(gateway.name)/\(agent)")
-        _ = try system.insist(.update, ["agent": address, "policy": policy, "wake": .bool(false)], for: patience)
+        let policy: JSONValue = .object(["startup_extension_max": .string("\(62 + steps.count)s")])
+        let change: [String: JSONValue] = ["agent": .string(neighbour), "policy": policy, "wake": .bool(false)]
+        _ = try system.insist(.update, change, for: patience)
         let answered = Clock.now()
         guard system.loop.run(until: isBack, for: patience) else { throw ServiceFailure("\(process) is not back") }
         let sighted = Clock.now()

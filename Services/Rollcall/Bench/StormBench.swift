@@ -118,17 +118,20 @@ final class StormBench {
 
     /// What is done to the largest gateway, whose agents beat all the time.
     private func endure() throws(ServiceFailure) {
-        guard let gateway = options.fleet.first else { return }
-        let aftermath = StormAftermath(system, watch, counters, gateway, patience: patience)
+        guard let gateway = options.fleet.first, let witness = options.witnessGateways.first else { return }
+        let aftermath = StormAftermath(
+            system, watch, counters, gateway, neighbour: "\(witness.name)/w0", patience: patience)
         try aftermath.pauseAndResume()
         // Without an owner or a store `get` has nothing new to say.
         witnesses.end()
         // Of processes that have run from the start.
         report.peakMemoryMiB = system.peakMemory()
         report.cpuSeconds = system.cpu()
-        try aftermath.takeOver()
+        try aftermath.killOwner(as: "reconciler_killed")
+        try aftermath.killStore()
         fleet.leave(gateway.name)
         try aftermath.remove()
+        try aftermath.killOwner(as: "reconciler_killed_after_removal")
         report.steps = aftermath.steps
         report.violations += aftermath.violations
     }
