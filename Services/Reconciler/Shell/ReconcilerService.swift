@@ -103,6 +103,7 @@ public final class ReconcilerService: Service {
 
     public func turnEnded(now: Instant) {
         let now = Clock.now()
+        guard !isStopping else { return handOver(now) }
         let stamp = Clock.stamp()
         judge(now, stamp)
         var next: Instant?
@@ -118,6 +119,13 @@ public final class ReconcilerService: Service {
             next = next.map { min($0, verdict) } ?? verdict
         }
         runtime.loop.wakeAt = next
+    }
+
+    /// Sends what was decided, and decides no more: what is still to do is done by the next owner.
+    private func handOver(_ now: Instant) {
+        for partition in partitions.values where partition.isComplete { partition.flush(into: outlet, now: now) }
+        grants.publishReceipts()
+        runtime.loop.wakeAt = nil
     }
 
     /// Works in slices as long as there is room and time, one partition after the other; when to go on. Without room the
