@@ -254,7 +254,9 @@ public final class ServiceRuntime: ConnectionDelegate {
                 usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
         var counters = service.counters
         counters["stalls"] = stalls
-        counters["longest_turn_ms"] = loop.takeLongestTurn().milliseconds
+        let longest = loop.takeLongestTurn()
+        counters["longest_turn_ms"] = longest.took.milliseconds
+        counters["longest_turn_cpu_ms"] = longest.worked.milliseconds
         log.event(
             "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(

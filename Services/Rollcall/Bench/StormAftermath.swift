@@ -106,7 +106,8 @@ final class StormAftermath {
     private func note(_ step: String, from start: Instant, to end: Instant) {
         let seconds = StormReport.seconds(from: start, to: end)
         steps[step] = StormReport.Step(
-            seconds: seconds, longestTurnMilliseconds: counters.stepTurns, stalls: counters.stepStalls)
+            seconds: seconds, longestTurnMilliseconds: counters.stepTurns, longestWorkMilliseconds: counters.stepWork,
+            stalls: counters.stepStalls)
         ServiceProgram.complain("rollcall bench: \(step) \(seconds) s, longest turns \(counters.stepTurns)")
     }
 }

@@ -157,6 +157,7 @@ final class StormBench {
         report.wakesRepeated = watch.repeatedWakes
         report.busiestSecond = watch.busiestSecond
         report.longestTurnMilliseconds = counters.longestTurns
+        report.longestWorkMilliseconds = counters.longestWork
         report.stalls = counters.stalls
         report.eventLatencyMilliseconds = BenchReport.Latency(witnesses.eventLatencies)
         report.lookupMilliseconds = BenchReport.Latency(witnesses.lookupLatencies)

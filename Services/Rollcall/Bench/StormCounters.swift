@@ -7,8 +7,11 @@ final class StormCounters: ConnectionDelegate {
     private let topics: Topics
     private var connection: Connection!
     private(set) var longestTurns: [String: Int64] = [:]
+    /// Without the time in which others had the processor.
+    private(set) var longestWork: [String: Int64] = [:]
     private(set) var stalls: [String: Int64] = [:]
     private(set) var stepTurns: [String: Int64] = [:]
+    private(set) var stepWork: [String: Int64] = [:]
     private(set) var stepStalls: Int64 = 0
     /// As each process told last: one that is started again counts from 0.
     private var told: [String: Int64] = [:]
@@ -22,7 +25,7 @@ final class StormCounters: ConnectionDelegate {
 
     func close() { connection.close() }
 
-    func beginStep() { (stepTurns, stepStalls) = ([:], 0) }
+    func beginStep() { (stepTurns, stepWork, stepStalls) = ([:], [:], 0) }
 
     // MARK: ConnectionDelegate
 
@@ -37,6 +40,9 @@ final class StormCounters: ConnectionDelegate {
         let turn = message.counters["longest_turn_ms"] ?? 0
         longestTurns[name] = max(longestTurns[name] ?? 0, turn)
         stepTurns[name] = max(stepTurns[name] ?? 0, turn)
+        let work = message.counters["longest_turn_cpu_ms"] ?? 0
+        longestWork[name] = max(longestWork[name] ?? 0, work)
+        stepWork[name] = max(stepWork[name] ?? 0, work)
         guard let count = message.counters["stalls"] else { return }
         let before = told.updateValue(count, forKey: name) ?? 0
         let more = count < before ? count : count - before

@@ -37,6 +37,8 @@ struct StormReport: Encodable {
     var lastSeenAgeMilliseconds: BenchReport.Latency?
     /// By service: the longest turn of its loop, and its stalls.
     var longestTurnMilliseconds: [String: Int64] = [:]
+    /// Without the time in which others had the processor: what it would be on a machine of its own.
+    var longestWorkMilliseconds: [String: Int64] = [:]
     var stalls: [String: Int64] = [:]
     var blindSpells: [String: Int] = [:]
     var peakMemoryMiB: [String: Int] = [:]
@@ -51,12 +53,14 @@ struct StormReport: Encodable {
         /// Until the owner of its partition judges again.
         var sightedSeconds: Double?
         var longestTurnMilliseconds: [String: Int64]
+        var longestWorkMilliseconds: [String: Int64]
         var stalls: Int64
 
         enum CodingKeys: String, CodingKey {
             case seconds, stalls
             case sightedSeconds = "sighted_seconds"
             case longestTurnMilliseconds = "longest_turn_ms"
+            case longestWorkMilliseconds = "longest_turn_cpu_ms"
         }
     }
 
@@ -94,6 +98,7 @@ struct StormReport: Encodable {
         case lookupMilliseconds = "lookup_ms"
         case lastSeenAgeMilliseconds = "last_seen_age_ms"
         case longestTurnMilliseconds = "longest_turn_ms"
+        case longestWorkMilliseconds = "longest_turn_cpu_ms"
         case blindSpells = "blind_spells"
         case peakMemoryMiB = "peak_memory_mib"
         case cpuSeconds = "cpu_seconds"
