@@ -144,6 +144,34 @@ import Testing
     }
 
     @Test(arguments: Implementation.allCases)
+    func whatARotationSupersedesIsKeptWithItsEnd(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        var seq = 0
+        func commit(_ change: CredentialChange.Change, at second: Int64 = 0) throws -> [String] {
+            seq += 1
+            let next = frame(seq, credential("gw/a", change))
+            _ = try database.commit([next], published: 0, now: noon + .seconds(second))
+            let identity = try database.identities(after: nil, limit: 10).first
+            guard let overlap = identity?.overlap else { return [] }
+            let left = overlap.until.millisecondsSince1970 - noon.millisecondsSince1970
+            return overlap.superseded.map { String($0.prefix(2)) } + [String(left / 1_000)]
+        }
+        #expect(try commit(.overlap(digest: digest("a0"), seconds: 600)).isEmpty, "there was nothing before it")
+        #expect(try commit(.overlap(digest: digest("a1"), seconds: 600)) == ["a0", "600"])
+        #expect(try commit(.overlap(digest: digest("a1"), seconds: 600), at: 9) == ["a0", "600"], "a repeat")
+        #expect(try commit(.overlap(digest: digest("a2"), seconds: 600), at: 10) == ["a0", "a1", "610"])
+        #expect(try commit(.overlap(digest: digest("a3"), seconds: 600), at: 610) == ["a2", "1210"], "that was over")
+        for number in 4...7 { _ = try commit(.overlap(digest: digest("a\(number)"), seconds: 600), at: 620) }
+        #expect(
+            try commit(.overlap(digest: digest("a8"), seconds: 600), at: 620) == ["a2", "a5", "a6", "a7", "1220"],
+            "the oldest may be in use")
+        #expect(try commit(.set(digest: digest("a9")), at: 621).isEmpty)
+        #expect(try commit(.remove).isEmpty)
+    }
+
+    @Test(arguments: Implementation.allCases)
     func statusesAreListedByTheirLastChange(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try implementation.open(place)
