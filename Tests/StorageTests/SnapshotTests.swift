@@ -127,6 +127,40 @@ import Testing
         #expect(try database.record(of: address("gw/a")) != nil)
     }
 
+    /// A clock was wrong once: what it stamped must not keep all that came later.
+    @Test(arguments: Implementation.allCases)
+    func historyStampedInTheFarFutureHoldsUpNothing(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        func changes(_ agent: String, _ revisions: Range<Int>, at time: Timestamp) throws {
+            for revision in revisions {
+                var entry = change(agent, revision)
+                entry.event = event(agent, revision, at: time)
+                try database.commit(frame(revision, entry))
+            }
+        }
+        func left() throws -> Int { try database.history(of: address("gw/a"), before: nil, limit: 100).count }
+        try changes("gw/a", 1..<3, at: noon)
+        try changes("gw/a", 3..<28, at: noon + .seconds(86_400 * 365))
+        try changes("gw/a", 28..<38, at: noon + .seconds(86_400))
+        let last = try database.lastSequence()
+        func tidy(_ days: Int64) throws {
+            let now = noon + .seconds(86_400 * days)
+            for _ in 0..<40 {
+                guard
+                    try database.tidy(
+                        published: last, now: now, historyBefore: now - .seconds(3_600 * 36), limit: 10)
+                else { return }
+            }
+            Issue.record("there is always more")
+        }
+        try tidy(2)
+        #expect(try left() == 35, "what may be new is kept, though what was before it is old")
+        try tidy(3)
+        #expect(try left() == 0, "what came before the old is as old")
+    }
+
     @Test(arguments: Implementation.allCases)
     func identitiesFollowCredentialChanges(_ implementation: Implementation) throws {
         let place = try Place()
