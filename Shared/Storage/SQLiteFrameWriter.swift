@@ -282,13 +282,31 @@ final class SQLiteFrameWriter {
                 .content, message: "a credential change that no broker takes", operation: "apply a frame")
         }
         switch credential.change {
-        case .set(let digest), .overlap(let digest, _):
+        case .set(let digest):
             try database.run(
-                "INSERT OR REPLACE INTO identities VALUES(?, ?)", .text(credential.username), .text(digest))
+                "INSERT OR REPLACE INTO identities VALUES(?, ?, NULL, NULL)", .text(credential.username), .text(digest))
+        case .overlap(let digest, let seconds):
+            try rotate(credential.username, to: digest, until: now + .seconds(Int64(seconds)))
         case .remove:
             try database.run("DELETE FROM identities WHERE username = ?", .text(credential.username))
         }
         try publish(.credential, target: credential.username, payload: JSON.bytes(credential))
+    }
+
+    /// Keeps the digests before the new one: a broker that never heard of the rotation, or forgot it, is told all of it.
+    private func rotate(_ username: String, to digest: String, until: Timestamp) throws(StorageError) {
+        let before = try SQLiteStatusDatabase.identity(of: username, in: database)
+        if before?.digest == digest { return }  // a repeat is no second rotation
+        var superseded: [String] = []
+        if let overlap = before?.overlap, overlap.until > now { superseded = overlap.superseded }
+        if let before { superseded.append(before.digest) }
+        // The oldest may be in use still; of the others the newest.
+        let surplus = superseded.count - Identity.supersededMax
+        if surplus > 0 { superseded.removeSubrange(1...surplus) }
+        try database.run(
+            "INSERT OR REPLACE INTO identities VALUES(?, ?, ?, ?)", .text(username), .text(digest),
+            .text(superseded.isEmpty ? nil : superseded.joined(separator: " ")),
+            .integer(superseded.isEmpty ? nil : until.millisecondsSince1970))
     }
 
     private func add(_ answer: AnswerEntry, _ partition: Int) throws(StorageError) {

@@ -127,16 +127,18 @@ extension SQLiteStatusDatabase {
     public func tidy(
         published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int
     ) throws(StorageError) -> Bool {
+        let isMisdatedLeft = try passMisdated(now: now, limit: limit)
         // Outside a transaction first: mostly there is nothing to do, and nothing is then written.
         let due = try database.first(
             """
             SELECT EXISTS(SELECT 1 FROM outbox WHERE sequence <= ?1) OR EXISTS(SELECT 1 FROM requests WHERE until < ?2)
                 OR EXISTS(SELECT 1 FROM keys WHERE until < ?2)
-                OR coalesce((SELECT time < ?3 FROM history ORDER BY sequence LIMIT 1), 0)
+                OR coalesce((SELECT time < ?3 FROM history WHERE sequence > ?4 ORDER BY sequence LIMIT 1), 0)
                 OR EXISTS(SELECT 1 FROM dead_letters WHERE at < ?3)
-            """, .integer(published), .integer(now.millisecondsSince1970), .integer(historyBefore.millisecondsSince1970)
+            """, .integer(published), .integer(now.millisecondsSince1970),
+            .integer(historyBefore.millisecondsSince1970), .integer(misdated.upTo)
         ) { $0.bool(0) }
-        guard due == true else { return false }
+        guard due == true else { return isMisdatedLeft }
         return try database.transaction { () throws(StorageError) in
             try database.run("DELETE FROM outbox WHERE sequence <= ?", .integer(published))
             let requests = try database.run(
@@ -145,15 +147,35 @@ extension SQLiteStatusDatabase {
             let keys = try database.run(
                 "DELETE FROM keys WHERE rowid IN (SELECT rowid FROM keys WHERE until < ? ORDER BY until LIMIT ?)",
                 .integer(now.millisecondsSince1970), .integer(limit))
-            // Sequences follow time closely enough: the oldest are looked at, and an unpublished event is kept.
+            // Sequences follow time closely enough: the oldest are looked at, and what came before an old one is as old,
+            // whatever it is stamped. An unpublished event is kept.
             let events = try database.run(
                 """
                 DELETE FROM history WHERE sequence IN (SELECT sequence FROM history ORDER BY sequence LIMIT ?1)
-                    AND time < ?2 AND sequence < coalesce((SELECT min(sequence) FROM outbox), ?3)
-                """, .integer(limit), .integer(historyBefore.millisecondsSince1970), .integer(Int64.max))
+                    AND sequence < coalesce((SELECT min(sequence) FROM outbox), ?3) AND (time < ?2 OR sequence <
+                        (SELECT iif(time < ?2, sequence, 0) FROM history WHERE sequence > ?4 ORDER BY sequence LIMIT 1))
+                """, .integer(limit), .integer(historyBefore.millisecondsSince1970), .integer(Int64.max),
+                .integer(misdated.upTo))
             try database.run(
                 "DELETE FROM dead_letters WHERE at < ?", .integer(historyBefore.millisecondsSince1970))
-            return requests == limit || keys == limit || events == limit
+            return requests == limit || keys == limit || events == limit || isMisdatedLeft
         }
+    }
+
+    /// Passes over the oldest events that a wrong clock has stamped in the far future: else they would stand before all that
+    /// came later, and nothing would be deleted until then. Looks at `limit` of them; whether there may be more.
+    private func passMisdated(now: Timestamp, limit: Int) throws(StorageError) -> Bool {
+        // Clocks differ by less than a day.
+        let future = (now + .seconds(86_400)).millisecondsSince1970
+        if misdated.earliest <= future { misdated = (0, Int64.max) }
+        for _ in 0..<limit {
+            let next = try database.first(
+                "SELECT sequence, time FROM history WHERE sequence > ? ORDER BY sequence LIMIT 1",
+                .integer(misdated.upTo)
+            ) { ($0.integer(0), $0.integer(1)) }
+            guard let (sequence, time) = next, time > future else { return false }
+            misdated = (sequence, min(misdated.earliest, time))
+        }
+        return true
     }
 }

@@ -35,6 +35,8 @@ enum SQLiteOutboxKind: Sendable {
     }
 }
 
+private let identityColumns = "username, digest, superseded, overlap_until"
+
 extension SQLiteStatusDatabase {
     public func outbox(after sequence: Int64, limit: Int) throws(StorageError) -> [OutboxEntry] {
         var entries: [OutboxEntry] = []
@@ -107,10 +109,25 @@ extension SQLiteStatusDatabase {
     public func identities(after username: String?, limit: Int) throws(StorageError) -> [Identity] {
         var identities: [Identity] = []
         try database.query(
-            "SELECT username, digest FROM identities WHERE username > ? ORDER BY username LIMIT ?",
+            "SELECT \(identityColumns) FROM identities WHERE username > ? ORDER BY username LIMIT ?",
             .text(username ?? ""), .integer(limit)
-        ) { row in identities.append(Identity(username: row.text(0), digest: row.text(1))) }
+        ) { row in identities.append(SQLiteStatusDatabase.identity(row)) }
         return identities
+    }
+
+    static func identity(of username: String, in database: SQLiteDatabase) throws(StorageError) -> Identity? {
+        try database.first("SELECT \(identityColumns) FROM identities WHERE username = ?", .text(username)) { row in
+            identity(row)
+        }
+    }
+
+    private static func identity(_ row: borrowing SQLiteRow) -> Identity {
+        let overlap = row.optionalText(2).map { superseded in
+            Identity.Overlap(
+                superseded: superseded.split(separator: " ").map(String.init),
+                until: Timestamp(millisecondsSince1970: row.integer(3)))
+        }
+        return Identity(username: row.text(0), digest: row.text(1), overlap: overlap)
     }
 
     public func orders(after position: Int64, limit: Int) throws(StorageError) -> [OutstandingOrder] {

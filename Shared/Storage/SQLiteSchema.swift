@@ -5,7 +5,7 @@ enum SQLiteSchema {
     /// "RLCL": marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
     static let applicationID: Int64 = 0x524c_434c
 
-    static let migrations = [first, keys]
+    static let migrations = [first, keys, overlaps]
 
     /// `sequence` numbers everything that is published, across the whole database, and is never reused.
     private static let first = """
@@ -116,5 +116,12 @@ enum SQLiteSchema {
         INSERT OR IGNORE INTO keys
             SELECT iif(instr(id, '/') > 0, substr(id, 1, instr(id, '/') - 1), id), digest, until
             FROM requests ORDER BY rowid;
+        """
+
+    /// While two tokens of an identity overlap: the digests before the newest, oldest first with a space between, and until
+    /// when (`Identity.Overlap`).
+    private static let overlaps = """
+        ALTER TABLE identities ADD COLUMN superseded TEXT;
+        ALTER TABLE identities ADD COLUMN overlap_until INTEGER;
         """
 }

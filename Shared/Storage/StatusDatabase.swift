@@ -252,8 +252,20 @@ public struct StatusEntry: Sendable {
 }
 
 public struct Identity: Hashable, Sendable {
+    /// Digests before the newest that are kept: the oldest, and the newest of the others.
+    public static let supersededMax = 4
+
+    /// Tokens before the newest count until it is used, at most until a moment of the wall clock.
+    public struct Overlap: Hashable, Sendable {
+        /// Oldest first. Of a second rotation in this time the one before the first may be in use.
+        public let superseded: [String]
+        public let until: Timestamp
+    }
+
     public let username: String
     public let digest: String
+    /// The newest rotation with an overlap, be it over or not.
+    public let overlap: Overlap?
 }
 
 public struct OutstandingOrder: Sendable {

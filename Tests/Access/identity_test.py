@@ -72,6 +72,54 @@ class HowIdentitiesChange(AccessCase):
         self.assertFalse(self.admits("gw1/a1"))
         self.assertEqual(agent.end(1), ADMINISTRATIVE_ACTION)
 
+    def table(self, *lines):
+        """A whole table as the store sends it, with `gw1` and these lines."""
+        return self.control("begin", f"set gw1 {digest(secret_of('gw1'))}", *lines, "commit")
+
+    def rotated(self, seconds=600):
+        """What a table tells of `gw1/a1`, whose secret was rotated."""
+        return [f"set gw1/a1 {digest(secret_of('gw1/a1'))}", f"overlap gw1/a1 {digest('second')} {seconds}"]
+
+    def test_a_table_brings_an_overlap_that_the_broker_never_heard_of(self):
+        agent = self.connected("gw1/a1", client_id="gw1/a1~old")
+        self.assertEqual(self.table(*self.rotated()), 0)
+        self.assertIsNone(agent.end(0.5), "nobody who was let in is put out")
+        self.assertTrue(self.admits("gw1/a1"))
+        self.assertEqual(self.control(self.rotated()[1]), 0)
+        self.assertTrue(self.admits("gw1/a1"), "the change itself, behind its table, is nothing new")
+        self.assertTrue(self.admits("gw1/a1", "second"))
+        self.assertEqual(agent.end(1), ADMINISTRATIVE_ACTION)
+        self.assertFalse(self.admits("gw1/a1"))
+        self.assertEqual(self.table(*self.rotated()), 0)
+        self.assertFalse(self.admits("gw1/a1"), "an overlap that is over does not begin again")
+
+    def test_a_table_brings_overlaps_to_a_broker_that_forgot_everything(self):
+        self.broker.kill()
+        self.broker.state.unlink()
+        self.broker.start()
+        self.store = self.connected(STORE)
+        self.assertEqual(self.table(*self.rotated(2)), 0)
+        agent = self.connected("gw1/a1")
+        self.broker.kill()
+        self.broker.start()
+        agent = self.connected("gw1/a1")
+        self.assertEqual(agent.end(4), ADMINISTRATIVE_ACTION, "it ends in its time, remembered across a death")
+        self.assertFalse(self.admits("gw1/a1"))
+        self.assertTrue(self.admits("gw1/a1", "second"))
+
+    def test_a_table_without_an_overlap_ends_it(self):
+        """A secret that was replaced at once, of which the broker is told by the next table only."""
+        self.assertEqual(self.control(f"overlap gw1/a1 {digest('second')} 600"), 0)
+        first, second = self.connected("gw1/a1"), self.connected("gw1/a1", "second", client_id="gw1/a1~2")
+        first.close()
+        began = time.monotonic()
+        self.assertEqual(self.table(f"set gw1/a1 {digest('third')}"), 0)
+        self.assertEqual(second.end(1), ADMINISTRATIVE_ACTION)
+        self.assertLess(time.monotonic() - began, 1)
+        self.assertFalse(self.admits("gw1/a1"))
+        self.assertFalse(self.admits("gw1/a1", "second"))
+        self.assertTrue(self.admits("gw1/a1", "third"))
+
     def test_an_overlap_ends_by_itself(self):
         self.assertEqual(self.control(f"overlap gw1/a1 {digest('second')} 1"), 0)
         agent = self.connected("gw1/a1")

@@ -140,6 +140,76 @@ struct IdentitiesTests {
         #expect(identities.accepts(name("gw2"), secret(3), at: at(1)))
     }
 
+    /// The table as the store sends it: `gw1` had secret 1, has 2 and then 3, of a rotation each, 8 s before the end.
+    private func resend(to identities: inout Identities, at second: Int) {
+        for change in [
+            .begin, .set(name("gw1"), secret(1)), .overlap(name("gw1"), secret(2), seconds: 8),
+            .overlap(name("gw1"), secret(3), seconds: 8), .commit,
+        ] as [IdentityChange] { _ = identities.apply(change, at: at(second)) }
+    }
+
+    private func works(_ identities: Identities, _ number: UInt8, at second: Int) -> Bool {
+        identities.accepts(name("gw1"), secret(number), at: at(second))
+    }
+
+    @Test("a table brings the overlap of a rotation that the broker never heard of")
+    func overlapLost() {
+        var identities = Identities("gw1")
+        resend(to: &identities, at: 0)
+        #expect(works(identities, 1, at: 7) && works(identities, 3, at: 7))
+        #expect(!works(identities, 1, at: 8) && !works(identities, 2, at: 7))
+        #expect(identities.apply(.overlap(name("gw1"), secret(3), seconds: 600), at: at(2)) == nil)
+        #expect(identities.verify(name("gw1"), secret(3), at: at(3)) == .acceptedNewSecret)
+        #expect(!works(identities, 1, at: 3))
+    }
+
+    @Test("a table brings overlaps to a broker that forgot all, or knows a secret of long ago", arguments: [0, 9])
+    func overlapForgotten(_ known: UInt8) {
+        var identities = Identities()
+        if known > 0 { _ = identities.apply(.set(name("gw1"), secret(known)), at: at(0)) }
+        resend(to: &identities, at: 0)
+        #expect(works(identities, 1, at: 7) && works(identities, 3, at: 7) && !works(identities, 1, at: 8))
+        #expect(!works(identities, 9, at: 1), "what was withdrawn is not taken again")
+    }
+
+    @Test("a table changes no overlap that the broker knows: one that is over stays over")
+    func overlapSeen() {
+        var identities = Identities("gw1")
+        _ = identities.apply(.overlap(name("gw1"), secret(2), seconds: 10), at: at(0))
+        _ = identities.apply(.overlap(name("gw1"), secret(3), seconds: 10), at: at(1))
+        resend(to: &identities, at: 5)
+        #expect(works(identities, 1, at: 10) && !works(identities, 1, at: 11))
+        #expect(identities.verify(name("gw1"), secret(3), at: at(6)) == .acceptedNewSecret)
+        resend(to: &identities, at: 7)
+        #expect(!works(identities, 1, at: 7) && works(identities, 3, at: 7))
+    }
+
+    @Test("the secret in use is the old one, also when the broker learns by a table of the one after it")
+    func overlapInUse() {
+        var identities = Identities("gw1")
+        _ = identities.apply(.overlap(name("gw1"), secret(2), seconds: 10), at: at(0))
+        #expect(identities.verify(name("gw1"), secret(2), at: at(1)) == .acceptedNewSecret)
+        resend(to: &identities, at: 2)
+        #expect(works(identities, 2, at: 9) && works(identities, 3, at: 9) && !works(identities, 1, at: 2))
+
+        var unused = Identities("gw1")
+        _ = unused.apply(.overlap(name("gw1"), secret(2), seconds: 10), at: at(0))
+        resend(to: &unused, at: 2)
+        #expect(works(unused, 1, at: 9) && works(unused, 3, at: 9) && !works(unused, 2, at: 2))
+    }
+
+    @Test("a begun table gives nobody a secret before its commit, and a set in it ends the overlap before it")
+    func overlapBegun() {
+        var identities = Identities("gw1")
+        for change in [
+            .begin, .set(name("gw1"), secret(1)), .overlap(name("gw1"), secret(2), seconds: 8),
+        ] as [IdentityChange] { _ = identities.apply(change, at: at(0)) }
+        #expect(works(identities, 1, at: 0) && !works(identities, 2, at: 0))
+        _ = identities.apply(.set(name("gw1"), secret(3)), at: at(0))
+        _ = identities.apply(.commit, at: at(0))
+        #expect(works(identities, 3, at: 0) && !works(identities, 1, at: 0) && !works(identities, 2, at: 0))
+    }
+
     @Test("a commit needs a begin")
     func commitNeedsBegin() {
         var identities = Identities()

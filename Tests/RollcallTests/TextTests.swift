@@ -65,6 +65,17 @@ struct TextTests {
                 == "3 agents: 0 provisioning, 0 updating, 2 online, 1 offline, 0 deleting\n")
     }
 
+    @Test func aServiceWhoseClockIsAheadDidNotStartInTheFuture() throws {
+        let presence = try JSON.decode(
+            JSONValue.self,
+            from: Array(
+                #"{"service":"reconciler","instance":"1","state":"running","started_at":"2026-01-31T10:00:00Z","version":"0.1.0","blind":"x","blind_since":"2026-01-31T10:00:00Z","blind_spells":1}"#
+                    .utf8))
+        let text = StatusText.services([presence], now: Samples.now, .plain)
+        #expect(text.contains("reconciler  1         running  now    0.1.0"))
+        #expect(text.contains("judges nothing, since now;"))
+    }
+
     @Test func blindTimeIsShown() throws {
         func presence(_ more: String) throws -> JSONValue {
             try JSON.decode(
@@ -194,7 +205,7 @@ struct TextTests {
 
     @Test(arguments: [
         (0, "now"), (999, "now"), (1_000, "1s ago"), (119_000, "119s ago"), (120_000, "2m ago"), (7_200_000, "2h ago"),
-        (172_800_000, "2d ago"), (-5_000, "in 5s"),
+        (172_800_000, "2d ago"), (-5_000, "now"), (-3_540_000, "now"),
     ])
     func timesAreRelative(_ distance: Int64, _ text: String) {
         #expect(RelativeTime.text(Samples.now - TimeSpan(milliseconds: distance), now: Samples.now) == text)

@@ -129,8 +129,10 @@ import Testing
         #expect(String(decoding: table.finish(), as: UTF8.self) == "begin\ncommit\n")
         var messages: [[UInt8]] = []
         let digest = String(repeating: "a", count: 64)
+        let at = Timestamp("2026-01-31T12:00:00Z")!
         for number in 0..<30_000 {
-            if let message = table.add(username: "gw/agent-\(number)", digest: digest) { messages.append(message) }
+            let message = table.add(username: "gw/agent-\(number)", digest: digest, now: at)
+            if let message { messages.append(message) }
         }
         messages.append(table.finish())
         #expect(messages.count > 2)
@@ -141,6 +143,22 @@ import Testing
         #expect(lines.first == "begin")
         #expect(lines.last == "commit")
         #expect(lines.count == 30_002)
+    }
+
+    @Test(arguments: [
+        (599_001, ["set gw/a d1", "overlap gw/a d2 600", "overlap gw/a d3 600"]),
+        (1, ["set gw/a d1", "overlap gw/a d2 1", "overlap gw/a d3 1"]),
+        (0, ["set gw/a d3"]), (-5_000, ["set gw/a d3"]),
+        (86_400_000, ["set gw/a d1", "overlap gw/a d2 600", "overlap gw/a d3 600"]),
+    ])
+    func aTableTellsOfOverlapsThatLast(_ left: Int, _ lines: [String]) {
+        var table = AccessControl.Table()
+        let now = Timestamp("2026-01-31T12:00:00Z")!
+        let until = now + TimeSpan(milliseconds: Int64(left))
+        #expect(table.add(username: "gw/a", digest: "d3", superseded: ["d1", "d2"], until: until, now: now) == nil)
+        #expect(
+            String(decoding: table.finish(), as: UTF8.self)
+                == (["begin"] + lines + ["commit", ""]).joined(separator: "\n"))
     }
 
     @Test func aPageTellsWhereTheNextBegins() {

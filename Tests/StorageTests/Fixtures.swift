@@ -52,9 +52,11 @@ func state(
     return AgentState(record: record)
 }
 
-func event(_ agent: String, _ revision: Int, _ event: LifecycleEvent = .changed) -> AgentEventEntry {
+func event(
+    _ agent: String, _ revision: Int, _ event: LifecycleEvent = .changed, at time: Timestamp = noon
+) -> AgentEventEntry {
     AgentEventEntry(
-        id: "\(agent)@\(revision)", event: event, agent: address(agent), reason: nil, time: noon,
+        id: "\(agent)@\(revision)", event: event, agent: address(agent), reason: nil, time: time,
         source: "rollcall/reconciler/r1", traceparent: nil)
 }
 

@@ -60,16 +60,14 @@ import Testing
 
     @Test func whatWasExecutedBeforeThereWereClaimsKeepsItsKey() throws {
         let place = try Place()
-        _ = try Implementation.sqlite.open(place)
         let end = 24 * hour
-        try SQLiteDatabase(path: place.path).execute(
+        try place.makeDatabase(
+            version: 1,
             """
-            DROP TABLE keys;
             INSERT INTO requests VALUES(1, 'k', 'a', \(end), NULL, NULL, NULL);
             INSERT INTO requests VALUES(0, 'l/0', 'a', \(end), NULL, NULL, NULL);
             INSERT INTO requests VALUES(1, 'l/1', 'a', \(end), NULL, NULL, NULL);
-            PRAGMA user_version = 1
-            """, "age")
+            """)
         let database = try Implementation.sqlite.open(place)
         #expect(try claim(database, "k", "b") == "a")
         #expect(try claim(database, "l", "b") == "a")

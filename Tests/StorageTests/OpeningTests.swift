@@ -5,6 +5,21 @@ import Testing
 
 @testable import Storage
 
+extension Place {
+    /// A database as an older program left it: `user_version` says how many migrations it has seen.
+    func makeDatabase(version: Int, _ filling: String) throws {
+        let database = try SQLiteDatabase(path: path)
+        for migration in SQLiteSchema.migrations.prefix(version) { try database.execute(migration, "make") }
+        try database.execute(
+            """
+            PRAGMA user_version = \(version);
+            PRAGMA application_id = \(SQLiteSchema.applicationID);
+            INSERT INTO meta VALUES('partitions', '\(Partition.defaultCount)'), ('identity', 'old');
+            \(filling)
+            """, "fill")
+    }
+}
+
 @Suite struct OpeningTests {
     @Test(arguments: Implementation.allCases)
     func reopensWithAllThatWasCommitted(_ implementation: Implementation) throws {
@@ -87,6 +102,27 @@ import Testing
         let error = #expect(throws: StorageError.self) { _ = try Implementation.sqlite.open(place) }
         #expect(error?.kind == .schema)
         #expect(error?.message.contains("99") == true)
+    }
+
+    @Test(arguments: 1..<SQLiteSchema.migrations.count)
+    func anOlderSchemaIsMigrated(_ version: Int) throws {
+        let place = try Place()
+        try place.makeDatabase(
+            version: version,
+            """
+            INSERT INTO identities(username, digest) VALUES('gw/a', '\(digest("aa"))'), ('gw/b', '\(digest("bb"))');
+            """)
+        let database = try Implementation.sqlite.open(place)
+        #expect(database.identity == "old")
+        try database.grantToFirst()
+        #expect(
+            try database.commit(frame(1, credential("gw/b", .overlap(digest: digest("cc"), seconds: 60)))).results
+                == [.applied])
+        let identities = try database.identities(after: nil, limit: 10)
+        #expect(identities.map(\.digest) == [digest("aa"), digest("cc")])
+        #expect(
+            identities.map(\.overlap)
+                == [nil, Identity.Overlap(superseded: [digest("bb")], until: noon + .seconds(60))])
     }
 
     @Test func theFileOfAnotherProgramIsRefused() throws {

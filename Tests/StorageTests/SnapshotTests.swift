@@ -127,6 +127,40 @@ import Testing
         #expect(try database.record(of: address("gw/a")) != nil)
     }
 
+    /// A clock was wrong once: what it stamped must not keep all that came later.
+    @Test(arguments: Implementation.allCases)
+    func historyStampedInTheFarFutureHoldsUpNothing(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        func changes(_ agent: String, _ revisions: Range<Int>, at time: Timestamp) throws {
+            for revision in revisions {
+                var entry = change(agent, revision)
+                entry.event = event(agent, revision, at: time)
+                try database.commit(frame(revision, entry))
+            }
+        }
+        func left() throws -> Int { try database.history(of: address("gw/a"), before: nil, limit: 100).count }
+        try changes("gw/a", 1..<3, at: noon)
+        try changes("gw/a", 3..<28, at: noon + .seconds(86_400 * 365))
+        try changes("gw/a", 28..<38, at: noon + .seconds(86_400))
+        let last = try database.lastSequence()
+        func tidy(_ days: Int64) throws {
+            let now = noon + .seconds(86_400 * days)
+            for _ in 0..<40 {
+                guard
+                    try database.tidy(
+                        published: last, now: now, historyBefore: now - .seconds(3_600 * 36), limit: 10)
+                else { return }
+            }
+            Issue.record("there is always more")
+        }
+        try tidy(2)
+        #expect(try left() == 35, "what may be new is kept, though what was before it is old")
+        try tidy(3)
+        #expect(try left() == 0, "what came before the old is as old")
+    }
+
     @Test(arguments: Implementation.allCases)
     func identitiesFollowCredentialChanges(_ implementation: Implementation) throws {
         let place = try Place()
@@ -141,6 +175,34 @@ import Testing
         #expect(all.map(\.username) == ["gw", "gw/a"])
         #expect(all.map(\.digest) == [digest("aa"), digest("dd")])
         #expect(try database.identities(after: "gw", limit: 10).map(\.username) == ["gw/a"])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func whatARotationSupersedesIsKeptWithItsEnd(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        var seq = 0
+        func commit(_ change: CredentialChange.Change, at second: Int64 = 0) throws -> [String] {
+            seq += 1
+            let next = frame(seq, credential("gw/a", change))
+            _ = try database.commit([next], published: 0, now: noon + .seconds(second))
+            let identity = try database.identities(after: nil, limit: 10).first
+            guard let overlap = identity?.overlap else { return [] }
+            let left = overlap.until.millisecondsSince1970 - noon.millisecondsSince1970
+            return overlap.superseded.map { String($0.prefix(2)) } + [String(left / 1_000)]
+        }
+        #expect(try commit(.overlap(digest: digest("a0"), seconds: 600)).isEmpty, "there was nothing before it")
+        #expect(try commit(.overlap(digest: digest("a1"), seconds: 600)) == ["a0", "600"])
+        #expect(try commit(.overlap(digest: digest("a1"), seconds: 600), at: 9) == ["a0", "600"], "a repeat")
+        #expect(try commit(.overlap(digest: digest("a2"), seconds: 600), at: 10) == ["a0", "a1", "610"])
+        #expect(try commit(.overlap(digest: digest("a3"), seconds: 600), at: 610) == ["a2", "1210"], "that was over")
+        for number in 4...7 { _ = try commit(.overlap(digest: digest("a\(number)"), seconds: 600), at: 620) }
+        #expect(
+            try commit(.overlap(digest: digest("a8"), seconds: 600), at: 620) == ["a2", "a5", "a6", "a7", "1220"],
+            "the oldest may be in use")
+        #expect(try commit(.set(digest: digest("a9")), at: 621).isEmpty)
+        #expect(try commit(.remove).isEmpty)
     }
 
     @Test(arguments: Implementation.allCases)

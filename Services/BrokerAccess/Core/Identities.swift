@@ -15,6 +15,9 @@ public struct Moment: Sendable {
 ///
 /// Operators and services are fixed by the administrator's file; agents and gateways are minted by the status store.
 /// While an overlap lasts the table of the minted holds the new secret, and `overlaps` the old one.
+///
+/// The store sends its whole table after each connection. Of an overlap it knows the secrets and the time, not whether the
+/// new one was used; whoever remembers knows better. So a rotation that is known already is not begun again by a table.
 public struct Identities: Sendable {
     /// What came of showing a secret.
     public enum Verdict: Equatable, Sendable {
@@ -29,9 +32,40 @@ public struct Identities: Sendable {
         var until: Int
     }
 
+    /// A rotation, or several, as a begun table tells of them.
+    private struct Rotation: Sendable {
+        /// The secrets before the one in the table, oldest first.
+        var superseded: [SecretDigest] = []
+        /// On the steady clock.
+        var until = 0
+    }
+
+    private struct BegunTable: Sendable {
+        var table = IdentityTable()
+        var rotations: [Username: Rotation] = [:]
+
+        mutating func set(_ username: Username, _ digest: SecretDigest) {
+            table.set(username, digest)
+            if !rotations.isEmpty { rotations[username] = nil }
+        }
+
+        mutating func overlap(_ username: Username, _ digest: SecretDigest, until: Int) {
+            guard let before = table.digest(of: username.bytes.span) else { return table.set(username, digest) }
+            if before == digest { return }
+            rotations[username, default: Rotation()].superseded.append(before)
+            rotations[username]?.until = until
+            table.set(username, digest)
+        }
+
+        mutating func remove(_ username: Username) {
+            table.remove(username)
+            rotations[username] = nil
+        }
+    }
+
     private var fixed = IdentityTable()
     private var minted = IdentityTable()
-    private var begun: IdentityTable?
+    private var begun: BegunTable?
     private var overlaps: [Username: Overlap] = [:]
 
     /// Whether a secret stopped working since this was last set to `false`: live connections need a look.
@@ -97,7 +131,7 @@ public struct Identities: Sendable {
     public mutating func apply(_ change: IdentityChange, at now: Moment) -> JournalEntry? {
         switch change {
         case .begin:
-            begun = IdentityTable()
+            begun = BegunTable()
             return nil
         case .set(let username, let digest):
             if begun != nil {
@@ -106,7 +140,10 @@ public struct Identities: Sendable {
             }
             return set(username, digest)
         case .overlap(let username, let digest, let seconds):
-            begun?.set(username, digest)
+            if begun != nil {
+                begun?.overlap(username, digest, until: now.steady + seconds)
+                return nil
+            }
             return overlap(username, digest, seconds: seconds, at: now)
         case .remove(let username):
             begun?.remove(username)
@@ -201,12 +238,22 @@ public struct Identities: Sendable {
     }
 
     private mutating func commit() {
-        guard let table = begun else { return }
-        overlaps = overlaps.filter { username, _ in
-            minted.digest(of: username.bytes.span) == table.digest(of: username.bytes.span)
+        guard let begun else { return }
+        var next = overlaps.filter { username, _ in
+            minted.digest(of: username.bytes.span) == begun.table.digest(of: username.bytes.span)
         }
-        minted = table
-        begun = nil
+        for (username, rotation) in begun.rotations {
+            guard let old = rotation.superseded.first else { continue }
+            let before = minted.digest(of: username.bytes.span)
+            // What was seen of the newest secret counts: its overlap lasts, or is over.
+            if before == begun.table.digest(of: username.bytes.span) { continue }
+            // A rotation that was not heard of: the secret in use is the old one, as if it were told now.
+            let inUse = before.map(rotation.superseded.contains) == true ? overlaps[username]?.old ?? before : nil
+            next[username] = Overlap(old: inUse ?? old, until: rotation.until)
+        }
+        overlaps = next
+        minted = begun.table
+        self.begun = nil
         hasWithdrawn = true
     }
 }

@@ -18,6 +18,8 @@ public struct BatchCollector: Sendable {
     public struct Closed: Sendable {
         public let partition: Int
         public let batch: HeartbeatBatch
+        /// About as many as JSON.
+        public let bytes: Int
     }
 
     private struct Open: Sendable {
@@ -118,7 +120,7 @@ public struct BatchCollector: Sendable {
         for (index, received) in open[partition].received.enumerated() {
             batch.segments[index].age = max(0, now.milliseconds(since: received))
         }
-        closed.append(Closed(partition: partition, batch: batch))
+        closed.append(Closed(partition: partition, batch: batch, bytes: open[partition].bytes))
         open[partition] = Open()
     }
 

@@ -8,9 +8,6 @@ public import ServiceKit
 /// Takes all heartbeats, judges their form and hands them to the owners of the partitions in batches, each kept until
 /// its receipt. It subscribes once `Admission` lets it.
 public final class HeartbeatIngest: Service {
-    /// Batches without a receipt above which heartbeats are no longer read, and below which they are again.
-    public static let keptMax = 2_000
-    public static let keptBeforeResume = 1_000
     /// Batches under way to one partition: what a turn of its owner takes at most, whatever they bring.
     public static let windowMax = 4
     /// Dismissals logged in one second; the others are counted.
@@ -22,6 +19,7 @@ public final class HeartbeatIngest: Service {
     private var runtime: ServiceRuntime!
     private var outlet: StreamOutlet<PartitionMessage>!
     private var intake: HeartbeatIntake?
+    private var backlog = Backlog(partitionCount: 0)
     private var source: HeartbeatSource?
     private var streams: [String] = []
     private var admission = Admission()
@@ -144,6 +142,7 @@ public final class HeartbeatIngest: Service {
             return runtime.fail(ServiceFailure("the store has \(count) partitions, it had \(intake.partitionCount)"))
         }
         intake = HeartbeatIntake(topics: runtime.topics, partitionCount: count)
+        backlog = Backlog(partitionCount: count)
         streams = (0..<count).map { "batches/\($0)" }
         source = HeartbeatSource(
             runtime, changed: { [unowned self] in lineChanged($0) }, received: { [unowned self] in take($0) })
@@ -191,6 +190,7 @@ public final class HeartbeatIngest: Service {
         guard let (destination, _, seq) = outlet.receive(receipt, now: Clock.now()),
             case .partition(let partition) = destination
         else { return }
+        backlog.receipted(partition, upTo: seq)
         admission.receipted(partition, upTo: seq)
     }
 
@@ -251,8 +251,9 @@ public final class HeartbeatIngest: Service {
     private func flush(all: Bool) {
         let now = Clock.now()
         for closed in intake?.takeBatches(now: now, all: all) ?? [] {
-            outlet.send(
+            let seq = outlet.send(
                 .batch(closed.batch), to: .partition(closed.partition), stream: streams[closed.partition], now: now)
+            backlog.sent(seq, to: closed.partition, bytes: closed.bytes)
         }
     }
 
@@ -265,16 +266,15 @@ public final class HeartbeatIngest: Service {
         source.abandon(reason: "the broker does not acknowledge this ingest's presence")
     }
 
-    /// Stops reading while the owners do not keep up, and begins again.
+    /// Stops reading while more waits for the owners than memory is to hold, and begins again.
     private func steer(now: Instant) {
-        guard let source else { return }
-        let kept = outlet.keptCount()
-        if !source.isPaused, kept > HeartbeatIngest.keptMax {
+        guard let source, source.isPaused != backlog.isFull else { return }
+        if backlog.isFull {
             source.pause(now: now)
-            runtime.log.event("heartbeat.reading_paused", .warning, ["kept": LogValue(kept)])
-        } else if source.isPaused, kept < HeartbeatIngest.keptBeforeResume {
+            runtime.log.event("heartbeat.reading_paused", .warning, ["kept": LogValue(backlog.count)])
+        } else {
             source.resume()
-            runtime.log.event("heartbeat.reading_resumed", .info, ["kept": LogValue(kept)])
+            runtime.log.event("heartbeat.reading_resumed", .info, ["kept": LogValue(backlog.count)])
         }
     }
 

@@ -2,12 +2,11 @@ internal import Lifecycle
 
 /// Times as people say them, from a given now.
 enum RelativeTime {
-    /// `12s ago`, `3m ago`; `in 2h` for what is to come; `-` for what is absent.
+    /// Of what has happened: `12s ago`, `3m ago`; `now` too when a clock ahead of ours stamped it; `-` when it is absent.
     static func text(_ stamp: Timestamp?, now: Timestamp) -> String {
         guard let stamp else { return "-" }
         let distance = now.millisecondsSince1970 - stamp.millisecondsSince1970
-        if abs(distance) < 1_000 { return "now" }
-        return distance > 0 ? "\(length(distance)) ago" : "in \(length(-distance))"
+        return distance < 1_000 ? "now" : "\(length(distance)) ago"
     }
 
     /// A deadline: `in 12s`, or `4s late`.

@@ -1,9 +1,11 @@
 public import Contract
+public import Lifecycle
 
 /// What the broker's access plugin is told: text, one change a line.
 ///
 /// `begin`, `set USERNAME SHA256HEX` for everybody, `commit` replaces all it knows, in as many messages as it takes;
-/// `set U HEX`, `overlap U HEX SECONDS` and `remove U` change one identity.
+/// `set U HEX`, `overlap U HEX SECONDS` and `remove U` change one identity. In a table too: `set` with the oldest token of
+/// an overlap, then an `overlap` with each after it.
 public struct AccessControl: Sendable {
     /// The largest message, with room for its properties.
     public static let messageBytesMax = 900_000
@@ -23,13 +25,27 @@ public struct AccessControl: Sendable {
         public init() {}
 
         /// Adds an identity; a message that is full now.
-        public mutating func add(username: String, digest: String) -> [UInt8]? {
-            let line = Array("set \(username) \(digest)\n".utf8)
-            guard message.count + line.count > AccessControl.messageBytesMax else {
-                message += line
+        ///
+        /// - Parameters:
+        ///   - superseded: the digests before its own, oldest first, which count until the moment `until`.
+        public mutating func add(
+            username: String, digest: String, superseded: [String] = [], until: Timestamp? = nil, now: Timestamp
+        ) -> [UInt8]? {
+            var digests = [digest]
+            var seconds: Int64 = 0
+            if let until, until > now {
+                digests = superseded + digests
+                // A wall clock that was set back lengthens nothing.
+                let left = (until.millisecondsSince1970 - now.millisecondsSince1970 + 999) / 1_000
+                seconds = min(left, AgentMachine.tokenOverlap.milliseconds / 1_000)
+            }
+            var lines = Array("set \(username) \(digests[0])\n".utf8)
+            for digest in digests.dropFirst() { lines += Array("overlap \(username) \(digest) \(seconds)\n".utf8) }
+            guard message.count + lines.count > AccessControl.messageBytesMax else {
+                message += lines
                 return nil
             }
-            defer { message = line }
+            defer { message = lines }
             return message
         }
 

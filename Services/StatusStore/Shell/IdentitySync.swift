@@ -5,7 +5,8 @@ internal import ServiceKit
 internal import StatusStoreCore
 internal import Storage
 
-/// Tells the broker, after each connection and before anything else, everybody who may connect.
+/// Tells the broker, after each connection and before anything else, everybody who may connect, with the overlaps of tokens
+/// that last: it may have forgotten them, or never have heard of them.
 final class IdentitySync {
     private static let pageSize = 5_000
     /// Messages under way at once.
@@ -76,8 +77,12 @@ final class IdentitySync {
 
     private func read() throws(StorageError) {
         let page = try database.identities(after: lastUsername, limit: IdentitySync.pageSize)
+        let now = Clock.stamp()
         for identity in page {
-            if let message = table.add(username: identity.username, digest: identity.digest) { ready.append(message) }
+            let message = table.add(
+                username: identity.username, digest: identity.digest, superseded: identity.overlap?.superseded ?? [],
+                until: identity.overlap?.until, now: now)
+            if let message { ready.append(message) }
         }
         lastUsername = page.last?.username ?? lastUsername
         if page.count < IdentitySync.pageSize {
