@@ -20,6 +20,10 @@ public struct ConnectionOptions: Sendable {
     public var certificateAuthority: String?
     /// Whether a lost connection is made again; a command line that asks once does not.
     public var reconnects = true
+    /// How long the kernel tries to deliver what was written, and how long the broker's machine may be silent, before the
+    /// connection ends; `nil` leaves it to the kernel, which repeats for minutes. What cannot be delivered in time is
+    /// forgotten instead of being delivered late. For TCP; the kernel rounds up (see `Handle.limitDelivery`).
+    public var deliveryLimit: TimeSpan?
 
     public init(broker: BrokerAddress, clientID: String) {
         self.broker = broker
@@ -294,6 +298,7 @@ public final class Connection {
         do {
             let handle = try Handle(clientID: options.clientID, options: options)
             try handle.connect(options, attempt: attempts)
+            if let limit = options.deliveryLimit { handle.limitDelivery(to: limit) }
             self.handle = handle
             attemptedAt = Clock.now()
             isReached = false

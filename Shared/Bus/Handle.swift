@@ -1,5 +1,6 @@
 internal import CMosquitto
 internal import Glibc
+internal import Lifecycle
 
 /// What a broker takes, as its CONNACK says (MQTT 5 §3.2.2.3).
 struct BrokerLimits {
@@ -101,6 +102,23 @@ final class Handle {
         try check(
             mosquitto_connect_bind_async(handle, host, Int32(port), options.keepaliveSeconds, nil),
             "connect to \(options.broker)")
+    }
+
+    /// Lets the kernel give up what is not acknowledged within `limit` (tcp(7), `TCP_USER_TIMEOUT`), and notice a silent way
+    /// also while nothing is sent. Measured on Linux 6.18 with 1 s: a connection with data under way ends after 1.4 s (the
+    /// kernel counts from its first repeat and looks when it repeats), an idle one after 2.1 s (probes have whole seconds).
+    func limitDelivery(to limit: TimeSpan) {
+        guard let descriptor else { return }
+        let seconds = Int32(clamping: max(1, limit.milliseconds / 1_000))
+        // A socket that knows no such option is a Unix socket: its way cannot be interrupted.
+        for (level, option, value) in [
+            (Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: limit.milliseconds)),
+            (SOL_SOCKET, SO_KEEPALIVE, 1), (Int32(IPPROTO_TCP), TCP_KEEPIDLE, seconds),
+            (Int32(IPPROTO_TCP), TCP_KEEPINTVL, seconds),
+        ] {
+            var value = value
+            setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+        }
     }
 
     /// The end of this handle resets the connection: what was written and is not delivered yet never is (socket(7),
