@@ -20,6 +20,10 @@ public struct ConnectionOptions: Sendable {
     public var certificateAuthority: String?
     /// Whether a lost connection is made again; a command line that asks once does not.
     public var reconnects = true
+    /// How long the kernel tries to deliver what was written, and how long the broker's machine may be silent, before the
+    /// connection ends; `nil` leaves it to the kernel, which repeats for minutes. What cannot be delivered in time is
+    /// forgotten instead of being delivered late. For TCP; the kernel rounds up (see `Handle.limitDelivery`).
+    public var deliveryLimit: TimeSpan?
 
     public init(broker: BrokerAddress, clientID: String) {
         self.broker = broker
@@ -50,7 +54,10 @@ extension ConnectionDelegate {
 ///
 /// Promises, each tested against a real broker that is killed, emptied and restarted:
 /// - after every loss a fresh handle is connected (back-off 50 ms to 1 s) and `connected` is called again;
-/// - at most `windowMax` QoS 1 publications are in the library at once, the others wait here in order;
+/// - at most `windowMax` QoS 1 publications are in the library at once, the others wait here in order; each is handed to it
+///   right before it is written, behind a look at the clock: of what a process had decided before a stall at most one message
+///   leaves after it, the one that was being written;
+/// - what was written and not delivered when a connection is given up is forgotten by the kernel, too;
 /// - a publication that is too large for the broker or not valid in MQTT is refused here, before the library could abort
 ///   the process or the broker could end the session;
 /// - a broker that accepts and does not answer within `answerLimit` is given up; one that falls silent later is noticed
@@ -58,7 +65,7 @@ extension ConnectionDelegate {
 /// - connecting does not block the loop, except for the host's name and, with `mqtts`, the certificates;
 /// - what was published before a loss and not acknowledged is forgotten here: its owner repeats it.
 public final class Connection {
-    /// QoS 1 publications under way at once: publishing costs O(outstanding) in the library.
+    /// QoS 1 publications under way at once, unless the broker takes fewer: publishing costs O(outstanding) in the library.
     public static let windowMax = 200
     /// Packets read in one turn, so that timers and writes get theirs.
     public static let packetsPerTurnMax = 1_000
@@ -96,6 +103,7 @@ public final class Connection {
     /// The socket took something: the TCP connection stands.
     private var isReached = false
     private var publicationBytesMax = Connection.publicationBytesMax
+    private var window = Connection.windowMax
 
     private static let backoffMin = TimeSpan(milliseconds: 50)
     private static let backoffMax = TimeSpan.seconds(1)
@@ -171,10 +179,12 @@ public final class Connection {
         try? handle?.unsubscribe(filter)
     }
 
-    /// Sends DISCONNECT after all that waits, for at most `limit`, and ends for good. Nothing is reported any more.
+    /// Sends DISCONNECT after all that waits, for at most `limit`, and ends for good. Nothing is reported any more. After a
+    /// stall what waits is too old to be sent, and the session ends without a word.
     public func close(within limit: TimeSpan = .seconds(2)) {
         guard !isClosed else { return }
         isClosed = true
+        if outstanding == 0 { loop.restartClock() }  // whoever says no more than goodbye may do so late
         let end = Clock.now() + limit
         while isConnected, outstanding > 0, Clock.now() < end { pump() }
         handle?.disconnect()
@@ -199,10 +209,10 @@ public final class Connection {
         (handle?.wantsToWrite ?? false) && !(isEncrypted && isReached && !isConnected)
     }
     /// Something waits for the socket, or for acknowledgements that a pause in reading would delay.
-    var isHurried: Bool { wantsToWrite || inFlight.count > Connection.windowMax / 4 }
-    /// The packet limit of the last turn was reached, or the window has room for what waits.
+    var isHurried: Bool { wantsToWrite || inFlight.count > window / 4 }
+    /// The packet limit of the last turn was reached, or window and socket have room for what waits.
     var hasWorkWaiting: Bool {
-        mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < Connection.windowMax)
+        mayHaveMore || (isConnected && waiting.count > 0 && inFlight.count < window && !wantsToWrite)
     }
 
     /// The packet limit of the last turn was reached.
@@ -251,13 +261,29 @@ public final class Connection {
         guard isConnected || now.milliseconds(since: attemptedAt) < Connection.answerLimit.milliseconds else {
             return lose(failure("no answer within \(Connection.answerLimit.milliseconds / 1_000) s"))
         }
-        fillWindow()
         if now.milliseconds(since: lastMiscellaneous) >= 500 {
             lastMiscellaneous = now
             if case .failed(let reason) = handle.miscellaneous() { return lose(failure(reason)) }
         }
-        if handle.wantsToWrite, case .failed(let reason) = handle.write() { return lose(failure(reason)) }
+        repeat {
+            loop.checkClock()
+            guard self.handle === handle else { return }  // given up after a stall
+            if handle.wantsToWrite, case .failed(let reason) = handle.write() { return lose(failure(reason)) }
+        } while !handle.wantsToWrite && handOver(to: handle)
         deliver(handle)
+    }
+
+    /// Gives the library the next message, when the window has room for it; whether it has one to write.
+    private func handOver(to handle: Handle) -> Bool {
+        guard isConnected, inFlight.count < window, let (ticket, publication) = waiting.popFirst() else { return false }
+        do {
+            let mid = try handle.publish(publication)
+            if publication.qualityOfService == .atLeastOnce { inFlight[mid] = ticket }
+            return true
+        } catch {
+            lose(error)
+            return false
+        }
     }
 
     // MARK: Inside
@@ -272,6 +298,7 @@ public final class Connection {
         do {
             let handle = try Handle(clientID: options.clientID, options: options)
             try handle.connect(options, attempt: attempts)
+            if let limit = options.deliveryLimit { handle.limitDelivery(to: limit) }
             self.handle = handle
             attemptedAt = Clock.now()
             isReached = false
@@ -301,6 +328,7 @@ public final class Connection {
         if isConnected, Clock.now().milliseconds(since: connectedAt) >= Connection.backoffMax.milliseconds {
             backoff = Connection.backoffMin
         }
+        handle?.forgetUndelivered()
         handle = nil
         isConnected = false
         mayHaveMore = false
@@ -324,8 +352,10 @@ public final class Connection {
 
     private func deliver(_ handle: Handle) {
         while self.handle === handle, let report = handle.nextReport() {
+            loop.checkClock()
+            guard self.handle === handle else { return }  // given up after a stall
             switch report {
-            case .connected(let reason, let limit): connected(reason, limit)
+            case .connected(let reason, let limits): connected(reason, limits)
             case .disconnected(let reason): lose(failure(reason))
             case .received(let delivery): tell { $0.received(delivery, on: $1) }
             case .published(let mid, let reason):
@@ -336,7 +366,7 @@ public final class Connection {
         }
     }
 
-    private func connected(_ reason: Int32, _ limit: Int?) {
+    private func connected(_ reason: Int32, _ limits: BrokerLimits) {
         guard reason == 0 else {
             return lose(
                 BusError(
@@ -346,7 +376,8 @@ public final class Connection {
         isConnected = true
         connectedAt = Clock.now()
         lastError = nil
-        publicationBytesMax = min(Connection.publicationBytesMax, limit ?? .max)
+        publicationBytesMax = min(Connection.publicationBytesMax, limits.packetBytesMax ?? .max)
+        window = min(Connection.windowMax, limits.receiveMaximum ?? .max)
         tell { $0.connected($1) }
     }
 
@@ -357,18 +388,6 @@ public final class Connection {
         let refused = refusedFilters
         refusedFilters = []
         tell { $0.subscribed(refused: refused, on: $1) }
-    }
-
-    private func fillWindow() {
-        guard let handle, isConnected else { return }
-        while inFlight.count < Connection.windowMax, let (ticket, publication) = waiting.popFirst() {
-            do {
-                let mid = try handle.publish(publication)
-                if publication.qualityOfService == .atLeastOnce { inFlight[mid] = ticket }
-            } catch {
-                return lose(error)
-            }
-        }
     }
 
     /// A little turn of this connection alone, for its end.

@@ -5,8 +5,12 @@ public import Lifecycle
 ///
 /// Everything that belongs to a loop is created, called and destroyed on the thread that runs it; nothing here locks.
 /// A turn reads what has arrived (up to a limit), calls `turnEnded` once, so that a service commits and publishes for a
-/// whole batch, and then writes. A turn that took longer than `stallLimit`, by the monotonic clock that counts
-/// suspension, is a stall: every connection is destroyed unread, since what it would read is old, and made again.
+/// whole batch, and then writes.
+///
+/// A turn that took longer than `stallLimit`, by the monotonic clock that counts suspension, is a stall: every connection
+/// is destroyed unread, since what it would read is old, and unwritten, since what was decided is old, and made again. So is
+/// as long a time between two readings of the clock. From the beginning of `run` to its end each interval lies between two
+/// readings: one follows every wait, one comes before each message that is delivered and before each that is written.
 public final class EventLoop {
     /// A turn or a pause longer than this makes what the sockets hold too old to be believed.
     public static let stallLimit = TimeSpan.seconds(1)
@@ -31,6 +35,9 @@ public final class EventLoop {
     private static let waitMax = TimeSpan(milliseconds: 250)
     /// The clock reading of this turn.
     public private(set) var now = Clock.now()
+    /// The newest reading of the clock. What is being delivered had been read from its socket by then, whatever happened to
+    /// this process since.
+    public private(set) var checkedAt = Clock.now()
     private var longestTurn = TimeSpan.zero
     private var longestWork = TimeSpan.zero
 
@@ -91,6 +98,7 @@ public final class EventLoop {
     /// Runs until `stop`.
     public func run() {
         isStopping = false
+        restartClock()
         while !isStopping {
             turn(waitingAtMost: EventLoop.waitMax)
         }
@@ -98,7 +106,8 @@ public final class EventLoop {
 
     /// Runs until `condition` holds or `limit` has passed; whether it holds.
     public func run(until condition: () -> Bool, for limit: TimeSpan) -> Bool {
-        let end = Clock.now() + limit
+        restartClock()
+        let end = checkedAt + limit
         while !condition() {
             let now = Clock.now()
             guard now < end else { return condition() }
@@ -134,10 +143,8 @@ public final class EventLoop {
         descriptors += readerDescriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
         poll(&descriptors, nfds_t(descriptors.count), Int32(timeout))
 
-        let woke = Clock.now()
-        let slept = woke.milliseconds(since: now)
-        if slept > EventLoop.stallLimit.milliseconds { recover(from: TimeSpan(milliseconds: slept)) }
-        now = woke
+        checkClock()
+        now = checkedAt
         let worked = Clock.worked()
 
         var packets = 0
@@ -152,12 +159,27 @@ public final class EventLoop {
         fireTimers()
         turnEnded()
         // Before anything is written: what was decided before a stall is old by now.
-        let took = Clock.now().milliseconds(since: now)
-        longestTurn = max(longestTurn, TimeSpan(milliseconds: took))
+        let took = TimeSpan(milliseconds: checkClock().milliseconds(since: now))
+        longestTurn = max(longestTurn, took)
         longestWork = max(
             longestWork, TimeSpan(milliseconds: Clock.worked().milliseconds - worked.milliseconds))
-        if took > EventLoop.stallLimit.milliseconds { recover(from: TimeSpan(milliseconds: took)) }
+        if took > EventLoop.stallLimit { recover(from: took) }
         for connection in connections { connection.write(now: now) }
+    }
+
+    /// Reads the clock; after a stall every connection is given up when this returns.
+    @discardableResult
+    func checkClock() -> Instant {
+        let reading = Clock.now()
+        let interval = reading.milliseconds(since: checkedAt)
+        checkedAt = reading
+        if interval > EventLoop.stallLimit.milliseconds { recover(from: TimeSpan(milliseconds: interval)) }
+        return reading
+    }
+
+    /// Begins to watch the clock anew: nobody promised to run this loop until now.
+    func restartClock() {
+        checkedAt = Clock.now()
     }
 
     private func fireTimers() {
@@ -173,6 +195,9 @@ public final class EventLoop {
     }
 
     private func recover(from stall: TimeSpan) {
+        longestTurn = max(longestTurn, stall)
+        // The turn begins anew: one stall is told once.
+        now = checkedAt
         for connection in connections {
             connection.abandon(reason: "this process stalled for \(stall.milliseconds) ms")
         }

@@ -67,12 +67,17 @@ final class PropertyList {
         return length <= lengthMax && (length == 0 || mosquitto_validate_utf8(text, Int32(length)) == 0)
     }
 
-    /// The largest packet that the broker takes (MQTT 5 §3.2.2.3.6).
-    static func packetBytesMax(_ list: OpaquePointer) -> Int? {
-        var value: UInt32 = 0
-        guard mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE.rawValue.signed, &value, false) != nil
-        else { return nil }
-        return Int(value)
+    static func limits(_ list: OpaquePointer) -> BrokerLimits {
+        var limits = BrokerLimits()
+        var bytes: UInt32 = 0
+        if mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE.rawValue.signed, &bytes, false) != nil {
+            limits.packetBytesMax = Int(bytes)
+        }
+        var count: UInt16 = 0
+        if mosquitto_property_read_int16(list, MQTT_PROP_RECEIVE_MAXIMUM.rawValue.signed, &count, false) != nil {
+            limits.receiveMaximum = Int(count)
+        }
+        return limits
     }
 
     static func read(_ list: OpaquePointer, into delivery: inout Delivery) {

@@ -222,6 +222,7 @@ public final class ServiceRuntime: ConnectionDelegate {
             broker: options.broker,
             clientID: options.broker.username.map { "\($0)" } ?? "svc:\(name.rawValue)/\(instance)")
         connectionOptions.certificateAuthority = options.certificateAuthority
+        connectionOptions.deliveryLimit = EventLoop.stallLimit
         connectionOptions.will = presencePublication(.lost)
         connection = Connection(connectionOptions, loop: loop, delegate: self)
     }

@@ -30,6 +30,22 @@ extension RealBroker {
             try client.wait { client.sessions == 2 }
         }
 
+        /// What waits for a broker's socket would arrive long after it was said.
+        @Test func aBrokerThatTakesNothingIsGivenUpInTimeWhenThatIsAsked() throws {
+            let broker = try Broker()
+            let client = Client(broker.address) { $0.deliveryLimit = .seconds(1) }
+            try client.wait { client.sessions == 1 }
+            broker.pause()
+            let began = Clock.now()
+            let large = Publication(topic: "t", payload: [UInt8](repeating: 1, count: 1_000_000))
+            for _ in 1...30 { try client.connection.publish(large) }
+            try client.wait(4) { !client.losses.isEmpty }
+            #expect(Clock.now().milliseconds(since: began) >= 1_000)
+            #expect(client.losses[0].reason == "Connection timed out", "\(client.losses)")
+            broker.resume()
+            try client.wait { client.sessions == 2 }
+        }
+
         @Test(arguments: [
             Publication("", "x"), Publication("a/+", "x"), Publication("a/#", "x"), Publication("a\u{0}b", "x"),
             Publication("a\nb", "x"), Publication(String(repeating: "t", count: 65_536), "x"),

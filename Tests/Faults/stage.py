@@ -194,14 +194,17 @@ class Stage:
     # Network
 
     def _make_rules(self):
-        """Packets to or from the addresses in two sets are dropped; both sets are empty yet."""
+        """Packets to or from the addresses in two sets are dropped; both sets are empty yet.
+
+        On their way in: TCP is told of a packet that cannot leave, and then does not repeat it as one that was lost.
+        """
         rules = """
             add table ip faults
             add set ip faults to_broker { type ipv4_addr; }
             add set ip faults from_broker { type ipv4_addr; }
-            add chain ip faults output { type filter hook output priority 0; }
-            add rule ip faults output ip daddr @to_broker drop
-            add rule ip faults output ip saddr @from_broker drop
+            add chain ip faults input { type filter hook input priority 0; }
+            add rule ip faults input ip daddr @to_broker drop
+            add rule ip faults input ip saddr @from_broker drop
         """
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
 

@@ -242,9 +242,13 @@ public final class HeartbeatIngest: Service {
         // A retained message says nothing of now; shared subscriptions bring none (MQTT 5 §4.8.2).
         guard !delivery.isRetained else { return }
         let token = delivery.userProperties.isEmpty ? nil : delivery.userProperty("x-agent-token")
+        // By the reading of the clock that followed its reading from the socket: this process may have stood still since.
+        let received = runtime.loop.checkedAt
+        let stamp = Clock.stamp()
+        let late = Clock.now().milliseconds(since: received)
         let dismissal = intake?.receive(
             topic: delivery.topic, payload: delivery.payload, tokenDigest: token.map { Digest(of: $0).description },
-            at: Clock.stamp(), now: Clock.now())
+            at: Timestamp(millisecondsSince1970: stamp.millisecondsSince1970 - late), now: received)
         if let dismissal { log(dismissal) }
     }
 

@@ -66,6 +66,7 @@ final class HeartbeatSource: ConnectionDelegate {
         var options = ConnectionOptions(broker: runtime.options.broker, clientID: username + "~heartbeats")
         options.certificateAuthority = runtime.options.certificateAuthority
         options.keepaliveSeconds = HeartbeatSource.keepaliveSeconds
+        options.deliveryLimit = EventLoop.stallLimit
         options.reconnects = false
         let end = HeartbeatLineEnded(ingest: runtime.instance, incarnation: runtime.incarnation, line: line)
         options.will = Publication(
