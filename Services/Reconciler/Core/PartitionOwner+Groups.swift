@@ -137,7 +137,8 @@ extension PartitionOwner {
         directives.append(.commit(entry))
     }
 
-    /// Carries on what the owner before had begun. What it has changed already is not changed again.
+    /// Carries on what the owner before had begun, in that order: of two pauses of one gateway the later one counts. What it
+    /// has changed already is not changed again.
     mutating func carryOn() {
         let begun = undertakings
         undertakings = []
