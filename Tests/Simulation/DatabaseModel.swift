@@ -15,6 +15,8 @@ struct DatabaseModel {
         let request: RememberedRequest
         /// `nil` while it is begun and not answered.
         let outcome: CommandOutcome?
+        /// In the order in which they were written, as SQLite's rowid.
+        let place: Int
     }
 
     enum Content {
@@ -55,6 +57,7 @@ struct DatabaseModel {
     var changedAt: [AgentAddress: Int64] = [:]
     private(set) var lastSequence: Int64 = 0
     private var lastPosition: Int64 = 0
+    private var lastPlace = 0
     let partitionCount: Int
 
     init(partitionCount: Int) {
@@ -73,7 +76,7 @@ struct DatabaseModel {
         all.gateways = gateways.filter { lies($0.key, partition) }.sorted { $0.key < $1.key }.map(\.value)
         all.boardPauses = (boardPauses[partition] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
         if !world.isBroken(.requestsAreRemembered) {
-            all.requests = (requests[partition] ?? [:]).sorted { $0.key < $1.key }.map(\.value.request)
+            all.requests = (requests[partition] ?? [:]).values.sorted { $0.place < $1.place }.map(\.request)
             if world.isBroken(.undertakingsSurvive) { all.requests.removeAll { $0.undertaking != nil } }
         }
         return all
@@ -169,7 +172,9 @@ struct DatabaseModel {
             var remembered = RememberedRequest(
                 id: request.id, digest: request.digest, until: until(now, isKeyed: request.isKeyed), mintedFor: nil)
             remembered.undertaking = undertaking
-            requests[partition, default: [:]][request.id] = Executed(request: remembered, outcome: nil)
+            lastPlace += 1
+            requests[partition, default: [:]][request.id] = Executed(
+                request: remembered, outcome: nil, place: lastPlace)
         }
         if let answer = entry.answer { add(answer, partition, now) }
     }
@@ -202,10 +207,11 @@ struct DatabaseModel {
             minted = mintedFor != nil
             if answer.isFinal {
                 let until = until(now, isKeyed: answer.isKeyed)
+                lastPlace += 1
                 requests[partition, default: [:]][answer.requestID] = Executed(
                     request: RememberedRequest(
                         id: answer.requestID, digest: answer.requestDigest, until: until, mintedFor: mintedFor),
-                    outcome: given)
+                    outcome: given, place: lastPlace)
             }
         } else {
             outcome =

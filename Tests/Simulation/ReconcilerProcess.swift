@@ -250,8 +250,9 @@ final class ReconcilerProcess: Process {
         case .report(let report):
             if let report = altered(report, partition) {
                 let isAgeless = world.isBroken(.reportsHaveAges)
+                let before = partition.owner.machine(of: report.agent)?.phase
                 handle(.reportReceived(report, held: isAgeless ? .zero : held), partition)
-                checkArmed(report, partition, transit: transit)
+                checkArmed(report, partition, before: before, transit: transit)
             }
         case .batch(let batch):
             oracle.batchArrived(batch, held: frame.held, by: partition.key)
@@ -369,8 +370,10 @@ final class ReconcilerProcess: Process {
         tamper(event, partition, before: memories)
     }
 
-    private func checkArmed(_ report: WakeReport, _ partition: Owned, transit: Int64) {
-        guard case .woken = report.outcome, let machine = partition.owner.machine(of: report.agent),
+    /// Whether the report has armed a deadline, and which one.
+    private func checkArmed(_ report: WakeReport, _ partition: Owned, before: AgentPhase?, transit: Int64) {
+        guard case .woken = report.outcome, before == .wakeOrdered(issue: report.issue),
+            let machine = partition.owner.machine(of: report.agent),
             machine.state.issue == report.issue, case .awaitingCheckin(let due) = machine.phase
         else { return }
         oracle.armed(machine.state, due: worldTime(due), transit: transit)

@@ -140,7 +140,7 @@ extension PartitionOwner {
         }
     }
 
-    /// Carries on what the owner before had begun, as far as it still holds: a gateway or board that was resumed later is not
+    /// Carries on what the owner before had begun, in that order, as far as it still holds: a gateway or board that was resumed later is not
     /// paused again, nor the other way round. What has come to an agent already does not come to it again.
     mutating func carryOn() {
         let begun = undertakings
