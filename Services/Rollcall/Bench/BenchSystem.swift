@@ -60,8 +60,7 @@ final class BenchSystem {
             _ = loop.run(until: { result != nil }, for: .seconds(25))
             switch result {
             case .success(let value): return value
-            case .failure(.refused(let problem)) where problem.type != .unavailable:
-                throw ServiceFailure("\(verb.rawValue): \(problem.detail)")
+            case .failure(let error) where !error.isTransient: throw ServiceFailure("\(verb.rawValue): \(error)")
             case .failure, nil: wait(milliseconds: 50)
             }
         }
@@ -82,16 +81,27 @@ final class BenchSystem {
         var refused: String?
         func fill() {
             while open < inFlight, next < agents.count, refused == nil {
-                let members: [String: JSONValue] = [
-                    "agent": .string(agents[next].description), "role": .string("main"), "wake": .bool(false),
-                ]
                 next += 1
                 open += 1
-                supervisor.operatorLink?.request(.provision, members) { result in
+                ask(agents[next - 1])
+            }
+        }
+        func ask(_ agent: AgentAddress) {
+            let members: [String: JSONValue] = [
+                "agent": .string(agent.description), "role": .string("main"), "wake": .bool(false),
+            ]
+            supervisor.operatorLink?.request(.provision, members, within: .seconds(20)) { [loop] result in
+                switch result {
+                case .success: open -= 1
+                // A busy machine: done twice it is the same agent.
+                case .failure(let error) where error.isTransient:
+                    loop.after(TimeSpan(milliseconds: 100)) { ask(agent) }
+                    return
+                case .failure(let error):
                     open -= 1
-                    if case .failure(let error) = result { refused = error.description }
-                    fill()
+                    refused = error.description
                 }
+                fill()
             }
         }
         let start = Clock.now()

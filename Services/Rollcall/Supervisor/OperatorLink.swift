@@ -11,6 +11,14 @@ public final class OperatorLink: ConnectionDelegate {
         /// Its fate is unknown: no answer came in time, or the connection was lost.
         case unanswered
 
+        /// Whether it is worth asking again: nobody has refused it.
+        public var isTransient: Bool {
+            switch self {
+            case .refused(let problem): problem.type == .unavailable
+            case .unanswered: true
+            }
+        }
+
         public var description: String {
             switch self {
             case .refused(let problem): "\(problem.type.rawValue): \(problem.detail)"
