@@ -62,7 +62,7 @@ struct WakePace: Sendable {
         }
         if !rate.isUnlimited {
             if let creditedAt, now > creditedAt {
-                let gained = Double(now.nanoseconds - creditedAt.nanoseconds) / 1e9 * Double(rate.perSecond)
+                let gained = Double(now.nanoseconds(since: creditedAt)) / 1e9 * Double(rate.perSecond)
                 credit = min(Double(max(1, rate.perSecond / 5)), credit + gained)
             }
             creditedAt = now

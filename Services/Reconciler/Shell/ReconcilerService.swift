@@ -155,7 +155,7 @@ public final class ReconcilerService: Service {
             return partition.inlet.hasGiven(id, upTo: seq)
         }
         if let asOf {
-            if let due = earliestDue { waits.add(microseconds: max(0, (now.nanoseconds - due.nanoseconds) / 1_000)) }
+            if let due = earliestDue { waits.add(microseconds: max(0, now.nanoseconds(since: due) / 1_000)) }
             for partition in partitions.values where partition.isComplete {
                 handle(.barrierPassed(asOf: asOf), partition, now, stamp)
             }
