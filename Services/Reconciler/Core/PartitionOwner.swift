@@ -203,7 +203,9 @@ public struct PartitionOwner: Sendable {
         case .log(let log):
             directives.append(.log(log, agent: address, generation: slots[index]?.machine.record.generation ?? 0))
         case .countSequence(let lost, let isRepeated):
-            gateways[address.gateway]?.lostHeartbeats += lost
+            if let before = gateways[address.gateway]?.lostHeartbeats {
+                gateways[address.gateway]?.lostHeartbeats = before.plus(lost)
+            }
             if isRepeated { gateways[address.gateway]?.repeatedHeartbeats += 1 }
         }
     }
