@@ -18,6 +18,11 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     private var announcedAt = Instant(nanoseconds: 0)
     private var progressedAt = Instant(nanoseconds: 0)
     private let windowMax: Int
+    /// The newest frame of each stream that was too large.
+    private var oversized: [Key: Int] = [:]
+    /// Called once for each frame that is too large to be published, with its size. It is kept, and whatever comes behind it
+    /// waits for ever: who made it did not divide what it sends.
+    public var frameTooLarge: (_ stream: String, _ seq: Int, _ bytes: Int) -> Void = { _, _, _ in }
     /// The connection frames go out on; the service sets it.
     public weak var connection: Connection?
 
@@ -79,7 +84,10 @@ public final class StreamOutlet<Body: Codable & Sendable> {
 
     /// Ends a stream: what it keeps is nobody's any more.
     public func end(stream: String) {
-        for key in senders.keys where key.stream == stream { senders[key] = nil }
+        for key in senders.keys where key.stream == stream {
+            senders[key] = nil
+            oversized[key] = nil
+        }
     }
 
     /// Frames without a receipt, of one stream or of all.
@@ -115,8 +123,17 @@ public final class StreamOutlet<Body: Codable & Sendable> {
         guard let connection, connection.isConnected else { return }
         let topic = topics.stream(to: destination)
         for frame in frames {
-            // A refusal means a lost connection: the frame is kept and goes out with the next one.
-            _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(frame)))
+            let payload = JSON.bytes(frame)
+            do throws(BusError) {
+                try connection.publish(Publication(topic: topic, payload: payload))
+            } catch {
+                // Else the connection is lost or full: the frame is kept and goes out later.
+                guard error.isTooLarge else { continue }
+                let key = Key(destination: destination, stream: frame.id.stream)
+                guard frame.seq > oversized[key] ?? 0 else { continue }
+                oversized[key] = frame.seq
+                frameTooLarge(frame.id.stream, frame.seq, payload.count)
+            }
         }
     }
 }

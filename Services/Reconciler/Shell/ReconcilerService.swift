@@ -41,6 +41,7 @@ public final class ReconcilerService: Service {
         self.runtime = runtime
         outlet = StreamOutlet(
             topics: runtime.topics, service: .reconciler, instance: runtime.instance, incarnation: runtime.incarnation)
+        runtime.watch(outlet)
         grants = StreamInlet(topics: runtime.topics)
         runtime.loop.every(TimeSpan(milliseconds: 100)) { [unowned self] in tick() }
     }
