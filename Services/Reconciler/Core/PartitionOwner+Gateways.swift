@@ -166,7 +166,7 @@ extension PartitionOwner {
             if let undertaking = request.undertaking {
                 undertakings.append(undertaking)
             } else {
-                requests[request.id] = request
+                requests[request.id] = ExecutedRequest(restored: request, now: now, stamp: stamp)
             }
         }
         purgeDue = now + .seconds(60)

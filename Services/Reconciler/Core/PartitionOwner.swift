@@ -60,7 +60,7 @@ public struct PartitionOwner: Sendable {
     var gateways: [String: GatewaySlot] = [:]
     var boardPauses: [String: BoardPause] = [:]
     var tombstones: [AgentAddress: Tombstone] = [:]
-    var requests: [String: RememberedRequest] = [:]
+    var requests: [String: ExecutedRequest] = [:]
     var waitingAnswers: [WaitingAnswer] = []
     /// Of the owner before, until the snapshot is complete.
     var undertakings: [Undertaking] = []
@@ -148,7 +148,7 @@ public struct PartitionOwner: Sendable {
 
     private mutating func purge() {
         purgeDue = now + .seconds(60)
-        requests = requests.filter { $0.value.until > stamp }
+        requests = requests.filter { $0.value.forgottenAt > now }
         unknownRejections = unknownRejections.filter { now < $0.value + AgentMachine.rejectionEventInterval }
     }
 
