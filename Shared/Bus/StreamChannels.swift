@@ -158,17 +158,32 @@ public final class StreamInlet<Body: Codable & Sendable> {
 
     /// Decodes and judges a payload: what is to be applied now; `nil` for repeats, gaps and announcements.
     ///
-    /// - Throws: what `JSON.describe` puts into words, for a payload that is no frame.
-    public func receive(_ payload: [UInt8], now: Instant) throws -> Arrival? {
-        let frame = try JSON.decode(StreamFrame<Body>.self, from: payload)
-        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: frame.body != nil, now: now) {
-        case .apply:
-            guard let body = frame.body else { return nil }
+    /// - Parameter dispensable: the kinds of body (the one member of it) whose stream is to go on without them when they cannot
+    ///   be read.
+    /// - Throws: `UnreadableBody` when the next frame is one of these; it counts as applied. Else what `JSON.describe` puts into
+    ///   words, for a payload that is no frame.
+    public func receive(_ payload: [UInt8], now: Instant, dispensable: Set<String> = []) throws -> Arrival? {
+        do {
+            let frame = try JSON.decode(StreamFrame<Body>.self, from: payload)
+            guard judge(frame, now), let body = frame.body else { return nil }
             return Arrival(id: frame.id, seq: frame.seq, held: TimeSpan(milliseconds: frame.held), body: body)
-        case .duplicate: return nil
+        } catch {
+            guard let frame = try? JSON.decode(StreamFrame<AnyBody>.self, from: payload),
+                let kind = frame.body?.kind, dispensable.contains(kind)
+            else { throw error }
+            guard judge(frame, now) else { return nil }
+            throw UnreadableBody(id: frame.id, seq: frame.seq, kind: kind, error: error)
+        }
+    }
+
+    /// Whether it is to be applied now.
+    private func judge(_ frame: StreamFrame<some Codable & Sendable>, _ now: Instant) -> Bool {
+        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: frame.body != nil, now: now) {
+        case .apply: return true
+        case .duplicate: return false
         case .gap(let from):
             if let from { publish(receiver.ask(frame.id, from: from)) }
-            return nil
+            return false
         }
     }
 
@@ -201,5 +216,32 @@ public final class StreamInlet<Body: Codable & Sendable> {
         let topic = topics.receipts(service: receipt.id.service, instance: receipt.id.instance)
         // Lost with the connection: the sender repeats its frame and is receipted again.
         _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(receipt)))
+    }
+}
+
+/// The next frame of a stream has a body that cannot be read: sent by another version, it never will be.
+public struct UnreadableBody: Error {
+    public let id: StreamID
+    public let seq: Int
+    /// The one member of the body.
+    public let kind: String
+    public let error: any Error
+}
+
+/// A body of which only the kind is read.
+private struct AnyBody: Codable, Sendable {
+    let kind: String?
+
+    init(from decoder: any Decoder) throws {
+        kind = try decoder.container(keyedBy: Member.self).allKeys.first?.stringValue
+    }
+
+    func encode(to encoder: any Encoder) throws {}
+
+    private struct Member: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
     }
 }
