@@ -134,12 +134,17 @@ public final class Connection {
             waiting.append((nextTicket, publication))
             return nextTicket
         }
-        throw BusError(operation: "publish to \(publication.topic)", reason: refusal)
+        throw BusError(
+            operation: "publish to \(publication.topic)", reason: refusal, isTooLarge: isTooLarge(publication))
+    }
+
+    private func isTooLarge(_ publication: Publication) -> Bool {
+        publication.payload.count + publication.overhead > publicationBytesMax
     }
 
     private func refusal(of publication: Publication) -> String? {
         guard isConnected else { return "not connected" }
-        guard publication.payload.count + publication.overhead <= publicationBytesMax else {
+        guard !isTooLarge(publication) else {
             return "\(publication.payload.count) bytes and properties are more than \(publicationBytesMax)"
         }
         guard waiting.count < Connection.waitingMax else { return "\(Connection.waitingMax) messages wait already" }

@@ -66,11 +66,14 @@ public struct BusError: Error, Hashable, Sendable, CustomStringConvertible {
     public let reason: String
     /// The broker refused who we are: trying again with the same credentials changes nothing by itself.
     public let isRefusal: Bool
+    /// The message is larger than what may be published, on whatever connection.
+    public let isTooLarge: Bool
 
-    public init(operation: String, reason: String, isRefusal: Bool = false) {
+    public init(operation: String, reason: String, isRefusal: Bool = false, isTooLarge: Bool = false) {
         self.operation = operation
         self.reason = reason
         self.isRefusal = isRefusal
+        self.isTooLarge = isTooLarge
     }
 
     public var description: String { "\(operation): \(reason)" }

@@ -18,6 +18,11 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     private var announcedAt = Instant(nanoseconds: 0)
     private var progressedAt = Instant(nanoseconds: 0)
     private let windowMax: Int
+    /// The newest frame of each stream that was too large.
+    private var oversized: [Key: Int] = [:]
+    /// Called once for each frame that is too large to be published, with its size. It is kept, and whatever comes behind it
+    /// waits for ever: who made it did not divide what it sends.
+    public var frameTooLarge: (_ stream: String, _ seq: Int, _ bytes: Int) -> Void = { _, _, _ in }
     /// The connection frames go out on; the service sets it.
     public weak var connection: Connection?
 
@@ -79,7 +84,10 @@ public final class StreamOutlet<Body: Codable & Sendable> {
 
     /// Ends a stream: what it keeps is nobody's any more.
     public func end(stream: String) {
-        for key in senders.keys where key.stream == stream { senders[key] = nil }
+        for key in senders.keys where key.stream == stream {
+            senders[key] = nil
+            oversized[key] = nil
+        }
     }
 
     /// Frames without a receipt, of one stream or of all.
@@ -115,8 +123,17 @@ public final class StreamOutlet<Body: Codable & Sendable> {
         guard let connection, connection.isConnected else { return }
         let topic = topics.stream(to: destination)
         for frame in frames {
-            // A refusal means a lost connection: the frame is kept and goes out with the next one.
-            _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(frame)))
+            let payload = JSON.bytes(frame)
+            do throws(BusError) {
+                try connection.publish(Publication(topic: topic, payload: payload))
+            } catch {
+                // Else the connection is lost or full: the frame is kept and goes out later.
+                guard error.isTooLarge else { continue }
+                let key = Key(destination: destination, stream: frame.id.stream)
+                guard frame.seq > oversized[key] ?? 0 else { continue }
+                oversized[key] = frame.seq
+                frameTooLarge(frame.id.stream, frame.seq, payload.count)
+            }
         }
     }
 }
@@ -141,17 +158,32 @@ public final class StreamInlet<Body: Codable & Sendable> {
 
     /// Decodes and judges a payload: what is to be applied now; `nil` for repeats, gaps and announcements.
     ///
-    /// - Throws: what `JSON.describe` puts into words, for a payload that is no frame.
-    public func receive(_ payload: [UInt8], now: Instant) throws -> Arrival? {
-        let frame = try JSON.decode(StreamFrame<Body>.self, from: payload)
-        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: frame.body != nil, now: now) {
-        case .apply:
-            guard let body = frame.body else { return nil }
+    /// - Parameter dispensable: the kinds of body (the one member of it) whose stream is to go on without them when they cannot
+    ///   be read.
+    /// - Throws: `UnreadableBody` when the next frame is one of these; it counts as applied. Else what `JSON.describe` puts into
+    ///   words, for a payload that is no frame.
+    public func receive(_ payload: [UInt8], now: Instant, dispensable: Set<String> = []) throws -> Arrival? {
+        do {
+            let frame = try JSON.decode(StreamFrame<Body>.self, from: payload)
+            guard judge(frame, now), let body = frame.body else { return nil }
             return Arrival(id: frame.id, seq: frame.seq, held: TimeSpan(milliseconds: frame.held), body: body)
-        case .duplicate: return nil
+        } catch {
+            guard let frame = try? JSON.decode(StreamFrame<AnyBody>.self, from: payload),
+                let kind = frame.body?.kind, dispensable.contains(kind)
+            else { throw error }
+            guard judge(frame, now) else { return nil }
+            throw UnreadableBody(id: frame.id, seq: frame.seq, kind: kind, error: error)
+        }
+    }
+
+    /// Whether it is to be applied now.
+    private func judge(_ frame: StreamFrame<some Codable & Sendable>, _ now: Instant) -> Bool {
+        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: frame.body != nil, now: now) {
+        case .apply: return true
+        case .duplicate: return false
         case .gap(let from):
             if let from { publish(receiver.ask(frame.id, from: from)) }
-            return nil
+            return false
         }
     }
 
@@ -184,5 +216,32 @@ public final class StreamInlet<Body: Codable & Sendable> {
         let topic = topics.receipts(service: receipt.id.service, instance: receipt.id.instance)
         // Lost with the connection: the sender repeats its frame and is receipted again.
         _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(receipt)))
+    }
+}
+
+/// The next frame of a stream has a body that cannot be read: sent by another version, it never will be.
+public struct UnreadableBody: Error {
+    public let id: StreamID
+    public let seq: Int
+    /// The one member of the body.
+    public let kind: String
+    public let error: any Error
+}
+
+/// A body of which only the kind is read.
+private struct AnyBody: Codable, Sendable {
+    let kind: String?
+
+    init(from decoder: any Decoder) throws {
+        kind = try decoder.container(keyedBy: Member.self).allKeys.first?.stringValue
+    }
+
+    func encode(to encoder: any Encoder) throws {}
+
+    private struct Member: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
     }
 }

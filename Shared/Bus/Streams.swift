@@ -55,7 +55,7 @@ public struct StreamSender<Body: Codable & Sendable> {
         guard let first = kept.first else { return [] }
         if let from = receipt.resendFrom {
             sentAt = now
-            return frames(from: max(0, from - first.seq), now)
+            return frames(from: max(from, first.seq) - first.seq, now)
         }
         // What the window had no room for.
         guard sentUpTo < highest else { return [] }
@@ -136,6 +136,8 @@ public struct StreamReceiver {
 
     /// Judges a frame or an announcement (`hasBody` false).
     public mutating func judge(_ id: StreamID, seq: Int, lowest: Int, hasBody: Bool, now: Instant) -> Verdict {
+        // What no sender counts to is no frame.
+        guard lowest >= 1, seq >= 0, seq < Int.max else { return .gap(askFrom: nil) }
         var position = positions[id] ?? Position(applied: lowest - 1, committed: lowest - 1, heardAt: now)
         position.heardAt = now
         // Frames below the lowest were receipted, perhaps by whoever received them before us.

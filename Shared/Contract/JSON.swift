@@ -20,6 +20,24 @@ public enum JSON {
         String(decoding: bytes(value), as: UTF8.self)
     }
 
+    /// How many bytes a text takes at most as a JSON string, its quotes included (RFC 8259 §7): a control character takes six.
+    public static func size(of text: String) -> Int {
+        var size = 2
+        for byte in text.utf8 {
+            switch byte {
+            case 0..<0x20: size += 6
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): size += 2
+            default: size += 1
+            }
+        }
+        return size
+    }
+
+    /// The same of an object of texts.
+    public static func size(of texts: [String: String]) -> Int {
+        texts.reduce(2) { $0 + size(of: $1.key) + size(of: $1.value) + 2 }
+    }
+
     /// A value from its bytes.
     ///
     /// - Throws: `DecodingError`, which `describe` puts into a sentence.

@@ -29,11 +29,17 @@ public struct GrantChunk: Codable, Sendable {
 public struct RememberedRequest: Codable, Hashable, Sendable {
     public let id: String
     public let digest: String
+    /// By the store's clock. Its owner, whose clock may be another, remembers it for at least the shorter lifetime.
     public let until: Timestamp
     /// What it minted a secret for, when it did: a repeat may mint again while that one was never used.
     public let mintedFor: String?
     /// What is not answered yet.
     public var undertaking: Undertaking?
+
+    /// How long a request is remembered: with a key for a day, else for longer than it may be repeated.
+    public static func lifetime(isKeyed: Bool) -> TimeSpan {
+        .seconds(isKeyed ? Int64(Limits.idempotencyHours) * 3_600 : 600)
+    }
 
     public init(id: String, digest: String, until: Timestamp, mintedFor: String?) {
         self.id = id

@@ -232,7 +232,8 @@ extension AgentMachine {
         }
         if seq > last {
             lastSeq = seq
-            if seq > last + 1 { directives.append(.countSequence(lost: seq - last - 1, isRepeated: false)) }
+            let lost = seq.minus(last) - 1
+            if lost > 0 { directives.append(.countSequence(lost: lost, isRepeated: false)) }
         } else {
             directives.append(.countSequence(lost: 0, isRepeated: true))
         }

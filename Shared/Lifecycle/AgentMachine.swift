@@ -192,7 +192,7 @@ struct TokenBucket: Hashable, Sendable {
         guard !rate.isUnlimited else { return true }
         if let filledAt, time > filledAt {
             tokens = min(
-                Double(burst), tokens + Double(time.nanoseconds - filledAt.nanoseconds) / 1e9 * Double(rate.perSecond))
+                Double(burst), tokens + Double(time.nanoseconds(since: filledAt)) / 1e9 * Double(rate.perSecond))
         }
         filledAt = max(filledAt ?? time, time)
         guard tokens >= 1 else { return false }

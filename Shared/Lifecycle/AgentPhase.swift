@@ -89,7 +89,7 @@ public struct AgentSurroundings: Sendable {
 
     /// An instant of the monotonic clock for a point of wall-clock time: only for spans that a restart interrupted.
     func instant(of point: Timestamp) -> Instant {
-        now + TimeSpan(milliseconds: point.millisecondsSince1970 - stamp.millisecondsSince1970)
+        now + point.span(since: stamp)
     }
 
     /// When something happened that an owner before this one has noted: by the monotonic clock itself on the same machine,

@@ -48,7 +48,7 @@ public struct DurationText: Hashable, Sendable, CustomStringConvertible {
         self.init(count, unit)
     }
 
-    public var span: TimeSpan { TimeSpan(milliseconds: count * unit.inMilliseconds) }
+    public var span: TimeSpan { TimeSpan(milliseconds: count.times(unit.inMilliseconds)) }
     public var description: String { "\(count)\(unit.rawValue)" }
 }
 

@@ -23,7 +23,7 @@ public struct Queue<Element: Sendable>: Sendable {
 
     /// Forgets so many elements at the front, at most all.
     public mutating func removeFirst(_ count: Int) {
-        head = min(items.count, head + count)
+        head += min(count, items.count - head)
         guard head * 2 > items.count, head > 64 || head == items.count else { return }
         items.removeFirst(head)
         head = 0

@@ -1,6 +1,9 @@
 /// A reading of a monotonic clock that also counts suspension (`CLOCK_BOOTTIME`), in nanoseconds.
 ///
 /// Deadlines are judged on it. Readings of two machines cannot be compared: what crosses the bus is an age.
+///
+/// All arithmetic of times ends at the farthest that there is (`plus`, `minus`, `times`): spans and stamps come from outside, and
+/// what is due in ten thousand years is due never.
 public struct Instant: Hashable, Comparable, Sendable {
     public let nanoseconds: Int64
 
@@ -11,16 +14,21 @@ public struct Instant: Hashable, Comparable, Sendable {
     public static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
 
     public static func + (instant: Instant, span: TimeSpan) -> Instant {
-        Instant(nanoseconds: instant.nanoseconds + span.milliseconds * 1_000_000)
+        Instant(nanoseconds: instant.nanoseconds.plus(span.milliseconds.times(1_000_000)))
     }
 
     public static func - (instant: Instant, span: TimeSpan) -> Instant {
-        Instant(nanoseconds: instant.nanoseconds - span.milliseconds * 1_000_000)
+        Instant(nanoseconds: instant.nanoseconds.minus(span.milliseconds.times(1_000_000)))
     }
 
     /// Milliseconds from `earlier` to this instant, rounded down; negative when `earlier` is the later one.
     public func milliseconds(since earlier: Instant) -> Int64 {
-        (nanoseconds - earlier.nanoseconds) / 1_000_000
+        nanoseconds(since: earlier) / 1_000_000
+    }
+
+    /// Nanoseconds from `earlier` to this instant; negative when `earlier` is the later one.
+    public func nanoseconds(since earlier: Instant) -> Int64 {
+        nanoseconds.minus(earlier.nanoseconds)
     }
 }
 
@@ -34,10 +42,10 @@ public struct TimeSpan: Hashable, Comparable, Sendable {
 
     public static func < (left: TimeSpan, right: TimeSpan) -> Bool { left.milliseconds < right.milliseconds }
     public static func + (left: TimeSpan, right: TimeSpan) -> TimeSpan {
-        TimeSpan(milliseconds: left.milliseconds + right.milliseconds)
+        TimeSpan(milliseconds: left.milliseconds.plus(right.milliseconds))
     }
     public static let zero = TimeSpan(milliseconds: 0)
-    public static func seconds(_ count: Int64) -> TimeSpan { TimeSpan(milliseconds: count * 1_000) }
+    public static func seconds(_ count: Int64) -> TimeSpan { TimeSpan(milliseconds: count.times(1_000)) }
     public var seconds: Double { Double(milliseconds) / 1_000 }
 }
 
@@ -54,16 +62,29 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
     }
 
     public static func + (stamp: Timestamp, span: TimeSpan) -> Timestamp {
-        Timestamp(millisecondsSince1970: stamp.millisecondsSince1970 + span.milliseconds)
+        Timestamp(millisecondsSince1970: stamp.millisecondsSince1970.plus(span.milliseconds))
     }
 
     public static func - (stamp: Timestamp, span: TimeSpan) -> Timestamp {
-        Timestamp(millisecondsSince1970: stamp.millisecondsSince1970 - span.milliseconds)
+        Timestamp(millisecondsSince1970: stamp.millisecondsSince1970.minus(span.milliseconds))
     }
 
-    /// `2026-01-31T09:05:07.042Z`
+    /// From `earlier` to this point; negative when `earlier` is the later one.
+    public func span(since earlier: Timestamp) -> TimeSpan {
+        TimeSpan(milliseconds: millisecondsSince1970.minus(earlier.millisecondsSince1970))
+    }
+
+    /// The years that four digits can write, 0000 to 9999 (RFC 3339 §5.6).
+    private static let writable: ClosedRange<Int64> = -62_167_219_200_000...253_402_300_799_999
+
+    private static func nearestWritable(_ milliseconds: Int64) -> Int64 {
+        min(max(milliseconds, writable.lowerBound), writable.upperBound)
+    }
+
+    /// `2026-01-31T09:05:07.042Z`; of a point outside of what can be written, the nearest that can.
     public var description: String {
-        let (days, milliseconds) = millisecondsSince1970.flooredQuotientAndRemainder(dividingBy: 86_400_000)
+        let (days, milliseconds) = Timestamp.nearestWritable(millisecondsSince1970)
+            .flooredQuotientAndRemainder(dividingBy: 86_400_000)
         let (year, month, day) = Timestamp.civil(fromDays: days)
         let seconds = milliseconds / 1_000
         var text = ""
@@ -85,7 +106,8 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
         return text
     }
 
-    /// A timestamp from RFC 3339 text with any offset and any number of fractional digits; `nil` for anything else.
+    /// A timestamp from RFC 3339 text with any offset and any number of fractional digits; `nil` for anything else. One that
+    /// lies in no year of four digits in UTC is the nearest that does: it can be written again.
     public init?(_ text: String) {
         var reader = DigitReader(text)
         guard let year = reader.number(4), reader.take("-"), let month = reader.number(2), (1...12).contains(month),
@@ -97,7 +119,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
         else { return nil }
         let days = Timestamp.days(fromYear: year, month: month, day: day)
         let minutes = days * 1_440 + hour * 60 + minute - offset
-        self.init(millisecondsSince1970: (minutes * 60 + second) * 1_000 + fraction)
+        self.init(millisecondsSince1970: Timestamp.nearestWritable((minutes * 60 + second) * 1_000 + fraction))
     }
 
     private static func append(_ number: Int64, width: Int, to text: inout String) {
@@ -153,6 +175,24 @@ extension Timestamp: Codable {
 }
 
 extension Int64 {
+    /// The sum, or the bound of `Int64` that lies before it: for numbers that come from outside.
+    public func plus(_ other: Int64) -> Int64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? (self < 0 ? .min : .max) : sum
+    }
+
+    /// The difference, or the bound of `Int64` that lies before it.
+    public func minus(_ other: Int64) -> Int64 {
+        let (difference, overflow) = subtractingReportingOverflow(other)
+        return overflow ? (self < 0 ? .min : .max) : difference
+    }
+
+    /// The product, or the bound of `Int64` that lies before it.
+    public func times(_ other: Int64) -> Int64 {
+        let (product, overflow) = multipliedReportingOverflow(by: other)
+        return overflow ? ((self < 0) == (other < 0) ? .max : .min) : product
+    }
+
     fileprivate func flooredQuotientAndRemainder(dividingBy divisor: Int64) -> (Int64, Int64) {
         let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
         return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)

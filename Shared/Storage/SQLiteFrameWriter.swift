@@ -326,17 +326,17 @@ final class SQLiteFrameWriter {
     }
 
     private func remember(_ answer: AnswerEntry, _ outcome: CommandOutcome, _ partition: Int) throws(StorageError) {
-        let kept = answer.isKeyed ? Int64(Limits.idempotencyHours) * 3_600 : 600
+        let until = now + RememberedRequest.lifetime(isKeyed: answer.isKeyed)
         try database.run(
             "INSERT OR REPLACE INTO requests VALUES(?, ?, ?, ?, ?, ?, NULL)", .integer(partition),
             .text(answer.requestID), .text(answer.requestDigest),
-            .integer((now + .seconds(kept)).millisecondsSince1970), .text(outcome.mintedFor),
+            .integer(until.millisecondsSince1970), .text(outcome.mintedFor),
             .blob(JSON.bytes(outcome)))
     }
 
     /// Until its answer replaces it.
     private func remember(_ undertaking: Undertaking, _ partition: Int) throws(StorageError) {
-        let until = now + .seconds(Int64(Limits.idempotencyHours) * 3_600)
+        let until = now + RememberedRequest.lifetime(isKeyed: true)
         try database.run(
             "INSERT OR REPLACE INTO requests VALUES(?, ?, ?, ?, NULL, NULL, ?)", .integer(partition),
             .text(undertaking.request.id), .text(undertaking.request.digest), .integer(until.millisecondsSince1970),

@@ -3,7 +3,7 @@ public import Lifecycle
 
 extension SQLiteStatusDatabase {
     public func claim(_ claims: [KeyClaim], now: Timestamp) throws(StorageError) -> [String] {
-        let until = now + .seconds(Int64(Limits.idempotencyHours) * 3_600)
+        let until = now + RememberedRequest.lifetime(isKeyed: true)
         return try database.transaction { () throws(StorageError) in
             var holders: [String] = []
             holders.reserveCapacity(claims.count)

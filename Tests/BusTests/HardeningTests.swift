@@ -1,4 +1,5 @@
 import Bus
+import Contract
 import FoundationEssentials
 import Glibc
 import Lifecycle
@@ -96,6 +97,26 @@ extension RealBroker {
             try client.wait { client.deliveries.count == 1 && client.acknowledged.count == 1 }
             #expect(client.deliveries[0].payload == large.payload)
             #expect(client.losses.isEmpty)
+        }
+
+        /// Such a frame is kept, as one without a connection is, and would be looked for in vain.
+        @Test func aFrameThatIsTooLargeIsTold() throws {
+            let broker = try Broker()
+            let client = try Client(subscribing: ["t"], to: broker.address)
+            let outlet = StreamOutlet<String>(
+                topics: Topics(root: "test/v1"), service: .reconciler, instance: "1", incarnation: "a")
+            outlet.connection = client.connection
+            var told: [String] = []
+            outlet.frameTooLarge = { stream, seq, bytes in
+                told.append("\(stream) \(seq) \(bytes > Connection.publicationBytesMax)")
+            }
+            outlet.send("small", to: .store, stream: "s", now: Instant(nanoseconds: 0))
+            outlet.send(
+                String(repeating: "x", count: Connection.publicationBytesMax), to: .store, stream: "s",
+                now: Instant(nanoseconds: 0))
+            for second in 1...3 { outlet.tick(now: Instant(nanoseconds: 0) + .seconds(Int64(second) * 2)) }
+            #expect(told == ["s 2 true"])
+            #expect(outlet.keptCount() == 2)
         }
 
         /// The library aborts the process for a few sizes just above the broker's limit.

@@ -55,6 +55,7 @@ import Testing
         // bad values
         #"{"status":"fine"}"#, #"{"status":""}"#, #"{"status":"OK"}"#, #"{"extend":"soon"}"#, #"{"extend":"1ms"}"#,
         #"{"extend":"31d"}"#, #"{"generation":-1}"#, #"{"attempt":-2}"#, #"{"seq":9223372036854775808}"#,
+        #"{"seq":-1}"#, #"{"seq":-9223372036854775808}"#,
         #"{"sent_at":"yesterday"}"#, #"{"sent_at":"2026-02-30T00:00:00Z"}"#,
     ])
     func whatIsWrongIsMalformed(text: String) {

@@ -252,4 +252,12 @@ import Testing
         subject.pass("1s")
         #expect(subject.heartbeat(boot: "b-1", seq: 51) == ["seen"])
     }
+
+    @Test func aJumpOfTheSequenceIsCounted() {
+        var subject = Subject.online(boot: "b-1")
+        #expect(subject.heartbeat(boot: "b-1", seq: -2) == ["seen"])
+        #expect(subject.heartbeat(boot: "b-1", seq: .max) == ["lost \(Int64.max - 1)", "seen"])
+        #expect(subject.heartbeat(boot: "b-1", seq: .max) == ["repeated", "seen"])
+        #expect(subject.heartbeat(boot: "b-1", seq: .min) == ["repeated", "seen"])
+    }
 }

@@ -8,14 +8,14 @@ import Testing
     @Test func whatOneInputCausedIsNeverDivided() {
         // 199 entries of one input, then three of another: the three go into the next frame together.
         #expect(divide(Array(repeating: 1, count: 202), [199, 202]) == [0..<199, 199..<202])
-        #expect(divide([150_000, 150_000, 150_000], [1, 3]) == [0..<1, 1..<3])
-        #expect(divide([150_000, 150_000, 50_000], [1, 3]) == [0..<3])
+        #expect(divide([300_000, 300_000, 300_000], [1, 3]) == [0..<1, 1..<3])
+        #expect(divide([300_000, 300_000, 100_000], [1, 3]) == [0..<3])
     }
 
     @Test func whatIsTooMuchForOneFrameIsDivided() {
         let frames = divide(Array(repeating: 1, count: 450), [10, 450])
         #expect(frames == [0..<10, 10..<210, 210..<410, 410..<450])
-        #expect(divide([500_000, 1], [2]) == [0..<1, 1..<2])
+        #expect(divide([1_000_000, 1], [2]) == [0..<1, 1..<2])
     }
 
     @Test func everyEntryIsSentOnce() {

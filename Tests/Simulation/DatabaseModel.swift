@@ -226,7 +226,7 @@ struct DatabaseModel {
     }
 
     private func until(_ now: Timestamp, isKeyed: Bool) -> Timestamp {
-        now + .seconds(isKeyed ? Int64(Limits.idempotencyHours) * 3_600 : 600)
+        now + RememberedRequest.lifetime(isKeyed: isKeyed)
     }
 
     @discardableResult

@@ -65,7 +65,10 @@ extension HeartbeatMembers: Decodable {
         try HeartbeatMembers.check(
             templatesDigest, .templatesDigest, HeartbeatMembers.templatesDigestLengthMax, members)
         try HeartbeatMembers.check(note, .note, Limits.noteLengthMax, members)
-        for (number, key) in [(generation, CodingKeys.generation), (attempt, .attempt)] {
+        let counts: [(Int64?, CodingKeys)] = [
+            (generation.map(Int64.init), .generation), (attempt.map(Int64.init), .attempt), (seq, .seq),
+        ]
+        for (number, key) in counts {
             guard number ?? 0 >= 0 else {
                 throw DecodingError.dataCorruptedError(forKey: key, in: members, debugDescription: "is negative")
             }

@@ -39,6 +39,7 @@ public final class HeartbeatIngest: Service {
         outlet = StreamOutlet(
             topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation,
             windowMax: HeartbeatIngest.windowMax)
+        runtime.watch(outlet)
         runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in tick() }
         runtime.loop.every(.seconds(1)) { [unowned self] in logSuppressed() }
     }

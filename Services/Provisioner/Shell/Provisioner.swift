@@ -52,6 +52,7 @@ public final class Provisioner: Service {
         outlet = StreamOutlet(
             topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation,
             windowMax: Provisioner.windowMax)
+        runtime.watch(outlet)
         let agentFiles = AgentFiles(templates, topicRoot: topics.root) { templatesDigest(of: $0) }
         commands = CommandDesk(instance: runtime.instance, topics: topics, files: agentFiles) {
             Digest(of: $0).description

@@ -5,9 +5,10 @@ internal import Lifecycle
 ///
 /// A pure value. Entries and inputs are gathered for a turn; `flush` makes frames of them.
 public struct CommitLedger: Sendable {
-    /// Entries in one frame, and their size in bytes, estimated.
+    /// Entries in one frame, and their size in bytes: no larger frame is made, unless of one entry that cannot be divided. The
+    /// largest, an agent with all variables it may have and its order, stays below what a connection publishes.
     public static let entriesPerFrameMax = 200
-    public static let frameBytesMax = 400_000
+    public static let frameBytesMax = 800_000
 
     /// A frame of some stream to the owner.
     public struct Input: Hashable, Sendable {
@@ -98,9 +99,48 @@ public struct CommitLedger: Sendable {
         return frames
     }
 
-    private static func size(of entry: StoreEntry) -> Int {
-        let variables = entry.state?.record.variables.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count } ?? 0
-        return 2_000 + 4 * variables + (entry.sightings?.count ?? 0) * 250 + (entry.seen?.agents.count ?? 0) * 145
-            - (entry.state == nil ? 1_900 : 0)
+    /// How many bytes of JSON an entry takes at most. Texts that others have written are measured, what is left has its bounds:
+    /// encoding each entry would tell exactly, and cost as much again as sending it.
+    static func size(of entry: StoreEntry) -> Int {
+        var size = 20
+        if let state = entry.state {
+            size += stateSize + self.size(of: state.record) + self.size(of: state.cycle?.order)
+        }
+        if entry.event != nil { size += eventSize }
+        if let order = entry.order { size += self.size(of: order) }
+        if let answer = entry.answer {
+            size += answerSize
+            switch answer.outcome {
+            case .record(let record, _): size += self.size(of: record)
+            case .render(let inputs): size += JSON.size(of: inputs.variables)
+            case .refused(let problem):
+                size += JSON.size(of: problem.detail)
+                size += problem.errors.reduce(0) { $0 + JSON.size(of: $1.member) + JSON.size(of: $1.detail) + 30 }
+            case .paused, .gateway, .gatewayRemoved, nil: break
+            }
+        }
+        if entry.undertaking != nil { size += undertakingSize }
+        if entry.gateway != nil { size += gatewaySize }
+        if entry.tombstone != nil || entry.credential != nil { size += credentialSize }
+        if entry.gatewayEvent != nil || entry.removedGateway != nil || entry.settledOrder != nil { size += eventSize }
+        if entry.boardPause != nil || entry.resumedBoard != nil { size += credentialSize }
+        return size + (entry.sightings?.count ?? 0) * sightingSize + (entry.seen?.agents.count ?? 0) * seenSize
     }
+
+    private static func size(of record: AgentRecord) -> Int {
+        var size = recordSize + JSON.size(of: record.variables)
+        for text in [record.bootID, record.templatesDigestReported, record.lastProvisionError] {
+            if let text { size += JSON.size(of: text) }
+        }
+        return size
+    }
+
+    private static func size(of order: WakeOrder?) -> Int {
+        order.map { orderSize + JSON.size(of: $0.variables) } ?? 0
+    }
+
+    // With ids, numbers and times as long as they may be.
+    private static let (recordSize, stateSize, orderSize) = (2_000, 1_200, 800)
+    private static let (eventSize, answerSize, undertakingSize, gatewaySize) = (800, 700, 2_000, 900)
+    private static let (credentialSize, sightingSize, seenSize) = (500, 320, 155)
 }

@@ -62,7 +62,7 @@ struct WakePace: Sendable {
         }
         if !rate.isUnlimited {
             if let creditedAt, now > creditedAt {
-                let gained = Double(now.nanoseconds - creditedAt.nanoseconds) / 1e9 * Double(rate.perSecond)
+                let gained = Double(now.nanoseconds(since: creditedAt)) / 1e9 * Double(rate.perSecond)
                 credit = min(Double(max(1, rate.perSecond / 5)), credit + gained)
             }
             creditedAt = now
@@ -166,7 +166,7 @@ extension PartitionOwner {
             if let undertaking = request.undertaking {
                 undertakings.append(undertaking)
             } else {
-                requests[request.id] = request
+                requests[request.id] = ExecutedRequest(restored: request, now: now, stamp: stamp)
             }
         }
         purgeDue = now + .seconds(60)

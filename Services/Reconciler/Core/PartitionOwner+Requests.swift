@@ -29,10 +29,32 @@ struct WaitingAnswer: Sendable {
     }
 }
 
+/// A request that is not executed again. Its time runs on the monotonic clock: the wall clock may be stepped, and be another
+/// than that of the store or of the owner before.
+struct ExecutedRequest: Sendable {
+    let digest: String
+    let mintedFor: String?
+    let forgottenAt: Instant
+
+    init(digest: String, mintedFor: String?, isKeyed: Bool, now: Instant) {
+        self.digest = digest
+        self.mintedFor = mintedFor
+        forgottenAt = now + RememberedRequest.lifetime(isKeyed: isKeyed)
+    }
+
+    /// Of the owner before: whatever clocks say, its sender may repeat it for a while.
+    init(restored request: RememberedRequest, now: Instant, stamp: Timestamp) {
+        digest = request.digest
+        mintedFor = request.mintedFor
+        let left = max(request.until.span(since: stamp), RememberedRequest.lifetime(isKeyed: false))
+        forgottenAt = now + min(left, RememberedRequest.lifetime(isKeyed: true))
+    }
+}
+
 extension PartitionOwner {
     /// Executes a command once: a repeat of its id gets the answer of the first.
     mutating func execute(_ request: PartitionRequest) {
-        if let known = requests[request.id], known.until > stamp { return repeatAnswer(request, known) }
+        if let known = requests[request.id], known.forgottenAt > now { return repeatAnswer(request, known) }
         // It is being executed: whoever asks now gets the answer.
         if let index = waitingAnswers.firstIndex(where: { $0.request.id == request.id }) {
             guard waitingAnswers[index].request.digest == request.digest else { return refuseOtherUse(of: request) }
@@ -83,10 +105,8 @@ extension PartitionOwner {
         case .record, .gateway, .paused, .gatewayRemoved: break
         }
         if isFinal {
-            let hours = request.isKeyed ? Int64(Limits.idempotencyHours) : 0
-            let until = stamp + .seconds(max(600, hours * 3_600))
-            requests[request.id] = RememberedRequest(
-                id: request.id, digest: request.digest, until: until, mintedFor: mintedFor)
+            requests[request.id] = ExecutedRequest(
+                digest: request.digest, mintedFor: mintedFor, isKeyed: request.isKeyed, now: now)
         }
         return AnswerEntry(
             requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
@@ -104,7 +124,7 @@ extension PartitionOwner {
         directives.append(.commit(entry))
     }
 
-    private mutating func repeatAnswer(_ request: PartitionRequest, _ known: RememberedRequest) {
+    private mutating func repeatAnswer(_ request: PartitionRequest, _ known: ExecutedRequest) {
         guard known.digest == request.digest else { return refuseOtherUse(of: request) }
         var minted = false
         if let username = known.mintedFor, let token = request.minted { minted = mintAgain(username, token) }

@@ -60,7 +60,7 @@ public struct PartitionOwner: Sendable {
     var gateways: [String: GatewaySlot] = [:]
     var boardPauses: [String: BoardPause] = [:]
     var tombstones: [AgentAddress: Tombstone] = [:]
-    var requests: [String: RememberedRequest] = [:]
+    var requests: [String: ExecutedRequest] = [:]
     var waitingAnswers: [WaitingAnswer] = []
     /// Of the owner before, until the snapshot is complete.
     var undertakings: [Undertaking] = []
@@ -153,7 +153,7 @@ public struct PartitionOwner: Sendable {
 
     private mutating func purge() {
         purgeDue = now + .seconds(60)
-        requests = requests.filter { $0.value.until > stamp }
+        requests = requests.filter { $0.value.forgottenAt > now }
         unknownRejections = unknownRejections.filter { now < $0.value + AgentMachine.rejectionEventInterval }
     }
 
@@ -208,7 +208,9 @@ public struct PartitionOwner: Sendable {
         case .log(let log):
             directives.append(.log(log, agent: address, generation: slots[index]?.machine.record.generation ?? 0))
         case .countSequence(let lost, let isRepeated):
-            gateways[address.gateway]?.lostHeartbeats += lost
+            if let before = gateways[address.gateway]?.lostHeartbeats {
+                gateways[address.gateway]?.lostHeartbeats = before.plus(lost)
+            }
             if isRepeated { gateways[address.gateway]?.repeatedHeartbeats += 1 }
         }
     }

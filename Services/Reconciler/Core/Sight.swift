@@ -109,6 +109,11 @@ public struct Sight: Sendable {
         ingests[end.ingest] = ingest.isCutOff && ingest.line == nil ? nil : ingest
     }
 
+    /// Heartbeats that an ingest handed over could not be read: who is silent may have been heard.
+    public mutating func missedHeartbeats() {
+        hadInterruption = true
+    }
+
     private mutating func meet(_ instance: String, _ incarnation: String, _ now: Instant) {
         if ingests[instance]?.line != nil { hadInterruption = true }
         ingests[instance] = Ingest(incarnation: incarnation, heardAt: now, isLive: false)

@@ -60,3 +60,12 @@ final class OwnedPartition {
         inlet.publishReceipts()
     }
 }
+
+extension PartitionCounters {
+    mutating func add(_ other: PartitionCounters) {
+        heartbeats += other.heartbeats
+        rejections += other.rejections
+        events += other.events
+        orders += other.orders
+    }
+}

@@ -21,6 +21,7 @@ public final class ReconcilerService: Service {
     private var barrier = VerdictBarrier()
     private var spells = BlindSpells(now: Clock.now(), stamp: Clock.stamp())
     private var deferredDeadlines: Int64 = 0
+    private var droppedMessages: Int64 = 0
     /// From a deadline to the barrier that let it be judged.
     private var waits = WaitHistogram()
     private var earliestDue: Instant?
@@ -41,6 +42,7 @@ public final class ReconcilerService: Service {
         self.runtime = runtime
         outlet = StreamOutlet(
             topics: runtime.topics, service: .reconciler, instance: runtime.instance, incarnation: runtime.incarnation)
+        runtime.watch(outlet)
         grants = StreamInlet(topics: runtime.topics)
         runtime.loop.every(TimeSpan(milliseconds: 100)) { [unowned self] in tick() }
     }
@@ -163,7 +165,7 @@ public final class ReconcilerService: Service {
             return partition.inlet.hasGiven(id, upTo: seq)
         }
         if let asOf {
-            if let due = earliestDue { waits.add(microseconds: max(0, (now.nanoseconds - due.nanoseconds) / 1_000)) }
+            if let due = earliestDue { waits.add(microseconds: max(0, now.nanoseconds(since: due) / 1_000)) }
             for partition in partitions.values where partition.isComplete {
                 handle(.barrierPassed(asOf: asOf), partition, now, stamp)
             }
@@ -211,7 +213,7 @@ public final class ReconcilerService: Service {
         return [
             "heartbeats": sum.heartbeats, "rejections": sum.rejections, "events": sum.events, "orders": sum.orders,
             "blind_spells": spells.count, "blind_ms": spells.total(now: Clock.now()).milliseconds,
-            "deferred_deadlines": deferredDeadlines, "barriers": waits.count,
+            "deferred_deadlines": deferredDeadlines, "dropped_messages": droppedMessages, "barriers": waits.count,
             "barrier_wait_us_p50": waits.percentile(50), "barrier_wait_us_p99": waits.percentile(99),
             "barrier_wait_us_max": waits.longest,
             "agents": partitions.values.reduce(0) { $0 + Int64($1.owner.agentCount) },
@@ -228,7 +230,15 @@ public final class ReconcilerService: Service {
     private func receivePartition(_ number: Int, _ payload: [UInt8]) throws {
         guard !isStopping, let partition = partitions[number], partition.isComplete else { return }
         let now = Clock.now()
-        guard let arrival = try partition.inlet.receive(payload, now: now) else { return }
+        let arrival: StreamInlet<PartitionMessage>.Arrival
+        do {
+            // Not an introduction: its receipt would say that its ingest is asked from now on.
+            let kinds: Set = ["batch", "request", "report"]
+            guard let next = try partition.inlet.receive(payload, now: now, dispensable: kinds) else { return }
+            arrival = next
+        } catch let unreadable as UnreadableBody {
+            return skip(unreadable, partition, now)
+        }
         let stamp = Clock.stamp()
         switch arrival.body {
         case .request(let request): handle(.requestReceived(request), partition, now, stamp)
@@ -241,6 +251,24 @@ public final class ReconcilerService: Service {
         partition.handled(arrival.id, arrival.seq)
         // Encoding takes as long as deciding: the time that a turn reads is to bound both.
         if partition.fillsFrame { partition.flush(into: outlet, now: now) }
+    }
+
+    /// Lets a stream go on without what cannot be read: a command is answered `unavailable` when its time is over, an order is
+    /// sent out again, and heartbeats that are lost are a moment of blindness.
+    private func skip(_ unreadable: UnreadableBody, _ partition: OwnedPartition, _ now: Instant) {
+        droppedMessages += 1
+        let (member, detail) = JSON.describe(unreadable.error)
+        runtime.log.event(
+            "service.message_dropped", .error,
+            [
+                "partition": LogValue(partition.owner.partition), "kind": LogValue(unreadable.kind),
+                "sender": LogValue("\(unreadable.id.service)/\(unreadable.id.instance)"),
+                "seq": LogValue(unreadable.seq), "error": LogValue("\(member) \(detail)"),
+            ])
+        partition.handled(unreadable.id, unreadable.seq)
+        guard unreadable.kind == "batch" else { return }
+        sight.missedHeartbeats()
+        evaluateSight(now)
     }
 
     private func receiveGrant(_ payload: [UInt8]) throws {
@@ -382,14 +410,5 @@ public final class ReconcilerService: Service {
             ("agent", LogValue(agent)), ("generation", LogValue(generation)),
         ]
         runtime.log.event(name, level, subject + members)
-    }
-}
-
-extension PartitionCounters {
-    mutating func add(_ other: PartitionCounters) {
-        heartbeats += other.heartbeats
-        rejections += other.rejections
-        events += other.events
-        orders += other.orders
     }
 }

@@ -16,6 +16,7 @@ final class FrameIntake {
 
     private let runtime: ServiceRuntime
     private let database: any StatusDatabase
+    private let keeping: KeepingClock
     private var receiver = StreamReceiver()
     private var attempts = FrameAttempts()
     private var payloads: [[UInt8]] = []
@@ -31,9 +32,10 @@ final class FrameIntake {
     /// Since when nothing can be committed, and why.
     private(set) var trouble = CommitTrouble()
 
-    init(_ runtime: ServiceRuntime, _ database: any StatusDatabase, owners: [PartitionOwner]) {
+    init(_ runtime: ServiceRuntime, _ database: any StatusDatabase, _ keeping: KeepingClock, owners: [PartitionOwner]) {
         self.runtime = runtime
         self.database = database
+        self.keeping = keeping
         for owner in owners where !owner.stream.isEmpty {
             let stream = StreamID(
                 service: ServiceName.reconciler.rawValue, instance: owner.instance, incarnation: owner.incarnation,
@@ -63,7 +65,7 @@ final class FrameIntake {
         retryAt = nil
         let report: CommitReport
         do {
-            report = try database.commit(waiting, published: published, now: Clock.stamp())
+            report = try database.commit(waiting, published: published, now: keeping.stamp(at: now))
         } catch {
             if error.kind == .corrupt { throw error }
             failed(error, now)

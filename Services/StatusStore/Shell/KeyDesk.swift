@@ -2,6 +2,7 @@ internal import Bus
 internal import Contract
 internal import Lifecycle
 internal import ServiceKit
+internal import StatusStoreCore
 internal import Storage
 
 /// Keeps idempotency keys for the requests that claim them: those of a turn in one transaction, answered behind it.
@@ -13,11 +14,13 @@ final class KeyDesk {
 
     private let runtime: ServiceRuntime
     private let database: any StatusDatabase
+    private let keeping: KeepingClock
     private var waiting: [KeyClaim] = []
 
-    init(_ runtime: ServiceRuntime, _ database: any StatusDatabase) {
+    init(_ runtime: ServiceRuntime, _ database: any StatusDatabase, _ keeping: KeepingClock) {
         self.runtime = runtime
         self.database = database
+        self.keeping = keeping
     }
 
     func received(_ payload: [UInt8]) {
@@ -41,7 +44,7 @@ final class KeyDesk {
         let claims = Array(waiting.prefix(KeyDesk.claimsMax))
         waiting.removeFirst(claims.count)
         if !waiting.isEmpty { runtime.loop.after(.zero) {} }
-        let holders = try database.claim(claims, now: Clock.stamp())
+        let holders = try database.claim(claims, now: keeping.stamp(at: runtime.loop.now))
         for (claim, holder) in zip(claims, holders) {
             let message = ProvisionerMessage.claimed(requestID: claim.requestID, digest: holder)
             // Lost with the connection: the provisioner claims again.

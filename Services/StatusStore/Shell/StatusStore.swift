@@ -41,6 +41,7 @@ public final class StatusStore: Service {
         let orders: OrderDelivery
         let lookups: LookupDesk
         let keys: KeyDesk
+        let keeping: KeepingClock
         var connection: Connection?
     }
 
@@ -54,12 +55,13 @@ public final class StatusStore: Service {
         do throws(StorageError) {
             guard let database = try open(runtime) else { return }
             let owners = try database.owners()
+            let keeping = KeepingClock(startedAt: Clock.now(), stamp: Clock.stamp())
             let parts = Parts(
-                runtime: runtime, database: database, intake: FrameIntake(runtime, database, owners: owners),
+                runtime: runtime, database: database, intake: FrameIntake(runtime, database, keeping, owners: owners),
                 outbox: try OutboxPublisher(runtime, database), identities: IdentitySync(runtime, database),
                 cursor: CursorKeeper(runtime, database), grants: GrantDelivery(runtime, database, owners: owners),
                 orders: try OrderDelivery(runtime, database), lookups: LookupDesk(runtime, database),
-                keys: KeyDesk(runtime, database))
+                keys: KeyDesk(runtime, database, keeping), keeping: keeping)
             let grants = parts.grants
             parts.intake.refused = { [unowned runtime] frame in grants.refused(frame, now: runtime.loop.now) }
             parts.intake.buried = { [unowned self, unowned runtime] in
@@ -256,11 +258,11 @@ public final class StatusStore: Service {
 
     private func tidy() {
         guard let parts else { return }
-        let now = Clock.stamp()
         do throws(StorageError) {
             let isMoreLeft = try parts.database.tidy(
-                published: parts.outbox.published, now: now,
-                historyBefore: now - .seconds(Int64(options.historyDays) * 86_400), limit: StatusStore.tidyLimit)
+                published: parts.outbox.published, now: parts.keeping.forgetBefore(at: parts.runtime.loop.now),
+                historyBefore: Clock.stamp() - .seconds(Int64(options.historyDays) * 86_400),
+                limit: StatusStore.tidyLimit)
             readDeadLetters()
             if isMoreLeft { parts.runtime.loop.after(TimeSpan(milliseconds: 50)) { [unowned self] in tidy() } }
         } catch {

@@ -149,7 +149,11 @@ struct Subject: Sendable {
         heartbeat.extend = extend.map { DurationText(Subject.milliseconds($0), .milliseconds) }
         heartbeat.templatesDigest = digest
         heartbeat.tokenDigest = token
-        return apply { $0.heartbeatReceived(heartbeat, $1, into: &$2) }
+        return hear(heartbeat)
+    }
+
+    mutating func hear(_ heartbeat: Heartbeat) -> [String] {
+        apply { $0.heartbeatReceived(heartbeat, $1, into: &$2) }
     }
 
     mutating func reject(_ reason: RejectionReason) -> [String] {

@@ -202,7 +202,8 @@ struct Desk {
             if case .gateway(let gateway, true) = answer.outcome { mintedFor = gateway }
             remembered.append(
                 RememberedRequest(
-                    id: answer.requestID, digest: answer.requestDigest, until: stamp + .seconds(86_400),
+                    id: answer.requestID, digest: answer.requestDigest,
+                    until: stamp + .seconds(answer.isKeyed ? 86_400 : 600),
                     mintedFor: mintedFor))
         }
     }

@@ -1,0 +1,194 @@
+import Contract
+import Lifecycle
+import Testing
+
+@testable import ReconcilerCore
+
+/// A frame that is larger than what may be published would never arrive, and hold up all that comes behind it.
+@Suite struct FrameSizeTests {
+    /// As much as an agent may have; control characters take six bytes of JSON.
+    static let variables = Dictionary(
+        uniqueKeysWithValues: (0..<8).map { ("variable-\($0)", String(repeating: "\u{1}", count: 8_170)) })
+
+    private static func record(_ agent: String = "gw/a") -> AgentRecord {
+        var record = AgentRecord(
+            address: AgentAddress(agent)!, board: "b", role: .worker, status: .online, policy: Policy(),
+            createdAt: Timestamp(millisecondsSince1970: 0))
+        record.variables = variables
+        return record
+    }
+
+    private static func answer(_ outcome: CommandOutcome) -> StoreEntry {
+        var entry = StoreEntry()
+        entry.answer = AnswerEntry(
+            requestID: String(repeating: "f", count: 64), requestDigest: String(repeating: "f", count: 64),
+            isKeyed: true, provisioner: String(repeating: "p", count: 63), outcome: outcome, isFinal: true,
+            minted: false)
+        return entry
+    }
+
+    /// The bound that frames are divided by holds for the largest of each kind of entry.
+    @Test(arguments: [false, true])
+    func noEntryIsLargerThanItsBound(hasVariables: Bool) {
+        for (name, entry) in FrameSizeTests.largest(hasVariables ? FrameSizeTests.variables : [:]) {
+            let (size, bound) = (JSON.bytes(entry).count, CommitLedger.size(of: entry))
+            #expect(size <= bound, "\(name)")
+            #expect(size < 2 * Limits.messageBytesMax - 1_000, "\(name)")
+        }
+    }
+
+    private static func largest(_ variables: [String: String]) -> [(String, StoreEntry)] {
+        let id = String(repeating: "i", count: 63)
+        let hex = String(repeating: "f", count: 64)
+        let time = Timestamp(millisecondsSince1970: 1_769_850_307_042)
+        let trace = "00-" + String(repeating: "f", count: 32) + "-" + String(repeating: "f", count: 16) + "-01"
+        let agent = AgentAddress("\(id)/\(id)")!
+        let number = 1 << 62
+        var policy = Policy()
+        for path in [\Policy.checkinDeadline, \.heartbeatInterval, \.offlineAfter, \.lostGrace, \.startupExtensionMax] {
+            policy[keyPath: path] = DurationText(2_591_999_999, .milliseconds)
+        }
+        (policy.maxWakeAttempts, policy.onLapse) = (100, .offline)
+        (policy.wakeRate, policy.heartbeatRate) = (Rate(perSecond: 1_000_000), Rate(perSecond: 1_000_000))
+        let settings = Dictionary(
+            uniqueKeysWithValues: PolicySetting.allCases.map { setting -> (PolicySetting, String?) in
+                switch setting {
+                case .maxWakeAttempts: (setting, "100")
+                case .onLapse: (setting, "offline")
+                case .wakeRate, .heartbeatRate: (setting, "1000000/s")
+                default: (setting, "2591999999ms")
+                }
+            })
+        let overrides = (try? PolicyPatch(settings).applied(to: PolicyOverrides())) ?? PolicyOverrides()
+
+        var record = AgentRecord(
+            address: agent, board: id, role: .worker, status: .provisioning, policy: policy, createdAt: time)
+        (record.generation, record.wakeAttempts, record.revision) = (number, 100, number)
+        (record.lastWakeSentAt, record.checkinDeadlineAt, record.lastSeenAt) = (time, time, time)
+        (record.pausedUntil, record.provisionRequestedAt, record.updatedAt) = (time, time, time)
+        record.wakeDelivery = .noSubscriber
+        record.lastProvisionError = String(repeating: "\u{1}", count: 1_000)
+        record.lastRejection = Rejection(reason: .unknownAgent, at: time, count: number)
+        record.reportedStatus = .degraded
+        record.bootID = String(repeating: "\u{1}", count: 64)
+        record.templatesDigest = "sha256:" + hex
+        record.templatesDigestReported = String(repeating: "\u{1}", count: 256)
+        record.policyOverrides = overrides
+        record.variables = variables
+        record.pausedBy = [.agent, .gateway, .board]
+        record.provisionAction = .provision
+        record.tokenID = hex
+        let order = WakeOrder(
+            agent: agent, generation: number, attempt: 100, issue: number, maxAttempts: 100, reason: .retrigger,
+            checkinDeadline: policy.checkinDeadline, heartbeatInterval: policy.heartbeatInterval, resetSession: false,
+            templatesDigest: "sha256:" + hex, role: .worker, board: id, variables: variables, traceparent: trace)
+        var state = AgentState(record: record)
+        (state.tokenDigest, state.previousToken) = (hex, PreviousToken(digest: hex, until: time))
+        var cycle = Cycle(
+            policy: policy, requestedAt: time, reason: .retrigger, resetSession: false, traceparent: trace)
+        cycle.firstOrderedAt = time
+        cycle.firstOrderedOn = MachineInstant(boot: String(repeating: "b", count: 36), nanoseconds: .max)
+        (cycle.order, cycle.extensionUsed) = (order, 2_591_999_999)
+        (state.cycle, state.issue, state.wentOfflineWithGateway) = (cycle, number, false)
+        state.abandonedIssues = Array(repeating: number, count: 32)
+        state.pauseEnds = ["agent": time, "gateway": time, "board": time]
+
+        let request = PartitionRequest(
+            id: hex + "/1023", digest: hex, isKeyed: false,
+            command: .addGateway(id, policy: PolicyPatch(settings)), minted: MintedToken(digest: hex, id: hex),
+            rendered: nil, traceparent: trace, provisioner: id)
+        var gateway = GatewayState(gateway: id)
+        (gateway.connection, gateway.policyOverrides) = (.connected, overrides)
+        (gateway.tokenDigest, gateway.tokenID, gateway.pausedUntil) = (hex, hex, time)
+        let event = AgentEventEntry(
+            id: "\(agent)!\(number).\(number)", event: .heartbeatRejected, agent: agent, reason: "unknown_agent",
+            time: time,
+            source: "rollcall/reconciler/\(id)", traceparent: trace)
+        let gatewayEvent = GatewayEventEntry(
+            id: "\(id)#\(number).\(number)", time: time, source: "rollcall/reconciler/\(id)",
+            message: GatewayLifecycleMessage(event: .gatewayConnected, gateway: id, agents: number))
+        var seen = SeenAgents()
+        (seen.agents, seen.at) = (
+            Array(repeating: agent.description, count: 500), Array(repeating: Int64.max, count: 500)
+        )
+        let rejected = Sighting(agent: agent, lastSeenAt: time, lastRejection: record.lastRejection)
+        let credential = CredentialChange(username: agent.description, change: .overlap(digest: hex, seconds: 600))
+        func entry(_ change: (inout StoreEntry) -> Void) -> StoreEntry {
+            var entry = StoreEntry()
+            change(&entry)
+            return entry
+        }
+        return [
+            ("state with its order", entry { ($0.state, $0.order) = (state, order) }),
+            ("state with its event", entry { ($0.state, $0.event) = (state, event) }),
+            (
+                "pause with its undertaking",
+                entry {
+                    ($0.state, $0.event, $0.undertaking) = (state, event, Undertaking(request: request, count: number))
+                }
+            ),
+            ("event", entry { $0.event = event }),
+            ("settled", entry { $0.settledOrder = agent }),
+            ("credential", entry { $0.credential = credential }),
+            (
+                "erased",
+                entry {
+                    ($0.event, $0.credential) = (event, credential)
+                    $0.tombstone = Tombstone(agent: agent, generation: number, revision: number)
+                    $0.answer = answer(.record(record, minted: false)).answer
+                }
+            ),
+            (
+                "gateway",
+                entry {
+                    ($0.gateway, $0.gatewayEvent) = (gateway, gatewayEvent)
+                    $0.undertaking = Undertaking(request: request, count: number)
+                }
+            ),
+            (
+                "removed gateway",
+                entry {
+                    ($0.removedGateway, $0.credential) = (id, credential)
+                    $0.answer = answer(.gatewayRemoved(id, deletedAgents: number)).answer
+                }
+            ),
+            (
+                "board",
+                entry {
+                    ($0.boardPause, $0.undertaking) = (
+                        BoardPause(board: id, until: time), Undertaking(request: request, count: number)
+                    )
+                }
+            ),
+            ("resumed board", entry { $0.resumedBoard = id }),
+            ("record", answer(.record(record, minted: false))),
+            ("gateway's answer", answer(.gateway(id, minted: false))),
+            ("render", answer(.render(RenderInputs(role: .worker, board: id, variables: variables)))),
+            ("refused", answer(.refused(Problem(member: "variables", String(repeating: "\u{1}", count: 500))))),
+            ("paused", answer(.paused(number))),
+            ("seen", entry { $0.seen = seen }),
+            ("sightings", entry { $0.sightings = Array(repeating: rejected, count: 500) }),
+        ]
+    }
+
+    /// Eighty small commands about agents with many variables come in one turn.
+    @Test(arguments: [true, false])
+    func answersWithManyVariablesAreDivided(isRendered: Bool) {
+        let outcome: CommandOutcome =
+            isRendered
+            ? .record(FrameSizeTests.record(), minted: false)
+            : .render(RenderInputs(role: .worker, board: "b", variables: FrameSizeTests.variables))
+        var ledger = CommitLedger()
+        for _ in 0..<80 {
+            ledger.add(FrameSizeTests.answer(outcome))
+            ledger.endInput()
+        }
+        var sent = 0
+        _ = ledger.flush { entries in
+            sent += entries.count
+            #expect(JSON.bytes(StoreFrame(partition: 0, epoch: 1, entries: entries)).count < Limits.messageBytesMax)
+            return 1
+        }
+        #expect(sent == 80)
+    }
+}
