@@ -78,6 +78,8 @@ public protocol StatusDatabase: AnyObject {
     func hasGateway(_ gateway: String) throws(StorageError) -> Bool
     /// How many agents of each gateway are in each status, ordered by gateway; gateways without agents are absent.
     func counts(gateway: String?) throws(StorageError) -> [StatusCount]
+    /// The names of all gateways, in their order.
+    func gatewayNames() throws(StorageError) -> [String]
     /// All gateways by name.
     func gateways() throws(StorageError) -> [StoredGateway]
 
