@@ -161,6 +161,11 @@ import Testing
                 == (["begin"] + lines + ["commit", ""]).joined(separator: "\n"))
     }
 
+    @Test func whatThePluginTellsOfUsedTokensIsRead() {
+        let used = AccessControl.used(Array("gw/a d1\nnonsense\n\ngw d2\n".utf8))
+        #expect(used.map { "\($0.username)=\($0.digest)" } == ["gw/a=d1", "gw=d2"])
+    }
+
     @Test func aPageTellsWhereTheNextBegins() {
         let items = ["1", "2", "3"].map { Array($0.utf8) }
         func page(_ member: String, _ limit: Int) -> String {
