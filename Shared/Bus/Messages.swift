@@ -22,7 +22,7 @@ public struct Publication: Sendable {
     }
 
     /// What it takes on the wire at most, without the payload.
-    var overhead: Int {
+    public var overhead: Int {
         let properties = userProperties.reduce(0) { $0 + $1.0.utf8.count + $1.1.utf8.count + 5 }
         return topic.utf8.count + properties + (responseTopic?.utf8.count ?? 0) + (correlationData?.count ?? 0)
             + (contentType?.utf8.count ?? 0) + 64

@@ -104,6 +104,9 @@ public struct Topics: Hashable, Sendable {
     /// What the broker's access plugin listens to.
     public static let accessControl = "$CONTROL/rollcall/v1"
 
+    /// Where the plugin tells which new tokens were used: `USERNAME SHA256HEX`, one a line.
+    public var usedSecrets: String { "\(root)/internal/used-secrets" }
+
     /// The levels of `topic` below the root; `nil` when it lies elsewhere.
     public func levels(of topic: String) -> [Substring]? {
         guard topic.hasPrefix(root), topic.utf8.dropFirst(root.utf8.count).first == UInt8(ascii: "/") else {

@@ -106,6 +106,12 @@ extension SQLiteStatusDatabase {
         return counts
     }
 
+    public func gatewayNames() throws(StorageError) -> [String] {
+        var names: [String] = []
+        try database.query("SELECT gateway FROM gateways ORDER BY gateway") { row in names.append(row.text(0)) }
+        return names
+    }
+
     public func gateways() throws(StorageError) -> [StoredGateway] {
         var gateways: [StoredGateway] = []
         try database.query(

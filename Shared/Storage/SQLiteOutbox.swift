@@ -115,6 +115,25 @@ extension SQLiteStatusDatabase {
         return identities
     }
 
+    public func noteUse(of tokens: [UsedToken]) throws(StorageError) {
+        try database.transaction { () throws(StorageError) in
+            for token in tokens {
+                guard let identity = try SQLiteStatusDatabase.identity(of: token.username, in: database),
+                    let superseded = identity.overlap?.superseded
+                else { continue }
+                if token.digest == identity.digest {
+                    try database.run(
+                        "UPDATE identities SET superseded = NULL, overlap_until = NULL WHERE username = ?",
+                        .text(token.username))
+                } else if let index = superseded.firstIndex(of: token.digest) {
+                    try database.run(
+                        "UPDATE identities SET superseded = ? WHERE username = ?",
+                        .text(superseded[index...].joined(separator: " ")), .text(token.username))
+                }
+            }
+        }
+    }
+
     static func identity(of username: String, in database: SQLiteDatabase) throws(StorageError) -> Identity? {
         try database.first("SELECT \(identityColumns) FROM identities WHERE username = ?", .text(username)) { row in
             identity(row)

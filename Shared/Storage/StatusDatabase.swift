@@ -53,6 +53,9 @@ public protocol StatusDatabase: AnyObject {
     func statuses(changedAfter sequence: Int64, upTo last: Int64, limit: Int) throws(StorageError) -> [StatusEntry]
     /// Who may connect, ordered by username.
     func identities(after username: String?, limit: Int) throws(StorageError) -> [Identity]
+    /// These tokens were used, each by its identity: those before it count no more. What is of another identity or time changes
+    /// nothing.
+    func noteUse(of tokens: [UsedToken]) throws(StorageError)
     /// The outstanding wake orders behind `position`, oldest first.
     func orders(after position: Int64, limit: Int) throws(StorageError) -> [OutstandingOrder]
     /// The outstanding order of an agent, if it has one.
@@ -78,6 +81,8 @@ public protocol StatusDatabase: AnyObject {
     func hasGateway(_ gateway: String) throws(StorageError) -> Bool
     /// How many agents of each gateway are in each status, ordered by gateway; gateways without agents are absent.
     func counts(gateway: String?) throws(StorageError) -> [StatusCount]
+    /// The names of all gateways, in their order.
+    func gatewayNames() throws(StorageError) -> [String]
     /// All gateways by name.
     func gateways() throws(StorageError) -> [StoredGateway]
 
@@ -266,6 +271,17 @@ public struct Identity: Hashable, Sendable {
     public let digest: String
     /// The newest rotation with an overlap, be it over or not.
     public let overlap: Overlap?
+}
+
+/// A token of an identity that was used, by its digest.
+public struct UsedToken: Hashable, Sendable {
+    public let username: String
+    public let digest: String
+
+    public init(username: String, digest: String) {
+        self.username = username
+        self.digest = digest
+    }
 }
 
 public struct OutstandingOrder: Sendable {

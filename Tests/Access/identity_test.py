@@ -93,6 +93,21 @@ class HowIdentitiesChange(AccessCase):
         self.assertEqual(self.table(*self.rotated()), 0)
         self.assertFalse(self.admits("gw1/a1"), "an overlap that is over does not begin again")
 
+    def test_the_store_is_told_which_new_secrets_were_used(self):
+        self.store.subscribe(f"{ROOT}/internal/used-secrets")
+        line = f"gw1/a1 {digest('second')}\n".encode()
+        self.assertEqual(self.table(*self.rotated()), 0)
+        self.assertTrue(self.admits("gw1/a1"))
+        self.assertIsNone(self.store.receive(0.3))
+        self.assertTrue(self.admits("gw1/a1", "second"))
+        self.assertEqual(self.store.receive().payload, line)
+        self.assertEqual(self.table(*self.rotated()), 0)
+        self.assertEqual(self.store.receive().payload, line, "again, as its table did not know")
+        self.assertEqual(self.table(f"set gw1/a1 {digest('second')}"), 0)
+        self.assertIsNone(self.store.receive(0.3))
+        for username, secret in (("op:alice", None), ("gw1", None), ("gw1/a1", "second")):
+            self.assert_refused(self.connected(username, secret).subscribe(f"{ROOT}/internal/used-secrets"))
+
     def test_a_table_brings_overlaps_to_a_broker_that_forgot_everything(self):
         self.broker.kill()
         self.broker.state.unlink()

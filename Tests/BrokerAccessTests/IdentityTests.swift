@@ -198,6 +198,35 @@ struct IdentitiesTests {
         #expect(works(unused, 1, at: 9) && works(unused, 3, at: 9) && !works(unused, 2, at: 2))
     }
 
+    @Test("the store is told which new secrets were used, and again when its table does not know")
+    func used() {
+        func told(_ identities: inout Identities) -> [String] {
+            identities.takeUsed().map { String(decoding: $0, as: UTF8.self) }
+        }
+        let line = "gw1 " + String(repeating: "03", count: 32) + "\n"
+        var identities = Identities("gw1")
+        resend(to: &identities, at: 0)
+        _ = identities.verify(name("gw1"), secret(1), at: at(1))
+        #expect(told(&identities).isEmpty)
+        _ = identities.verify(name("gw1"), secret(3), at: at(1))
+        #expect(told(&identities) == [line] && told(&identities).isEmpty)
+        _ = identities.verify(name("gw1"), secret(3), at: at(1))
+        #expect(told(&identities).isEmpty)
+        resend(to: &identities, at: 2)
+        #expect(told(&identities) == [line])
+
+        _ = identities.apply(.begin, at: at(3))
+        for number in 0..<100 {
+            _ = identities.apply(.set(name("gw/a\(number)"), secret(1)), at: at(3))
+            _ = identities.apply(.overlap(name("gw/a\(number)"), secret(2), seconds: 9), at: at(3))
+        }
+        _ = identities.apply(.commit, at: at(3))
+        for number in 0..<100 { _ = identities.verify(name("gw/a\(number)"), secret(2), at: at(3)) }
+        let pieces = identities.takeUsed(pieceBytes: 1_000)
+        #expect(pieces.count > 5 && pieces.allSatisfy { $0.count < 1_100 })
+        #expect(pieces.joined().count { $0 == UInt8(ascii: "\n") } == 100)
+    }
+
     @Test("a begun table gives nobody a secret before its commit, and a set in it ends the overlap before it")
     func overlapBegun() {
         var identities = Identities("gw1")

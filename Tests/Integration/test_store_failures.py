@@ -337,5 +337,40 @@ def fill(path):
                     file.write(bytes(size))
 
 
+class Large(unittest.TestCase):
+    """A system with more gateways than one answer holds."""
+
+    def test_a_lookup_whose_answer_is_too_large_is_refused(self):
+        system = RollcallSystem()
+        self.addCleanup(system.close)
+        system.start()
+        system.expect("add-gateway", {"gateway": "gw"})
+        system.expect("provision", {"agent": "gw/a", "role": "main", "wake": False})
+        system.stop()
+        with contextlib.closing(sqlite3.connect(database_of(system))) as connection:
+            partitions = int(connection.execute("SELECT value FROM meta WHERE key = 'partitions'").fetchone()[0])
+            (state,) = connection.execute("SELECT CAST(state AS TEXT) FROM gateways WHERE gateway = 'gw'").fetchone()
+            names = [f"gateway-{number:05}" for number in range(20_000)]
+            connection.executemany(
+                "INSERT INTO gateways VALUES(?, ?, CAST(? AS BLOB))",
+                [(name, fnv1a(name) % partitions, state.replace('"gw"', f'"{name}"')) for name in names])
+            connection.commit()
+        system.start()
+        status, problem = system.request("summary")
+        self.assertEqual((status, problem["type"]), (413, "too-large"), problem)
+        self.assertIn("one gateway at a time", problem["detail"])
+        self.assertEqual(system.expect("summary", {"gateway": "gw"})["total"], 1)
+        self.assertEqual(system.expect("summary", {"gateway": names[-1]})["total"], 0)
+        self.assertEqual(system.cli("status").returncode, 2)
+
+
+def fnv1a(text):
+    """Which partition a gateway lies in follows from this."""
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return value
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -1,5 +1,6 @@
 """Tokens and what may be lost between their rotation and the broker: an overlap lasts, a withdrawn token is dead."""
 
+import time
 import unittest
 
 from rollcall_system import RollcallSystem, wait_until
@@ -52,6 +53,15 @@ class Rotation(unittest.TestCase):
         new = self.rotate()
         self.restart(None)
         self.assertTrue(self.admits(self.old))
+        self.assertTrue(self.admits(new))
+
+    def test_an_overlap_that_is_over_does_not_begin_again_for_a_broker_that_forgot_everything(self):
+        new = self.rotate()
+        self.assertTrue(self.admits(new))
+        self.assertFalse(self.admits(self.old))
+        time.sleep(0.5)
+        self.restart(None)
+        self.assertFalse(self.admits(self.old))
         self.assertTrue(self.admits(new))
 
     def test_a_token_replaced_at_once_is_dead_whatever_the_broker_heard(self):

@@ -161,6 +161,11 @@ import Testing
                 == (["begin"] + lines + ["commit", ""]).joined(separator: "\n"))
     }
 
+    @Test func whatThePluginTellsOfUsedTokensIsRead() {
+        let used = AccessControl.used(Array("gw/a d1\nnonsense\n\ngw d2\n".utf8))
+        #expect(used.map { "\($0.username)=\($0.digest)" } == ["gw/a=d1", "gw=d2"])
+    }
+
     @Test func aPageTellsWhereTheNextBegins() {
         let items = ["1", "2", "3"].map { Array($0.utf8) }
         func page(_ member: String, _ limit: Int) -> String {
@@ -178,6 +183,22 @@ import Testing
                 == #"{"next":null,"records":[]}"#)
     }
 
+    @Test func anAnswerThatNoMessageHoldsIsAProblemThatSaysWhatToDo() {
+        let answer = [UInt8](repeating: 0x31, count: 100)
+        func refused(_ lookup: Lookup) -> Problem? {
+            let fitting = LookupAnswer.fitting(answer, to: lookup, bytesMax: 99)
+            if case .failure(let problem) = fitting { return problem }
+            return nil
+        }
+        #expect(LookupAnswer.fitting(answer, to: .listGateways, bytesMax: 100) == .success(answer))
+        let problem = refused(.summary(gateway: nil))
+        #expect(problem?.type == .tooLarge && problem?.status == 413)
+        let detail = "the answer has 100 bytes, a message holds 99; ask for one gateway at a time, by 'gateway'"
+        #expect(problem?.detail == detail)
+        #expect(refused(.listGateways)?.detail.contains("'summary' with 'gateway'") == true)
+        #expect(refused(.list(.init(), after: nil, limit: 1))?.detail.contains("'limit'") == true)
+    }
+
     @Test func theSummaryNamesEveryStatus() {
         var summary = LookupAnswer.Summary(gateways: ["empty"])
         summary.add(2, .online, gateway: "gw")
@@ -186,6 +207,9 @@ import Testing
         #expect(summary.byGateway["empty"]?.total == 0)
         #expect(summary.byGateway["gw"]?.byStatus["online"] == 2)
         #expect(summary.byGateway["gw"]?.byStatus.count == 5)
+        #expect(String(decoding: summary.bytes, as: UTF8.self) == JSON.text(summary))
+        let nobody = LookupAnswer.Summary(gateways: [])
+        #expect(String(decoding: nobody.bytes, as: UTF8.self) == JSON.text(nobody))
     }
 
     @Test(

@@ -79,6 +79,7 @@ import Testing
         #expect(try database.counts(gateway: "other").isEmpty)
         let gateways = try database.gateways()
         #expect(gateways.map(\.agents) == [4])
+        #expect(try database.gatewayNames() == ["gw"])
         #expect(gateways.map(\.state) == [GatewayState(gateway: "gw")])
         #expect(try database.hasGateway("gw"))
         #expect(try !database.hasGateway("g"))

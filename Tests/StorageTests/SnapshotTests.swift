@@ -206,6 +206,29 @@ import Testing
     }
 
     @Test(arguments: Implementation.allCases)
+    func aTokenThatWasUsedEndsThoseBeforeIt(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        try database.commit(
+            frame(
+                1, credential("gw/a", .set(digest: digest("aa"))),
+                credential("gw/a", .overlap(digest: digest("bb"), seconds: 600)),
+                credential("gw/a", .overlap(digest: digest("cc"), seconds: 600)),
+                credential("gw/b", .set(digest: digest("cc")))))
+        func used(_ username: String, _ byte: String) throws -> [String]? {
+            try database.noteUse(of: [UsedToken(username: username, digest: digest(byte))])
+            return try database.identities(after: nil, limit: 1)[0].overlap?.superseded
+        }
+        #expect(try used("gw/a", "dd") == [digest("aa"), digest("bb")])
+        #expect(try used("gw/b", "cc") == [digest("aa"), digest("bb")])
+        #expect(try used("gw/c", "cc") == [digest("aa"), digest("bb")])
+        #expect(try used("gw/a", "bb") == [digest("bb")])
+        #expect(try used("gw/a", "cc") == nil)
+        #expect(try database.identities(after: nil, limit: 9).map(\.digest) == [digest("cc"), digest("cc")])
+    }
+
+    @Test(arguments: Implementation.allCases)
     func statusesAreListedByTheirLastChange(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try implementation.open(place)

@@ -68,6 +68,10 @@ public struct Identities: Sendable {
     private var begun: BegunTable?
     private var overlaps: [Username: Overlap] = [:]
 
+    /// Identities with the secret whose use ended an overlap, or of which a table still told an overlap that is over: the store
+    /// is to know, for a broker that forgets.
+    private var used: [(Username, SecretDigest)] = []
+
     /// Whether a secret stopped working since this was last set to `false`: live connections need a look.
     public var hasWithdrawn = false
 
@@ -101,6 +105,7 @@ public struct Identities: Sendable {
         guard overlaps[username] != nil, minted.digest(of: username.bytes.span) == secret else { return .accepted }
         overlaps[username] = nil
         hasWithdrawn = true
+        used.append((username, secret))
         return .acceptedNewSecret
     }
 
@@ -155,6 +160,21 @@ public struct Identities: Sendable {
             commit()
             return nil
         }
+    }
+
+    /// What the store is to know of secrets that were used: `USERNAME SHA256HEX`, one a line, about `pieceBytes` a piece.
+    public mutating func takeUsed(pieceBytes: Int = 1 << 16) -> [[UInt8]] {
+        guard !used.isEmpty else { return [] }
+        var pieces: [[UInt8]] = [[]]
+        for (username, digest) in used {
+            if pieces[pieces.count - 1].count >= pieceBytes { pieces.append([]) }
+            pieces[pieces.count - 1] += username.bytes
+            pieces[pieces.count - 1].append(.space)
+            digest.write(to: &pieces[pieces.count - 1])
+            pieces[pieces.count - 1].append(.newline)
+        }
+        used = []
+        return pieces
     }
 
     /// Forgets old secrets whose time is over.
@@ -246,7 +266,10 @@ public struct Identities: Sendable {
             guard let old = rotation.superseded.first else { continue }
             let before = minted.digest(of: username.bytes.span)
             // What was seen of the newest secret counts: its overlap lasts, or is over.
-            if before == begun.table.digest(of: username.bytes.span) { continue }
+            if let before, before == begun.table.digest(of: username.bytes.span) {
+                if overlaps[username] == nil { used.append((username, before)) }
+                continue
+            }
             // A rotation that was not heard of: the secret in use is the old one, as if it were told now.
             let inUse = before.map(rotation.superseded.contains) == true ? overlaps[username]?.old ?? before : nil
             next[username] = Overlap(old: inUse ?? old, until: rotation.until)

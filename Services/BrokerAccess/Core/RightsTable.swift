@@ -63,6 +63,11 @@ public enum ControlTopic {
     public static let name = "$CONTROL/rollcall/v1"
 }
 
+extension TopicRoot {
+    /// Where the status store is told which new secrets were used.
+    public var usedSecrets: String { "\(text)/internal/used-secrets" }
+}
+
 /// The topic below which everything of one Rollcall lives, `rollcall/v1` unless configured.
 public struct TopicRoot: Sendable {
     public static let standard = TopicRoot(unchecked: "rollcall/v1")

@@ -60,7 +60,9 @@ final class AccessPlugin {
         switch admission {
         case .refused(let refusal): return refuse(event, refusal.rawValue)
         case .admitted: break
-        case .admittedByNewSecret(let entry): _ = keep([entry])
+        case .admittedByNewSecret(let entry):
+            _ = keep([entry])
+            tellUsed()
         }
         return Int32(MOSQ_ERR_SUCCESS.rawValue)
     }
@@ -153,8 +155,17 @@ final class AccessPlugin {
             if let entry = access.identities.apply(change, at: now) { entries.append(entry) }
         }
         let isKept = changes.contains(.commit) ? rewrite() : keep(entries)
+        tellUsed()
         guard isKept else { return refuseChange(by: username, "applied, but not kept on disk") }
         return Int32(MOSQ_ERR_SUCCESS.rawValue)
+    }
+
+    /// Tells the store which new secrets were used. The broker sends it after this event; what is lost, the next table brings up.
+    private func tellUsed() {
+        for piece in access.identities.takeUsed() {
+            _ = mosquitto_broker_publish_copy(
+                nil, options.root.usedSecrets, Int32(piece.count), piece, 1, false, nil)
+        }
     }
 
     private func keep(_ entries: [JournalEntry]) -> Bool {

@@ -276,11 +276,12 @@ public final class Supervisor {
         }
     }
 
-    /// The proof that commands come through: one is answered. Asked with each presence until then, one at a time.
+    /// The proof that commands come through: one is answered, whose answer is small however many there are. Asked with each
+    /// presence until then, one at a time.
     private func ask() {
         guard !readiness.isAnswered, let operatorLink else { return }
         readiness.isAnswered = true
-        operatorLink.request(.summary, [:]) { [unowned self] result in
+        operatorLink.request(.list, ["limit": .integer(1)]) { [unowned self] result in
             guard case .success = result else {
                 readiness.isAnswered = false
                 return

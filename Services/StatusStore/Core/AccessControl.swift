@@ -10,6 +10,14 @@ public struct AccessControl: Sendable {
     /// The largest message, with room for its properties.
     public static let messageBytesMax = 900_000
 
+    /// What the plugin tells of new tokens that were used; a line that makes no sense is left out.
+    public static func used(_ payload: [UInt8]) -> [(username: String, digest: String)] {
+        String(decoding: payload, as: UTF8.self).split(separator: "\n").compactMap { line in
+            let words = line.split(separator: " ")
+            return words.count == 2 ? (String(words[0]), String(words[1])) : nil
+        }
+    }
+
     public static func line(_ change: CredentialChange) -> String {
         switch change.change {
         case .set(let digest): "set \(change.username) \(digest)\n"

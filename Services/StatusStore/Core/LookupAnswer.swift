@@ -1,4 +1,4 @@
-internal import Contract
+public import Contract
 public import Lifecycle
 
 /// The answers of the lookups, composed from stored JSON.
@@ -28,6 +28,20 @@ public enum LookupAnswer {
         // Members sorted, as everywhere.
         let members = member < "next" ? [listed, cursored] : [cursored, listed]
         return Array("{".utf8) + members[0] + Array(",".utf8) + members[1] + Array("}".utf8)
+    }
+
+    /// The answer, or, when no message holds it, how to ask for less.
+    public static func fitting(_ answer: [UInt8], to lookup: Lookup, bytesMax: Int) -> Result<[UInt8], Problem> {
+        guard answer.count > bytesMax else { return .success(answer) }
+        let advice =
+            switch lookup {
+            case .summary: "; ask for one gateway at a time, by 'gateway'"
+            case .listGateways: "; 'summary' with 'gateway' tells of one"
+            case .list, .history: "; ask with a lower 'limit'"
+            case .get: ""
+            }
+        return .failure(
+            Problem(.tooLarge, "the answer has \(answer.count) bytes, a message holds \(bytesMax)\(advice)"))
     }
 
     /// `{"record": …}`
@@ -69,6 +83,29 @@ public enum LookupAnswer {
             total += count
             byStatus[status.rawValue, default: 0] += count
             byGateway[gateway, default: Counts()].add(count, status)
+        }
+
+        /// As JSON, members sorted. Written by hand: of thousands of gateways the encoder makes a stall.
+        public var bytes: [UInt8] {
+            var bytes = Array("{\"by_gateway\":{".utf8)
+            for (index, gateway) in byGateway.keys.sorted().enumerated() {
+                let counts = byGateway[gateway] ?? Counts()
+                bytes += "\(index > 0 ? "," : "")\"\(gateway)\":{".utf8
+                Summary.append(counts.byStatus, total: counts.total, to: &bytes)
+            }
+            bytes += "},".utf8
+            Summary.append(byStatus, total: total, to: &bytes)
+            return bytes
+        }
+
+        private static let statuses = AgentStatus.allCases.map(\.rawValue).sorted()
+
+        private static func append(_ byStatus: [String: Int], total: Int, to bytes: inout [UInt8]) {
+            bytes += "\"by_status\":{".utf8
+            for (index, status) in statuses.enumerated() {
+                bytes += "\(index > 0 ? "," : "")\"\(status)\":\(byStatus[status] ?? 0)".utf8
+            }
+            bytes += "},\"total\":\(total)}".utf8
         }
 
         enum CodingKeys: String, CodingKey {

@@ -12,10 +12,13 @@ final class IdentitySync {
     /// Messages under way at once.
     private static let windowMax = 3
     private static let retryAfter = TimeSpan.seconds(1)
+    /// Used tokens noted in one turn, but for those of one message: the others are told of again.
+    private static let usedMax = 10_000
     private static let logAgainAfter = TimeSpan.seconds(60)
 
     private let runtime: ServiceRuntime
     private let database: any StatusDatabase
+    private var used: [UsedToken] = []
     private var table = AccessControl.Table()
     private var lastUsername: String?
     private var isRead = true
@@ -59,6 +62,19 @@ final class IdentitySync {
             }
         }
         isDone = isRead && ready.isEmpty && tickets.isEmpty
+    }
+
+    /// The plugin tells that new tokens were used. What is not noted, it tells again after the next table.
+    func received(_ payload: [UInt8]) {
+        guard used.count < IdentitySync.usedMax else { return }
+        used += AccessControl.used(payload).map { UsedToken(username: $0.username, digest: $0.digest) }
+    }
+
+    /// Notes what was used since the last turn.
+    func note() throws(StorageError) {
+        guard !used.isEmpty else { return }
+        defer { used = [] }
+        try database.noteUse(of: used)
     }
 
     /// An acknowledgement of the broker; whether it was for one of ours.

@@ -67,7 +67,10 @@ final class LookupDesk {
             return answer(delivery, .failure(error), on: connection)
         }
         do throws(StorageError) {
-            answer(delivery, try find(lookup), on: connection)
+            let room = Connection.publicationBytesMax - emptyAnswer(delivery).overhead
+            answer(
+                delivery, try find(lookup).flatMap { LookupAnswer.fitting($0, to: lookup, bytesMax: room) },
+                on: connection)
         } catch {
             report(error)
             answer(delivery, .failure(Problem(.unavailable, "the database could not be read")), on: connection)
@@ -75,20 +78,25 @@ final class LookupDesk {
     }
 
     private func answer(_ delivery: Delivery, _ result: Result<[UInt8], Problem>, on connection: Connection) {
-        guard let topic = delivery.responseTopic, isReply(topic) else { return }
-        var publication: Publication
+        var publication = emptyAnswer(delivery)
+        guard isReply(publication.topic) else { return }
         switch result {
         case .success(let bytes):
-            publication = Publication(topic: topic, payload: bytes)
+            publication.payload = bytes
             publication.contentType = jsonContentType
-        case .failure(let problem):
-            publication = Publication(topic: topic, payload: JSON.bytes(problem))
-            publication.contentType = Problem.contentType
+        case .failure(let problem): publication.payload = JSON.bytes(problem)
         }
-        publication.correlationData = delivery.correlationData
         answered += 1
         // Lost with the connection, as the question was: its asker asks again.
         _ = try? connection.publish(publication)
+    }
+
+    /// A problem that says nothing yet: with what every answer has besides its payload, at most.
+    private func emptyAnswer(_ delivery: Delivery) -> Publication {
+        var publication = Publication(topic: delivery.responseTopic ?? "", payload: [])
+        publication.contentType = Problem.contentType
+        publication.correlationData = delivery.correlationData
+        return publication
     }
 
     /// Whether answers may go to this topic: a plain one (MQTT 5 §4.7.1) below the replies.
@@ -153,11 +161,11 @@ final class LookupDesk {
     private func summary(_ gateway: String?) throws(StorageError) -> Result<[UInt8], Problem> {
         if let gateway, try !database.hasGateway(gateway) { return .failure(.unknownGateway(gateway)) }
         var gateways = gateway.map { [$0] } ?? []
-        if gateway == nil { gateways = try database.gateways().map(\.state.gateway) }
+        if gateway == nil { gateways = try database.gatewayNames() }
         var summary = LookupAnswer.Summary(gateways: gateways)
         for count in try database.counts(gateway: gateway) {
             summary.add(count.count, count.status, gateway: count.gateway)
         }
-        return .success(JSON.bytes(summary))
+        return .success(summary.bytes)
     }
 }

@@ -89,7 +89,7 @@ public final class StatusStore: Service {
             report(error)
         }
         connection.subscribe([
-            topics.stream(to: .store), topics.allPresence, topics.lookups, topics.claims,
+            topics.stream(to: .store), topics.allPresence, topics.lookups, topics.claims, topics.usedSecrets,
             topics.receipts(service: runtime.name.rawValue, instance: runtime.instance),
         ])
         connection.subscribe(
@@ -116,6 +116,7 @@ public final class StatusStore: Service {
             _ = parts.grants.received(receipt, on: connection, now: now)
         case ("internal", "lookups"), ("commands", _): parts.lookups.received(delivery, on: connection)
         case ("internal", "claims"): parts.keys.received(delivery.payload)
+        case ("internal", "used-secrets"): parts.identities.received(delivery.payload)
         case ("internal", "cursor"): parts.cursor.received(delivery)
         case ("services", _): heard(delivery, parts, now)
         default: return
@@ -181,6 +182,7 @@ public final class StatusStore: Service {
             parts.outbox.committed()
             parts.orders.committed(report.orders)
         }
+        try parts.identities.note()
         guard let connection = parts.connection, connection.isConnected else { return }
         parts.intake.publishReceipts(on: connection)
         try parts.grants.pump(on: connection, now: now)
