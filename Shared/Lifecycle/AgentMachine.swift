@@ -8,9 +8,10 @@
 /// - a deadline runs from a wake's own publication (its failure), never from a wish to publish.
 public struct AgentMachine: Hashable, Sendable {
     /// How long after it was given up an order can still be published: until the store commits that it was, for a second
-    /// at most or its owner is told that commits are late; for its lifetime at the broker; and for as long as a provisioner
-    /// may stall with it.
-    public static let orderQuietAfter = WakeOrder.lifetime + .seconds(3)
+    /// at most or its owner is told that commits are late; for its lifetime at a provisioner; for a second that a provisioner may
+    /// stall with it; and for as long as an interrupted network may keep the order or its wake and deliver it all the same, two
+    /// seconds (decision 8).
+    public static let orderQuietAfter = WakeOrder.lifetime + .seconds(5)
     /// Orders whose reports are awaited beyond their cycle; of more the oldest are forgotten, which are the least alive.
     static let abandonedIssuesMax = 32
     /// Rejections of one agent are published at most so often.

@@ -109,7 +109,7 @@ import Testing
         _ = subject.provision()
         _ = subject.turn()
         _ = subject.heartbeat()
-        subject.pass("8s")
+        subject.pass("10s")
         #expect(subject.delete().last == "erase 1 r4")
     }
 

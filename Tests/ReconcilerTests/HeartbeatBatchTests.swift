@@ -71,7 +71,7 @@ import Testing
         _ = desk.provision("gw/a")
         let order = try #require(desk.orders.last)
         _ = desk.ask(.delete(AgentAddress("gw/a")!))
-        _ = desk.pass(8_000)
+        _ = desk.pass(AgentMachine.orderQuietAfter.milliseconds)
         let report = WakeReport(order, outcome: .expired, age: 0)
         #expect(desk.handle(.reportReceived(report, held: .zero)) == ["missing gw/a"])
     }

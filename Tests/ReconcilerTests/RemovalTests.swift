@@ -51,7 +51,9 @@ import Testing
         _ = desk.handle(.sightRegained)
         #expect(desk.ask(.delete(RemovalTests.agent), id: "k") == [], "sent again, it waits as the first did")
         #expect(
-            desk.pass(8_000) == ["gw/a deleted", "gw/a tombstone 1 r3", "gw/a credential removed", "k: deleting"])
+            desk.pass(AgentMachine.orderQuietAfter.milliseconds) == [
+                "gw/a deleted", "gw/a tombstone 1 r3", "gw/a credential removed", "k: deleting",
+            ])
     }
 
     @Test func anAgentThatIsBeingDeletedGetsNoTokenAgain() {
@@ -103,7 +105,7 @@ import Testing
         _ = desk.provision("gw/a")
         let first = try #require(desk.orders.last)
         _ = desk.ask(.delete(RemovalTests.agent))
-        _ = desk.pass(8_000)
+        _ = desk.pass(AgentMachine.orderQuietAfter.milliseconds)
         _ = desk.provision("gw/a")
         let second = try #require(desk.orders.last)
         #expect(second.issue > first.issue, "issues never restart")

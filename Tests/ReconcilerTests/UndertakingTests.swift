@@ -47,7 +47,7 @@ import Testing
 
     @Test func aPauseIsExecutedOnceWhoeverDies() {
         for target in [PauseTarget.agent(agent("gw/a")), .gateway("gw"), .board("b1")] {
-            checkEachDeath(.pause(target, until: nil), seconds: 9) { ledger, count in
+            checkEachDeath(.pause(target, until: nil), seconds: 11) { ledger, count in
                 let paused = ledger.events.filter { $0 == "paused gw/a" }
                 #expect(paused.count == 1, "after \(count) entries of \(target)")
                 #expect(!ledger.answers(to: "q").isEmpty, "after \(count) entries of \(target)")
@@ -60,7 +60,7 @@ import Testing
     }
 
     @Test func aDeletionIsExecutedOnceAndAnsweredWithTheRecord() {
-        checkEachDeath(.delete(agent("gw/a")), seconds: 9) { ledger, count in
+        checkEachDeath(.delete(agent("gw/a")), seconds: 11) { ledger, count in
             let events = ledger.events
             #expect(events.filter { $0 == "deleting gw/a" }.count == 1, "after \(count) entries")
             #expect(events.filter { $0 == "deleted gw/a" }.count == 1, "after \(count) entries")
@@ -72,7 +72,7 @@ import Testing
     }
 
     @Test func aRemovalIsCarriedOnToItsEnd() {
-        checkEachDeath(.removeGateway("gw", force: true), seconds: 9) { ledger, count in
+        checkEachDeath(.removeGateway("gw", force: true), seconds: 11) { ledger, count in
             #expect(ledger.events.filter { $0 == "deleted gw/a" }.count == 1, "after \(count) entries")
             #expect(ledger.events.filter { $0 == "deleted gw/b" }.count == 1, "after \(count) entries")
             for answer in ledger.answers(to: "q") {
@@ -88,7 +88,7 @@ import Testing
     @Test func aResumeIsExecutedOnceWhoeverDies() {
         var owned = awaited()
         owned.tell(.requestReceived(request("p", .pause(.gateway("gw"), until: nil))))
-        owned.pass(9)
+        owned.pass(11)
         let before = owned.ledger
         let entries = owned.tell(.requestReceived(request("q", .resume(.gateway("gw")))))
         for count in 0...entries.count {
@@ -114,7 +114,7 @@ import Testing
         #expect(owned.ledger.answers(to: "p").isEmpty, "the wake of gw/a may still be published")
         #expect(!owned.ledger.answers(to: "r").isEmpty)
         var successor = Owned(epoch: 2, owned.ledger, at: owned.milliseconds)
-        successor.pass(9)
+        successor.pass(11)
         #expect(!successor.ledger.answers(to: "p").isEmpty)
         let pauses = successor.ledger.events.filter { $0.hasPrefix("paused") }
         #expect(pauses == ["paused gw/a", "paused gw/b", "paused gw/a"])
@@ -127,10 +127,10 @@ import Testing
         let until = Timestamp(millisecondsSince1970: 60_000)
         var owned = awaited(sliceMax: 1)
         owned.tell(.requestReceived(request("p", .pause(.gateway("gw"), until: nil))))
-        owned.pass(9)
+        owned.pass(11)
         owned.tell(.requestReceived(request("q", .pause(.gateway("gw"), until: until))), slices: 0)
         var successor = Owned(epoch: 2, owned.ledger, at: owned.milliseconds, sliceMax: 1)
-        successor.pass(9)
+        successor.pass(11)
         #expect(!successor.ledger.answers(to: "q").isEmpty)
         successor.pass(60)
         #expect(successor.ledger.events.filter { $0.hasPrefix("resumed") }.count == 2)
@@ -141,21 +141,21 @@ import Testing
             var whole = awaited(sliceMax: 1)
             if !order[0] {
                 whole.tell(.requestReceived(request("before", .pause(.gateway("gw"), until: nil))))
-                whole.pass(9)
+                whole.pass(11)
             }
             let before = whole.ledger
             for isPause in order {
                 let command: Command = isPause ? .pause(.gateway("gw"), until: nil) : .resume(.gateway("gw"))
                 whole.tell(.requestReceived(request(isPause ? "p" : "r", command)), slices: 0)
             }
-            whole.pass(9)
+            whole.pass(11)
             let caused = whole.ledger.entries.dropFirst(before.entries.count)
             let second = caused.lastIndex { $0.undertaking != nil }!
             for end in second...caused.endIndex - 1 {
                 var ledger = before
                 for entry in whole.ledger.entries[before.entries.count...end] { ledger.commit(entry) }
                 var successor = Owned(epoch: 2, ledger, at: whole.milliseconds, sliceMax: 1)
-                successor.pass(9)
+                successor.pass(11)
                 #expect(!successor.ledger.answers(to: "p").isEmpty, "death after entry \(end)")
                 #expect(!successor.ledger.answers(to: "r").isEmpty, "death after entry \(end)")
                 for name in ["gw/a", "gw/b"] {

@@ -107,6 +107,14 @@ final class Broker {
         }
     }
 
+    /// Packets of one connection are lost for a while: what is written is repeated and arrives late. No longer than services
+    /// believe in a connection that is silent (`ConnectionOptions.deliveryLimit`): longer is a cut.
+    func interrupt(_ client: Client) {
+        guard let session = client.session, session.isOpen, !session.isCut else { return }
+        world.note("\(client.name) is interrupted")
+        session.interruptedUntil = max(session.interruptedUntil, world.time + world.random.int(50_000...1_400_000))
+    }
+
     /// The broker stands still: nothing is lost, everything waits.
     func stall(until: Int64) {
         stalled(world.time..<until)
@@ -265,7 +273,7 @@ final class Broker {
         _ session: Session, wait: Int64 = 0, isOrdered: Bool = true, _ action: @escaping () -> Void
     ) {
         guard !session.isCut else { return }
-        var arrival = max(world.time + hop(), stalledUntil) + wait
+        var arrival = max(world.time + hop(), stalledUntil, session.interruptedUntil) + wait
         if isOrdered {
             arrival = max(arrival, session.lastUp)
             session.lastUp = arrival
@@ -300,7 +308,7 @@ final class Broker {
     private func later(
         _ session: Session, wait: Int64 = 0, isOrdered: Bool = true, _ action: @escaping (Session) -> Void
     ) {
-        var arrival = max(world.time + hop(), stalledUntil) + wait
+        var arrival = max(world.time + hop(), stalledUntil, session.interruptedUntil) + wait
         if isOrdered {
             arrival = max(arrival, session.lastDown)
             session.lastDown = arrival

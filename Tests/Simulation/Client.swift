@@ -5,6 +5,8 @@ final class Session {
     var isOpen = true
     /// Nothing gets through any more, and neither side knows.
     var isCut = false
+    /// Until then nothing gets through; what is written waits for it.
+    var interruptedUntil: Int64 = 0
     /// Arrivals at the broker, and at the client, come in order.
     var lastUp: Int64 = 0
     var lastDown: Int64 = 0

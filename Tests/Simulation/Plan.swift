@@ -5,7 +5,7 @@ struct Plan {
     enum Fault: CaseIterable {
         case crashStore, crashReconciler, crashIngest, crashProvisioner, crashBroker
         case dropConnection, dropHeartbeats, pauseStore, pauseReconciler, pauseIngest, pauseProvisioner
-        case cutConnection, stallBroker
+        case cutConnection, interruptConnection, interruptHeartbeats, stallBroker
         case stepWallClock, failCommits, crashGateway, changeAgent
         case stopStore, stopReconciler, stopIngest, stopProvisioner, saveBroker
         /// For what is looked for.
