@@ -197,11 +197,26 @@ import Testing
         desk.stamp = desk.stamp + .seconds(3)
         _ = desk.beat("gw", many)
         desk.now = desk.now + .seconds(3)
-        let first = desk.handle(.timePassed, slices: 0)
+        let first = desk.handle(.roomCame, slices: 0)
         #expect(first.count == PartitionOwner.sightingEntriesMax)
-        #expect(desk.owner.nextDue.map { $0 <= desk.now } == true, "the rest is due")
-        #expect(desk.handle(.timePassed, slices: 0).count == 4)
-        #expect(desk.owner.nextDue.map { $0 <= desk.now } != true)
+        #expect(desk.owner.nextWork.map { $0 <= desk.now } == true, "the rest is due")
+        #expect(desk.handle(.roomCame, slices: 0).count == 4)
+        #expect(desk.owner.nextWork.map { $0 <= desk.now } != true)
+    }
+
+    /// A store that is behind would be given the same agents again and again: the newest sighting of each waits for room.
+    @Test func sightingsWaitForRoom() {
+        var desk = Desk()
+        _ = desk.addGateway()
+        _ = desk.provision("gw/a", wake: false)
+        _ = desk.beat("gw", ["a"])
+        for _ in 0..<10 {
+            desk.now = desk.now + .seconds(3)
+            desk.stamp = desk.stamp + .seconds(3)
+            #expect(desk.handle(.timePassed, slices: 0) == [])
+            _ = desk.beat("gw", ["a"], slices: 0)
+        }
+        #expect(desk.handle(.roomCame, slices: 0).count == 1)
     }
 
     // MARK: Room

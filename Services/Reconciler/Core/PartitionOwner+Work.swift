@@ -24,15 +24,16 @@ extension PartitionOwner {
     public var nextWork: Instant? {
         let isOpen = !isBlind && (work.judgedUpTo != nil || work.nextReturned < work.returned.count)
         if isOpen || work.nextSighted != nil || !work.groups.isEmpty { return Instant(nanoseconds: 0) }
-        var due = clockQueue.next
+        var due = [clockQueue.next, sightingsDue].compactMap { $0 }.min()
         for gateway in pacing {
             if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
         }
         return due
     }
 
-    /// One slice: at most `sliceMax` agents.
+    /// One slice: at most `sliceMax` agents, and sightings in a few entries.
     mutating func goOn() {
+        if let due = sightingsDue, due <= now { flushSightings() }
         advanceGroups()
         regainSight()
         tellReturned()

@@ -16,7 +16,7 @@ public enum PartitionEvent: Sendable {
     case sightRegained
     /// Something has waited for its commit for longer than `Sight.storeLimit`. Told again and again until it is committed.
     case commitsAreLate
-    /// `nextDue` has come: sightings go out, what is too old is forgotten.
+    /// `nextDue` has come: what is too old is forgotten.
     case timePassed
     /// Every heartbeat that was received before this instant has been handed in: what was due by then is to be judged.
     case barrierPassed(asOf: Instant)
@@ -38,11 +38,12 @@ public enum PartitionDirective: Sendable {
 /// A pure value: it assigns generations and attempts, keeps the deadlines, paces wakes and decides. What it decides counts
 /// once the store has committed it under this owner's epoch; a fenced owner is thrown away whole.
 public struct PartitionOwner: Sendable {
-    /// Changes without an event are handed to the store this often, at most.
+    /// Changes without an event are handed to the store this often, at most, and when there is room: while the store is
+    /// behind, the newest of each agent waits.
     public static let sightingInterval = TimeSpan.seconds(2)
     /// Unknown agents whose rejections are held back to one a second; beyond it the memory of them is cleared.
     static let unknownAgentsMax = 10_000
-    /// Sightings in one entry, and entries of them in one turn: writing a hundred thousand takes many turns.
+    /// Sightings in one entry, and entries of them in one slice: writing a hundred thousand takes many.
     static let sightingsMax = 500
     static let sightingEntriesMax = 20
     /// Agents that one slice of the work is about: about a frame of entries, a few milliseconds.
@@ -138,15 +139,11 @@ public struct PartitionOwner: Sendable {
     public var nextVerdict: Instant? { isBlind || work.judgedUpTo != nil ? nil : queue.next }
 
     /// When `timePassed` is to be handled next.
-    public var nextDue: Instant? {
-        guard let sightingsDue, let purgeDue else { return sightingsDue ?? purgeDue }
-        return min(sightingsDue, purgeDue)
-    }
+    public var nextDue: Instant? { purgeDue }
 
     // MARK: Time
 
     private mutating func passTime() {
-        if let due = sightingsDue, due <= now { flushSightings() }
         if let due = purgeDue, due <= now { purge() }
         settleWaitingAnswers()
     }
@@ -307,7 +304,7 @@ public struct PartitionOwner: Sendable {
         }
         commit(&seen, &rejected)
         sightings.removeFirst(count)
-        // The rest is due, in the next turn.
+        // The rest is due, in the next slice.
         if sightings.isEmpty { sightingsDue = nil }
     }
 
