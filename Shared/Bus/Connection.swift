@@ -242,7 +242,7 @@ public final class Connection {
         guard let handle else { return 0 }
         mayHaveMore = false
         var count = 0
-        let end = Clock.now() + Connection.readLimit
+        let end = loop.checkedAt + Connection.readLimit
         repeat {
             let progress = handle.read()
             count += handle.reportCount
@@ -255,7 +255,7 @@ public final class Connection {
                 lose(failure(reason))
                 return count
             }
-        } while isConnected && wantsToRead && count < Connection.packetsPerTurnMax && Clock.now() < end
+        } while isConnected && wantsToRead && count < Connection.packetsPerTurnMax && loop.checkedAt < end
         mayHaveMore = isConnected && wantsToRead
         return count
     }

@@ -244,12 +244,9 @@ public final class HeartbeatIngest: Service {
         guard !delivery.isRetained else { return }
         let token = delivery.userProperties.isEmpty ? nil : delivery.userProperty("x-agent-token")
         // By the reading of the clock that followed its reading from the socket: this process may have stood still since.
-        let received = runtime.loop.checkedAt
-        let stamp = Clock.stamp()
-        let late = Clock.now().milliseconds(since: received)
         let dismissal = intake?.receive(
             topic: delivery.topic, payload: delivery.payload, tokenDigest: token.map { Digest(of: $0).description },
-            at: Timestamp(millisecondsSince1970: stamp.millisecondsSince1970 - late), now: received)
+            at: Clock.stamp(), now: runtime.loop.checkedAt)
         if let dismissal { log(dismissal) }
     }
 
