@@ -20,6 +20,13 @@ public enum Clock {
         return String(decoding: bytes, as: UTF8.self)
     }()
 
+    /// `CLOCK_THREAD_CPUTIME_ID`: how long this thread has had a processor.
+    static func worked() -> TimeSpan {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return TimeSpan(milliseconds: Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000)
+    }
+
     /// `CLOCK_REALTIME`, for stamps only.
     public static func stamp() -> Timestamp {
         var time = timespec()

@@ -32,6 +32,7 @@ public final class EventLoop {
     /// The clock reading of this turn.
     public private(set) var now = Clock.now()
     private var longestTurn = TimeSpan.zero
+    private var longestWork = TimeSpan.zero
 
     private struct Timer {
         let id: Int
@@ -43,9 +44,10 @@ public final class EventLoop {
     public init() {}
 
     /// The longest turn since this was asked last: reading, deciding and committing, without waiting and writing.
-    public func takeLongestTurn() -> TimeSpan {
-        defer { longestTurn = .zero }
-        return longestTurn
+    /// `worked`: for how long one had a processor, at most; the rest others had.
+    public func takeLongestTurn() -> (took: TimeSpan, worked: TimeSpan) {
+        defer { (longestTurn, longestWork) = (.zero, .zero) }
+        return (longestTurn, longestWork)
     }
 
     func add(_ connection: Connection) {
@@ -136,6 +138,7 @@ public final class EventLoop {
         let slept = woke.milliseconds(since: now)
         if slept > EventLoop.stallLimit.milliseconds { recover(from: TimeSpan(milliseconds: slept)) }
         now = woke
+        let worked = Clock.worked()
 
         var packets = 0
         for (connection, descriptor) in zip(polled, descriptors) where descriptor.revents != 0 || connection.hasMore {
@@ -151,6 +154,8 @@ public final class EventLoop {
         // Before anything is written: what was decided before a stall is old by now.
         let took = Clock.now().milliseconds(since: now)
         longestTurn = max(longestTurn, TimeSpan(milliseconds: took))
+        longestWork = max(
+            longestWork, TimeSpan(milliseconds: Clock.worked().milliseconds - worked.milliseconds))
         if took > EventLoop.stallLimit.milliseconds { recover(from: TimeSpan(milliseconds: took)) }
         for connection in connections { connection.write(now: now) }
     }

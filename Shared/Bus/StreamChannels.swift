@@ -37,11 +37,10 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     @discardableResult
     public func send(_ body: Body, to destination: StreamDestination, stream: String, now: Instant) -> Int {
         let key = Key(destination: destination, stream: stream)
-        var sender = senders[key] ?? StreamSender(identifier(stream), windowMax: windowMax)
-        let frame = sender.send(body, now: now)
-        senders[key] = sender
+        // In its place: a copy of the sender would copy all that it keeps.
+        let frame = senders[key, default: StreamSender(identifier(stream), windowMax: windowMax)].send(body, now: now)
         if let frame { publish([frame], to: destination) }
-        return sender.highestSeq
+        return senders[key]?.highestSeq ?? 0
     }
 
     /// The stream a receipt is for has gone on; `nil` when it is none of ours, else everything up to here is committed.

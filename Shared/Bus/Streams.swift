@@ -15,7 +15,7 @@ public struct StreamSender<Body: Codable & Sendable> {
     public static var windowMax: Int { 64 }
 
     public let id: StreamID
-    private var kept: [(seq: Int, made: Instant, body: Body)] = []
+    private var kept = Queue<(seq: Int, made: Instant, body: Body)>()
     private var highest = 0
     /// The highest seq sent on this connection.
     private var sentUpTo = 0
@@ -49,7 +49,7 @@ public struct StreamSender<Body: Codable & Sendable> {
     public mutating func receive(_ receipt: StreamReceipt, now: Instant) -> [StreamFrame<Body>] {
         guard receipt.id == id else { return [] }
         if let first = kept.first, receipt.upTo >= first.seq {
-            kept.removeFirst(min(kept.count, receipt.upTo - first.seq + 1))
+            kept.removeFirst(receipt.upTo - first.seq + 1)
             sentAt = now
         }
         guard let first = kept.first else { return [] }

@@ -181,8 +181,8 @@ public struct BarrierAnswer: Codable, Hashable, Sendable {
     public let session: Int?
     /// The newest batch for each partition, by its number, as far as batches are without a receipt.
     public let batches: [String: Int]
-    /// It takes no new heartbeats any more, and hands over what it has.
-    public let isStopping: Bool
+    /// It takes no new heartbeats any more, and hands over what it has; absent: it does not say so.
+    public let isStopping: Bool?
 
     public init(
         number: Int, ingest: String, incarnation: String, session: Int?, batches: [String: Int],
@@ -193,7 +193,7 @@ public struct BarrierAnswer: Codable, Hashable, Sendable {
         self.incarnation = incarnation
         self.session = session
         self.batches = batches
-        self.isStopping = isStopping
+        self.isStopping = isStopping ? true : nil
     }
 }
 

@@ -70,8 +70,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var loggedDisconnect = false
     private var stalls: Int64 = 0
     private var mismatched: Set<String> = []
-    /// The incarnation of every other service, by `service/instance`.
-    private var peers: [String: String] = [:]
+    private var peers = PeerLives()
     /// Announcements that the broker has not acknowledged, each with when it was made.
     private var announcements: [Int: Instant] = [:]
     private var acknowledgedAt: Instant?
@@ -141,9 +140,9 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     /// Takes note of a service: introduces this one to a new life, and logs, once, a configuration that cannot work
-    /// with ours.
-    public func check(_ presence: Presence) {
-        introduce(to: presence)
+    /// with ours and a name that two processes have.
+    public func check(_ presence: Presence, isRetained: Bool) {
+        takeNote(of: presence, isRetained: isRetained)
         guard presence.state == .running, !presence.configDigest.hasPrefix(configDigest),
             !configDigest.hasPrefix(presence.configDigest),
             mismatched.insert("\(presence.service)/\(presence.instance)").inserted
@@ -156,14 +155,25 @@ public final class ServiceRuntime: ConnectionDelegate {
             ])
     }
 
-    /// A service that has just started believes no retained presence, ours neither: without a live one it would wait for
-    /// our next refresh.
-    private func introduce(to other: Presence) {
+    private func takeNote(of other: Presence, isRetained: Bool) {
+        guard other.state == .running, other.incarnation != incarnation else { return }
         let peer = "\(other.service)/\(other.instance)"
-        guard other.state == .running, other.incarnation != incarnation,
-            peers.updateValue(other.incarnation, forKey: peer) != other.incarnation
-        else { return }
-        announce()
+        switch peers.heard(peer, incarnation: other.incarnation, isRetained: isRetained) {
+        case .nothing: return
+        // It has just started and believes no retained presence, ours neither: without a live one it would wait for our
+        // next refresh.
+        case .born: announce()
+        case .duplicate:
+            announce()
+            log.event(
+                "service.duplicate_instance", .error,
+                [
+                    "other": LogValue(peer),
+                    "error": LogValue(
+                        "two processes run under this name and take its connection from each other: give each its own --instance"
+                    ),
+                ])
+        }
     }
 
     // MARK: ConnectionDelegate
@@ -244,7 +254,9 @@ public final class ServiceRuntime: ConnectionDelegate {
                 usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
         var counters = service.counters
         counters["stalls"] = stalls
-        counters["longest_turn_ms"] = loop.takeLongestTurn().milliseconds
+        let longest = loop.takeLongestTurn()
+        counters["longest_turn_ms"] = longest.took.milliseconds
+        counters["longest_turn_cpu_ms"] = longest.worked.milliseconds
         log.event(
             "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(

@@ -111,6 +111,29 @@ private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: millise
     }
 }
 
+/// What a service keeps of its streams while a receiver is behind.
+@Suite struct StreamBacklogTests {
+    private struct Body: Codable, Sendable {
+        let texts = (0..<8).map { "text \($0)" }
+
+        enum CodingKeys: CodingKey {}
+    }
+
+    /// A provisioner whose owner was behind took longer for each report the more of them waited, stalled, and came further
+    /// behind.
+    @Test(.timeLimit(.minutes(1))) func aBacklogMakesSendingNoSlower() {
+        let topics = Topics(root: "test/v1")
+        let outlet = StreamOutlet<Body>(topics: topics, service: .provisioner, instance: "1", incarnation: "a")
+        let stream = "requests/0"
+        for _ in 0..<100_000 { outlet.send(Body(), to: .partition(0), stream: stream, now: at(0)) }
+        let id = StreamID(service: "provisioner", instance: "1", incarnation: "a", stream: stream)
+        for seq in 1...100_000 {
+            _ = outlet.receive(StreamReceipt(id: id, upTo: seq, resendFrom: nil), now: at(1))
+        }
+        #expect(outlet.keptCount() == 0)
+    }
+}
+
 /// The receiving end of streams.
 @Suite struct StreamReceiverTests {
     @Test func eachFrameIsAppliedOnceAndInOrder() {

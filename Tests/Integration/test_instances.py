@@ -3,14 +3,17 @@
 `ROLLCALL_LONG=1` runs the long forms: stops of 60 s instead of 14 s, and an ingest that crashes for three minutes.
 """
 
+import concurrent.futures
+import datetime
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 import unittest
 
-from rollcall_system import RollcallSystem, wait_until
+from rollcall_system import BUILD, RollcallSystem, wait_until
 
 TOPIC_ROOT = "rollcall/v1"
 IS_LONG = os.environ.get("ROLLCALL_LONG") == "1"
@@ -142,6 +145,10 @@ class Fleet:
     def stop(self):
         self.is_over.set()
         self.thread.join()
+
+
+def seconds_of(stamp):
+    return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
 
 
 def quick(*arguments):
@@ -305,6 +312,85 @@ class KilledForGood(unittest.TestCase):
                 watcher.check(self)
             finally:
                 fleet.stop()
+
+
+class StopInAStorm(unittest.TestCase):
+    """Who stops hands its work over and does not finish it first."""
+
+    AGENTS = 2000
+
+    def test_the_next_owner_goes_on(self):
+        with quick("--reconcilers", "2", "--wake-rate", "100000/s") as system:
+            watcher = Watcher(system)
+            watcher.wait_all_owned()
+            system.expect("add-gateway", {"gateway": "g0"})
+            members = {"role": "worker", "board": "b", "wake": False}
+
+            def each(body):
+                operators = [system.operator() for _ in range(8)]
+                with concurrent.futures.ThreadPoolExecutor(len(operators)) as pool:
+                    list(pool.map(
+                        lambda number: [
+                            body(operators[number], f"g0/a{agent}") for agent in range(number, self.AGENTS, 8)],
+                        range(len(operators))))
+
+            each(lambda operator, agent: operator.expect("provision", {"agent": agent, **members}))
+            # Every agent has a cycle that waits for its first wake: they all come to their turn at once.
+            system.expect("pause", {"gateway": "g0"})
+            each(lambda operator, agent: operator.expect("wake", {"agent": agent}))
+            owners = watcher.owners()
+            # Not answered before all are resumed.
+            system.operator().publish(f"{TOPIC_ROOT}/commands/resume", json.dumps({"gateway": "g0"}), 1)
+            wait_until(lambda: watcher.named("woken"), 20, "the first wake")
+            self.assert_handed_over(system, watcher, owners)
+
+    def assert_handed_over(self, system, watcher, owners):
+        owner = self.owner_of_g0(system)
+        child = "reconciler" if owner == "1" else f"reconciler/{owner}"
+        leaving = {partition for partition, (instance, _) in owners.items() if instance == owner}
+        began = time.monotonic()
+        os.kill(system.child(child), signal.SIGTERM)
+
+        def others_own():
+            now = watcher.owners()
+            return all(p in now and now[p][1] > owners[p][1] for p in leaving)
+
+        stopped = system.wait_for_event("service.stopped", instance=owner)
+        stopping = system.wait_for_event("service.stopping", instance=owner)
+        took = seconds_of(stopped["time"]) - seconds_of(stopping["time"])
+        wait_until(others_own, 20, "new owners")
+        report(f"SIGTERM of a reconciler with {self.AGENTS} wakes to order: its end, the last new owner, s",
+               (round(took, 3), round(time.monotonic() - began, 3)))
+        self.assertTrue(stopped["handed_over"])
+        self.assertLess(took, 1)
+        wait_until(
+            lambda: len({event[3]["record"]["agent"] for event in watcher.named("woken")}) == self.AGENTS, 60,
+            "a wake for each agent")
+    def owner_of_g0(self, system):
+        """Who owns the partition of g0: its last event says whose decision it was."""
+        return system.expect("history", {"agent": "g0/a0", "limit": 1})["events"][0]["source"].rpartition("/")[2]
+
+
+class OneNameTwice(unittest.TestCase):
+    """Two processes under one name take the connection from each other: it is said which name, and nobody is judged."""
+
+    def test_it_is_named(self):
+        with quick() as system:
+            Watcher(system).wait_all_owned()
+            secret = system.data / "secrets" / "svc-reconciler-1"
+            twin = subprocess.Popen(
+                [str(BUILD / "rollcall-reconciler"), "--broker",
+                 f"mqtt://svc%3Areconciler%2F1@127.0.0.1:{system.port}"],
+                env={**system.environment, "ROLLCALL_PASSWORD_FILE": str(secret)}, stdout=subprocess.DEVNULL)
+            try:
+                event = system.wait_for_event("service.duplicate_instance", 20, other="reconciler/1")
+            finally:
+                twin.terminate()
+                self.assertEqual(twin.wait(10), 0)
+            self.assertEqual(event["level"], "error")
+            # Logged once by each service that sees it.
+            by = [e["service"] for e in system.events("service.duplicate_instance")]
+            self.assertEqual(len(by), len(set(by)), by)
 
 
 class Flapping(unittest.TestCase):

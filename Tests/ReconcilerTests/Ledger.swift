@@ -59,23 +59,29 @@ struct Owned {
     var ledger: Ledger
     var milliseconds: Int64
 
-    init(epoch: Int = 1, _ ledger: Ledger = Ledger(), at milliseconds: Int64 = 0) {
-        owner = PartitionOwner(partition: 0, epoch: epoch, instance: "r1", systemPolicy: Policy())
+    init(
+        epoch: Int = 1, _ ledger: Ledger = Ledger(), at milliseconds: Int64 = 0,
+        sliceMax: Int = PartitionOwner.sliceMax
+    ) {
+        owner = PartitionOwner(
+            partition: 0, epoch: epoch, instance: "r1", systemPolicy: Policy(), sliceMax: sliceMax)
         self.ledger = ledger
         self.milliseconds = milliseconds
         tell(.granted(ledger.grant(epoch: epoch)))
         tell(.sightRegained)
     }
 
-    /// Handles an input; what it decided.
+    /// Handles an input and then, in at most so many slices, what there is to be done; what it decided.
     @discardableResult
-    mutating func tell(_ event: PartitionEvent) -> [StoreEntry] {
+    mutating func tell(_ event: PartitionEvent, slices: Int = .max) -> [StoreEntry] {
         var directives: [PartitionDirective] = []
         let (now, stamp) = (
             Instant(nanoseconds: milliseconds * 1_000_000), Timestamp(millisecondsSince1970: milliseconds)
         )
         owner.handle(event, now: now, stamp: stamp, into: &directives)
-        while let due = owner.nextWork, due <= now {
+        var left = slices
+        while left > 0, let due = owner.nextWork, due <= now {
+            left -= 1
             owner.handle(.roomCame, now: now, stamp: stamp, into: &directives)
         }
         let entries = directives.compactMap { directive in

@@ -131,6 +131,7 @@ final class ReconcilerProcess: Process {
     }
 
     override func turnEnded(step: Int) {
+        guard !isStopping else { return handOver() }
         if world.isBroken(.willsWhileBlindAreForgotten) { complete.forEach(replayWills) }
         judge()
         var next: Instant?
@@ -147,6 +148,13 @@ final class ReconcilerProcess: Process {
             next = next.map { min($0, verdict) } ?? verdict
         }
         wakeAt = next
+    }
+
+    private func handOver() {
+        complete.forEach(flush)
+        publish(outlet.take())
+        publish(grants.takeReceipts())
+        wakeAt = nil
     }
 
     override func isDrained() -> Bool {

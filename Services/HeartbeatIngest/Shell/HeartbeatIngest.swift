@@ -84,7 +84,7 @@ public final class HeartbeatIngest: Service {
             source?.sendCanary { [unowned self] in answer(question) }
         } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
             // What does not decode is a cleared presence.
-            heard(presence)
+            heard(presence, isRetained: delivery.isRetained)
         }
     }
 
@@ -127,8 +127,8 @@ public final class HeartbeatIngest: Service {
     // MARK: Inside
 
     /// The store's presence tells how many partitions there are: only then heartbeats can be taken.
-    private func heard(_ presence: Presence) {
-        runtime.check(presence)
+    private func heard(_ presence: Presence, isRetained: Bool) {
+        runtime.check(presence, isRetained: isRetained)
         if presence.service == runtime.name.rawValue, presence.instance != runtime.instance {
             admission.heard(presence, now: Clock.now())
         }

@@ -93,7 +93,9 @@ public final class Provisioner: Service {
             case "agents" where levels.count == 4: agentAsks(delivery, String(levels[3]))
             case "services":
                 // What does not decode is a cleared presence.
-                if let presence = try? JSON.decode(Presence.self, from: delivery.payload) { heard(presence) }
+                if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
+                    heard(presence, isRetained: delivery.isRetained)
+                }
             default: break
             }
         }
@@ -138,8 +140,8 @@ public final class Provisioner: Service {
         return filters.map { topics.shared($0, by: runtime.name.rawValue) }
     }
 
-    private func heard(_ presence: Presence) {
-        runtime.check(presence)
+    private func heard(_ presence: Presence, isRetained: Bool) {
+        runtime.check(presence, isRetained: isRetained)
         guard presence.service == ServiceName.statusStore.rawValue, let count = presence.partitionCount,
             (1...Partition.countMax).contains(count), count != partitionCount
         else { return }

@@ -97,15 +97,16 @@ extension PartitionOwner {
 
     mutating func delete(_ agent: AgentAddress, _ request: PartitionRequest) throws(Problem) {
         if let index = index(of: agent), record(index).status == .deleting,
-            !waitingAnswers.contains(where: { $0.agents.contains(agent) })
+            !waitingAnswers.contains(where: { $0.isOfDeletion(of: agent) })
         {
             // Its removal was asked of an owner before this one, which can answer no more.
-            waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
+            waitingAnswers.append(
+                WaitingAnswer(request: request, agents: places([index]), kind: .deleted(agent)))
             return
         }
         let index = try changeable(agent)
-        undertake(request, count: 1)
-        waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
+        directives.append(.commit(undertaking(request, count: 1)))
+        waitingAnswers.append(WaitingAnswer(request: request, agents: places([index]), kind: .deleted(agent)))
         drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
     }
 

@@ -101,10 +101,13 @@ extension PartitionOwner {
                 break
             }
             // Whoever needs no wake any more uses up none of the rate.
-            while let next = gateways[gateway]?.pace.first, slots[next]?.machine.isAwaitingTurn != true {
+            while budget > 0, let next = gateways[gateway]?.pace.first {
+                catchUp(next)
+                guard slots[next]?.machine.isAwaitingTurn != true else { break }
                 slots[next]?.isInTurnQueue = false
                 gateways[gateway]?.pace.skip()
             }
+            guard budget > 0 else { continue }
             guard let index = gateways[gateway]?.pace.take(now) else { break }
             slots[index]?.isInTurnQueue = false
             budget -= 1
@@ -172,12 +175,8 @@ extension PartitionOwner {
             let around = AgentSurroundings(
                 now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost, boot: boot)
             let index = add(AgentMachine(restored: state, around))
-            let wanted = policy(gateway: gateway, state.record.policyOverrides)
-            drive(index) { machine, around, results in
-                guard machine.record.policy != wanted else { return }
-                machine.change { $0.record.policy = wanted }
-                machine.noteChange("policy", around, into: &results)
-            }
+            followPolicy(index)
+            arm(index)
         }
         guard chunk.isLast else { return }
         carryOn()

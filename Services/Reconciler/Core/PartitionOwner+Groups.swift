@@ -11,9 +11,11 @@ extension PartitionOwner {
             let overrides = try merged(slot.state.policyOverrides, policy)
             gateways[gateway]?.state.policyOverrides = overrides
             gateways[gateway]?.pace.rate = systemPolicy.overridden(by: overrides).wakeRate
-            commitGateway(gateway)
-            for index in slot.agents.values.sorted() { followPolicy(index) }
-            return answer(request, .gateway(gateway, minted: false))
+            var entry = undertaking(request, count: slot.agents.count)
+            entry.gateway = gateways[gateway]?.state
+            directives.append(.commit(entry))
+            let agents = slot.agents.values.sorted()
+            return begin(.followPolicy, for: agents, awaiting: [], request, .policyChanged(gateway: gateway))
         }
         guard let minted = request.minted else { throw Problem(.unavailable, "the request brought no candidate token") }
         var state = GatewayState(gateway: gateway)
@@ -35,18 +37,14 @@ extension PartitionOwner {
                 member: "force", "gateway \(gateway) has \(agents): they are deleted with it only by force",
                 kind: .conflict)
         }
-        undertake(request, count: slot.agents.count)
+        directives.append(.commit(undertaking(request, count: slot.agents.count)))
         remove(gateway, count: slot.agents.count, request)
     }
 
     private mutating func remove(_ gateway: String, count: Int, _ request: PartitionRequest) {
         gateways[gateway]?.isLeaving = true
         let agents = (gateways[gateway]?.agents.values).map { $0.sorted() } ?? []
-        waitingAnswers.append(
-            WaitingAnswer(
-                request: request, agents: agents.map { record($0).address },
-                kind: .gatewayRemoved(gateway, deletedAgents: count)))
-        for index in agents { drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) } }
+        begin(.delete, for: agents, awaiting: agents, request, .gatewayRemoved(gateway, deletedAgents: count))
     }
 
     mutating func rotate(gateway: String, now: Bool, _ request: PartitionRequest) throws(Problem) {
@@ -60,122 +58,133 @@ extension PartitionOwner {
         answer(request, .gateway(gateway, minted: true))
     }
 
-    /// The agent's policy follows its gateway's.
-    private mutating func followPolicy(_ index: Int) {
-        let record = record(index)
-        let wanted = policy(gateway: record.address.gateway, record.policyOverrides)
-        guard wanted != record.policy else { return }
-        drive(index) { machine, around, results in
-            machine.change { $0.record.policy = wanted }
-            machine.noteChange("policy", around, into: &results)
-        }
-    }
-
     // MARK: Pause and resume
 
     mutating func pause(_ target: PauseTarget, _ until: Timestamp?, _ request: PartitionRequest) throws(Problem) {
         if let until, until <= stamp { throw Problem(member: "until", "\(until) is in the past") }
         let agents = try agents(of: target)
-        undertake(request, count: agents.count)
-        pause(agents, count: agents.count, target, until, request)
-    }
-
-    private mutating func pause(
-        _ agents: [Int], count: Int, _ target: PauseTarget, _ until: Timestamp?, _ request: PartitionRequest
-    ) {
+        var entry = undertaking(request, count: agents.count)
         switch target {
-        case .agent: break
+        case .agent:
+            let first = directives.count
+            drive(agents[0], traceparent: request.traceparent) {
+                $0.pause(target.cause, until: until, $1, into: &$2)
+            }
+            undertake(request, with: .paused, from: first)
+            return waitingAnswers.append(
+                WaitingAnswer(request: request, agents: places(agents), kind: .paused(agents.count)))
         case .gateway(let gateway):
             gateways[gateway]?.state.isPaused = true
             gateways[gateway]?.state.pausedUntil = until
-            commitGateway(gateway)
+            entry.gateway = gateways[gateway]?.state
         case .board(let board):
             boardPauses[board] = BoardPause(board: board, until: until)
-            var entry = StoreEntry()
             entry.boardPause = boardPauses[board]
-            directives.append(.commit(entry))
         }
-        for index in agents {
-            drive(index, traceparent: request.traceparent) { $0.pause(target.cause, until: until, $1, into: &$2) }
-        }
-        waitingAnswers.append(
-            WaitingAnswer(request: request, agents: agents.map { record($0).address }, kind: .paused(count)))
+        directives.append(.commit(entry))
+        begin(.pause(target.cause, until: until), for: agents, awaiting: agents, request, .paused(agents.count))
     }
 
     mutating func resume(_ target: PauseTarget, _ request: PartitionRequest) throws(Problem) {
-        let agents = try agents(of: target).filter { record($0).pausedBy.contains(target.cause) }
-        undertake(request, count: agents.count)
-        resume(agents, count: agents.count, target, request)
-    }
-
-    private mutating func resume(_ agents: [Int], count: Int, _ target: PauseTarget, _ request: PartitionRequest) {
+        let agents = try agents(of: target).filter { hold(of: $0, by: target.cause) != nil }
+        var entry = undertaking(request, count: agents.count)
         switch target {
-        case .agent: break
+        case .agent:
+            let first = directives.count
+            for index in agents {
+                drive(index, traceparent: request.traceparent) { $0.resume(target.cause, $1, into: &$2) }
+            }
+            undertake(request, with: .resumed, from: first)
+            return answer(request, .paused(agents.count))
         case .gateway(let gateway):
             gateways[gateway]?.state.isPaused = false
             gateways[gateway]?.state.pausedUntil = nil
-            commitGateway(gateway)
+            entry.gateway = gateways[gateway]?.state
         case .board(let board):
             boardPauses[board] = nil
-            var entry = StoreEntry()
             entry.resumedBoard = board
-            directives.append(.commit(entry))
         }
-        for index in agents {
-            drive(index, traceparent: request.traceparent) { $0.resume(target.cause, $1, into: &$2) }
+        directives.append(.commit(entry))
+        begin(.resume(target.cause), for: agents, awaiting: [], request, .resumed(agents.count))
+    }
+
+    /// The agents that a pause or a resume is about, those that are being deleted left out.
+    private mutating func agents(of target: PauseTarget) throws(Problem) -> [Int] {
+        switch target {
+        case .agent(let agent): return [try changeable(agent)]
+        case .gateway(let gateway):
+            guard let slot = gateways[gateway] else { throw Problem.unknownGateway(gateway) }
+            return slot.agents.values.filter { !isLeaving($0) }.sorted()
+        case .board(let board):
+            return slots.indices.filter { slots[$0]?.machine.state.record.board == board && !isLeaving($0) }
         }
-        answer(request, .paused(count))
     }
 
     // MARK: Undertakings
 
-    /// Commits that the request was begun, before anything that it changes: its effect comes in many entries, or its
-    /// answer later, and an owner that dies between them has a successor who carries it on.
-    mutating func undertake(_ request: PartitionRequest, count: Int) {
+    /// The entry that says that the request was begun, with what it changes at once. It is committed before any other effect:
+    /// they come in many entries, or the answer later, and an owner that dies between them has a successor who carries it on.
+    func undertaking(_ request: PartitionRequest, count: Int) -> StoreEntry {
         var entry = StoreEntry()
         entry.undertaking = Undertaking(request: request, count: count)
-        directives.append(.commit(entry))
+        return entry
     }
 
-    /// Carries on what the owner before had begun, in that order: of two pauses of one gateway the later one counts. What it
-    /// has changed already is not changed again.
+    /// Commits together with an event, its only effect, that the request was begun: a successor has nothing to carry on.
+    private mutating func undertake(_ request: PartitionRequest, with event: LifecycleEvent, from first: Int) {
+        for position in directives.indices.dropFirst(first) {
+            guard case .commit(var entry) = directives[position], entry.event?.event == event else { continue }
+            entry.undertaking = Undertaking(request: request, count: 1)
+            directives[position] = .commit(entry)
+            return
+        }
+    }
+
+    /// Carries on what the owner before had begun, as far as it still holds: a gateway or board that was resumed later is not
+    /// paused again, nor the other way round. What has come to an agent already does not come to it again.
     mutating func carryOn() {
         let begun = undertakings
         undertakings = []
         for undertaking in begun {
             let (request, count) = (undertaking.request, undertaking.count)
             switch request.command {
-            case .pause(let target, let until):
+            case .pause(let target, _):
                 let agents = (try? agents(of: target)) ?? []
-                let left = agents.filter { !record($0).pausedBy.contains(target.cause) }
-                pause(left, count: count, target, until, request)
-                waitingAnswers[waitingAnswers.count - 1].agents = agents.map { record($0).address }
+                let hold = hold(of: target)
+                let left = agents.filter { hold != nil && self.hold(of: $0, by: target.cause) != hold }
+                begin(
+                    .pause(target.cause, until: hold?.until), for: left, awaiting: agents, request, .paused(count))
             case .resume(let target):
                 let agents = (try? agents(of: target)) ?? []
-                resume(agents.filter { record($0).pausedBy.contains(target.cause) }, count: count, target, request)
+                let isHeld = hold(of: target) != nil
+                let left = agents.filter { !isHeld && hold(of: $0, by: target.cause) != nil }
+                begin(.resume(target.cause), for: left, awaiting: [], request, .resumed(count))
             case .delete(let agent):
                 guard let index = index(of: agent) else { continue }
-                waitingAnswers.append(WaitingAnswer(request: request, agents: [agent], kind: .deleted(agent)))
+                waitingAnswers.append(
+                    WaitingAnswer(request: request, agents: places([index]), kind: .deleted(agent)))
                 drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
             case .removeGateway(let gateway, _): remove(gateway, count: count, request)
-            case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .addGateway: continue
+            // Its agents have followed as they were restored.
+            case .addGateway(let gateway, _):
+                waitingAnswers.append(
+                    WaitingAnswer(request: request, agents: [], kind: .policyChanged(gateway: gateway)))
+            case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken: continue
             }
         }
         settleWaitingAnswers()
     }
 
-    /// The agents that a pause or a resume is about, those that are being deleted left out.
-    private func agents(of target: PauseTarget) throws(Problem) -> [Int] {
+    /// How a gateway or a board is paused; an agent's own pause, or its end, is complete when it was begun.
+    private func hold(of target: PauseTarget) -> Hold? {
         switch target {
-        case .agent(let agent): return [try changeable(agent)]
+        case .agent(let agent): return index(of: agent).flatMap { hold(of: $0, by: .agent) }
         case .gateway(let gateway):
-            guard let slot = gateways[gateway] else { throw Problem.unknownGateway(gateway) }
-            return slot.agents.values.filter { record($0).status != .deleting }.sorted()
+            guard let state = gateways[gateway]?.state, state.isPaused, isInForce(state.pausedUntil) else { return nil }
+            return Hold(until: state.pausedUntil)
         case .board(let board):
-            return slots.indices.filter { index in
-                guard let record = slots[index]?.machine.record else { return false }
-                return record.board == board && record.status != .deleting
-            }
+            guard let pause = boardPauses[board], isInForce(pause.until) else { return nil }
+            return Hold(until: pause.until)
         }
     }
 }

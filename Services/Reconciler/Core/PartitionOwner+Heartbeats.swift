@@ -44,7 +44,7 @@ extension PartitionOwner {
         guard let index = index(of: detail.agent) else { return rejectUnknown(detail.agent) }
         if let reason = detail.rejected {
             countRejected()
-            return drive(index) { $0.reject($0.record.status == .deleting ? .deleting : reason, $1, into: &$2) }
+            return act(index) { $0.reject($0.record.status == .deleting ? .deleting : reason, $1, into: &$2) }
         }
         // The broker's Last Will of a time in which connections broke because of us says nothing.
         if detail.status == .lost, isBlind || sightedAt.map({ receivedAt < $0 }) ?? true { return }
@@ -62,7 +62,7 @@ extension PartitionOwner {
 
     private mutating func handle(_ heartbeat: Heartbeat, _ index: Int) {
         let before = slots[index]?.machine.record.lastRejection?.count ?? 0
-        drive(index) { $0.heartbeatReceived(heartbeat, $1, into: &$2) }
+        act(index) { $0.heartbeatReceived(heartbeat, $1, into: &$2) }
         if let after = slots[index]?.machine.record.lastRejection?.count, after > before {
             countRejected()
         } else {

@@ -1,16 +1,31 @@
 internal import Contract
 internal import Lifecycle
 
-/// An answer that waits until no wake of some agents can follow any more.
+/// An answer that waits until a change has come to all of its agents, and no wake of them can follow any more.
 struct WaitingAnswer: Sendable {
-    let request: PartitionRequest
-    var agents: [AgentAddress]
+    /// The newest repeat of it.
+    var request: PartitionRequest
+    /// Agents that were not quiet, or not gone, when it was looked at last.
+    var agents: [AgentPlace]
+    /// The number of the work that must be done first.
+    var group: Int?
     let kind: Kind
 
     enum Kind: Sendable {
         case paused(Int)
+        case resumed(Int)
         case deleted(AgentAddress)
         case gatewayRemoved(String, deletedAgents: Int)
+        case policyChanged(gateway: String)
+    }
+
+    /// Whether it will tell of this agent's deletion.
+    func isOfDeletion(of agent: AgentAddress) -> Bool {
+        switch kind {
+        case .deleted(agent): true
+        case .gatewayRemoved(let gateway, _): gateway == agent.gateway
+        case .paused, .resumed, .deleted, .policyChanged: false
+        }
     }
 }
 
@@ -21,8 +36,7 @@ extension PartitionOwner {
         // It is being executed: whoever asks now gets the answer.
         if let index = waitingAnswers.firstIndex(where: { $0.request.id == request.id }) {
             guard waitingAnswers[index].request.digest == request.digest else { return refuseOtherUse(of: request) }
-            waitingAnswers[index] = WaitingAnswer(
-                request: request, agents: waitingAnswers[index].agents, kind: waitingAnswers[index].kind)
+            waitingAnswers[index].request = request
             return
         }
         do {
@@ -107,9 +121,8 @@ extension PartitionOwner {
         // The request itself once more, from its stream to the next owner: its secret is the one that counts.
         guard token.digest != tokenDigest(of: username) else { return true }
         if let agent = AgentAddress(username) {
-            guard let index = index(of: agent), let record = slots[index]?.machine.record, record.lastSeenAt == nil,
-                record.status != .deleting
-            else { return false }
+            // One that is being deleted gets none.
+            guard let index = try? changeable(agent), record(index).lastSeenAt == nil else { return false }
             drive(index) { $0.rotateToken(digest: token.digest, id: token.id, $1, into: &$2) }
         } else {
             guard gateways[username]?.state.connection == .never else { return false }
@@ -140,25 +153,34 @@ extension PartitionOwner {
 
     /// Answers what waited for agents to be quiet or gone.
     mutating func settleWaitingAnswers() {
-        guard !waitingAnswers.isEmpty else { return }
-        var open: [WaitingAnswer] = []
-        let waiting = waitingAnswers
-        waitingAnswers = []
-        for var item in waiting {
-            item.agents.removeAll { agent in
-                guard let index = index(of: agent), let slot = slots[index] else { return true }
-                // One that was let go meanwhile may be woken: its pause is over and answers for nothing.
-                if case .paused = item.kind { return slot.machine.isQuiet || !slot.machine.record.isPaused }
-                return false
+        var next = 0
+        while next < waitingAnswers.count {
+            guard isDone(waitingAnswers[next].group) else {
+                next += 1
+                continue
             }
-            if item.agents.isEmpty { finish(item) } else { open.append(item) }
+            // Each is looked at until it waits no more, then the one before it: not all of them at every input.
+            while let place = waitingAnswers[next].agents.last, !isAwaited(place, waitingAnswers[next].kind) {
+                waitingAnswers[next].agents.removeLast()
+            }
+            if waitingAnswers[next].agents.isEmpty { finish(waitingAnswers.remove(at: next)) } else { next += 1 }
         }
-        waitingAnswers += open
+    }
+
+    private func isAwaited(_ place: AgentPlace, _ kind: WaitingAnswer.Kind) -> Bool {
+        guard isThere(place), let machine = slots[place.slot]?.machine else { return false }
+        switch kind {
+        // One that was let go meanwhile may be woken: its pause is over and answers for nothing.
+        case .paused: return !machine.isQuiet && machine.state.record.isPaused
+        case .resumed, .policyChanged: return false
+        case .deleted, .gatewayRemoved: return true
+        }
     }
 
     private mutating func finish(_ item: WaitingAnswer) {
         switch item.kind {
-        case .paused(let count): answer(item.request, .paused(count))
+        case .paused(let count), .resumed(let count): answer(item.request, .paused(count))
+        case .policyChanged(let gateway): answer(item.request, .gateway(gateway, minted: false))
         case .deleted: break  // answered by the entry that erases it
         case .gatewayRemoved(let gateway, let count):
             gateways[gateway] = nil
@@ -182,15 +204,13 @@ extension PartitionOwner {
 
     // MARK: Looking up
 
-    /// The slot of an agent that may be changed.
-    func changeable(_ agent: AgentAddress) throws(Problem) -> Int {
-        guard let slot = gateways[agent.gateway] else { throw Problem.unknownAgent(agent) }
-        guard let index = slot.agents[agent.agent], let record = slots[index]?.machine.record else {
-            throw Problem.unknownAgent(agent)
-        }
-        guard record.status != .deleting else {
+    /// The slot of an agent that may be changed. What was begun for it has come to it.
+    mutating func changeable(_ agent: AgentAddress) throws(Problem) -> Int {
+        guard let index = index(of: agent) else { throw Problem.unknownAgent(agent) }
+        guard !isLeaving(index) else {
             throw Problem(member: "agent", "\(agent) is being deleted", kind: .conflict)
         }
+        catchUp(index)
         return index
     }
 

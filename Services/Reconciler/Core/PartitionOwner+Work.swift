@@ -10,17 +10,20 @@ struct OpenWork: Sendable {
     /// Agents whose gateway has returned and who are to be told, by slot and occupant.
     var returned: [(slot: Int, occupant: Int)] = []
     var nextReturned = 0
+    /// Commands about many agents, by number from `firstGroup`, those that are done at the front taken out.
+    var groups: [GroupWork] = []
+    var firstGroup = 0
     /// The gateway whose wakes took their turns last: the others come first now.
     var pacedLast = ""
 }
 
-// Whatever time or a barrier has for many agents is done in slices, each when there is room for what it commits: a
+// Whatever time, a barrier or a command has for many agents is done in slices, each when there is room for what it commits: a
 // hundred thousand deadlines at one moment take many turns, between which heartbeats and commands are handled.
 extension PartitionOwner {
     /// When `roomCame` has something to do next.
     public var nextWork: Instant? {
         let isOpen = !isBlind && (work.judgedUpTo != nil || work.nextReturned < work.returned.count)
-        if isOpen || work.nextSighted != nil { return Instant(nanoseconds: 0) }
+        if isOpen || work.nextSighted != nil || !work.groups.isEmpty { return Instant(nanoseconds: 0) }
         var due = clockQueue.next
         for gateway in pacing {
             if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
@@ -30,6 +33,7 @@ extension PartitionOwner {
 
     /// One slice: at most `sliceMax` agents.
     mutating func goOn() {
+        advanceGroups()
         regainSight()
         tellReturned()
         judge()
@@ -75,12 +79,10 @@ extension PartitionOwner {
 
     /// The owner stays blind until the last agent was told.
     private mutating func regainSight() {
-        guard let next = work.nextSighted else { return }
+        guard budget > 0, let next = work.nextSighted else { return }
         let end = min(slots.count, next + budget)
-        for index in next..<max(next, end) where slots[index] != nil {
-            drive(index) { $0.sightRegained($1, into: &$2) }
-        }
-        budget -= max(0, end - next)
+        for index in next..<end where slots[index] != nil { drive(index) { $0.sightRegained($1, into: &$2) } }
+        budget -= end - next
         work.nextSighted = end
         guard end >= slots.count else { return }
         work.nextSighted = nil

@@ -159,8 +159,17 @@ public struct PartitionOwner: Sendable {
 
     // MARK: Agents
 
-    /// Lets an agent's machine handle an input and carries out what it says.
+    /// Lets an agent's machine handle an input, behind what was begun for it, and carries out what it says.
     mutating func drive(
+        _ index: Int, traceparent: String? = nil,
+        _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
+    ) {
+        catchUp(index)
+        act(index, traceparent: traceparent, body)
+    }
+
+    /// The same at once, whatever was begun for the agent.
+    mutating func act(
         _ index: Int, traceparent: String? = nil,
         _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
     ) {
@@ -324,6 +333,8 @@ struct AgentSlot: Sendable {
     /// The same of the clock's queue.
     var queuedClockDues: [Instant] = []
     var isInTurnQueue = false
+    /// Groups whose change has not come to this agent yet, in their order.
+    var begun: [Int] = []
     var hasUnsavedSighting = false
     var traceparent: String?
 

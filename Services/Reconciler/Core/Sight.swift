@@ -71,7 +71,7 @@ public struct Sight: Sendable {
     /// An ingest says, behind a canary, by which subscription it receives: another one than known has missed something.
     public mutating func answered(_ answer: BarrierAnswer) {
         guard ingests[answer.ingest]?.incarnation == answer.incarnation else { return }
-        if answer.isStopping { ingests[answer.ingest]?.isStopping = true }
+        if answer.isStopping == true { ingests[answer.ingest]?.isStopping = true }
         subscribed(answer.ingest, answer.session)
     }
 

@@ -103,6 +103,7 @@ public final class ReconcilerService: Service {
 
     public func turnEnded(now: Instant) {
         let now = Clock.now()
+        guard !isStopping else { return handOver(now) }
         let stamp = Clock.stamp()
         judge(now, stamp)
         var next: Instant?
@@ -118,6 +119,13 @@ public final class ReconcilerService: Service {
             next = next.map { min($0, verdict) } ?? verdict
         }
         runtime.loop.wakeAt = next
+    }
+
+    /// Sends what was decided, and decides no more: what is still to do is done by the next owner.
+    private func handOver(_ now: Instant) {
+        for partition in partitions.values where partition.isComplete { partition.flush(into: outlet, now: now) }
+        grants.publishReceipts()
+        runtime.loop.wakeAt = nil
     }
 
     /// Works in slices as long as there is room and time, one partition after the other; when to go on. Without room the
@@ -295,7 +303,7 @@ public final class ReconcilerService: Service {
     private func receivePresence(_ delivery: Delivery) throws {
         guard !delivery.payload.isEmpty else { return }
         let presence = try JSON.decode(Presence.self, from: delivery.payload)
-        runtime.check(presence)
+        runtime.check(presence, isRetained: delivery.isRetained)
         guard presence.service == ServiceName.heartbeatIngest.rawValue else { return }
         let now = Clock.now()
         sight.heard(presence, isRetained: delivery.isRetained, now: now)

@@ -16,9 +16,11 @@ public enum BenchCommand {
 
     private static let stormDescription = """
         Starts a private system with N agents, has all of them fall silent at once with their gateways lost, while others
-        go on beating, and lets the gateways return. Prints one line of JSON: how long each step took, the longest turn and
-        the stalls of every service, what of the others was late or wrong, events lost or repeated, wakes a second for a
-        gateway, memory and processor seconds of every process. Ends with 1 when anything in "violations" is wrong.
+        go on beating, and lets the gateways return. Then the first gateway is paused, resumed, given another policy and
+        removed, and its owner and the store are killed. Prints one line of JSON: how long each step took, the longest
+        turn and the stalls of every service, what of the others was late or wrong, events lost or repeated, wakes a
+        second for a gateway, memory and processor seconds of every process. Ends with 1 when anything in "violations" is
+        wrong.
 
         The long form, one huge gateway, and many:
           rollcall bench storm --agents 100000 --gateways 1 --wake-rate 2000/s

@@ -47,6 +47,27 @@ final class BenchSystem {
         }
     }
 
+    /// The answer to a command that may take long: it is asked again under its key as long as there is none.
+    @discardableResult
+    func insist(
+        _ verb: Verb, _ members: [String: JSONValue], for limit: TimeSpan
+    ) throws(ServiceFailure) -> JSONValue {
+        let key = "bench-\(Clock.now().nanoseconds)"
+        let end = Clock.now() + limit
+        while Clock.now() < end {
+            var result: Result<JSONValue, OperatorLink.Failure>?
+            supervisor.operatorLink?.request(verb, members, key: key, within: .seconds(20)) { result = $0 }
+            _ = loop.run(until: { result != nil }, for: .seconds(25))
+            switch result {
+            case .success(let value): return value
+            case .failure(.refused(let problem)) where problem.type != .unavailable:
+                throw ServiceFailure("\(verb.rawValue): \(problem.detail)")
+            case .failure, nil: wait(milliseconds: 50)
+            }
+        }
+        throw ServiceFailure("\(verb.rawValue): no answer in \(limit.seconds) s")
+    }
+
     /// Makes a gateway; its token.
     func addGateway(_ gateway: String, policy: JSONValue) throws(ServiceFailure) -> String {
         let answer = try ask(.addGateway, ["gateway": .string(gateway), "policy": policy])

@@ -5,11 +5,11 @@ internal import RollcallSupervisor
 internal import ServiceKit
 
 /// Measures what a hundred thousand deadlines at one moment do to a private system.
-final class StormBench: ConnectionDelegate {
+final class StormBench {
     private let options: StormOptions
     private let system: BenchSystem
     private var report: StormReport
-    private var counterConnection: Connection?
+    private var counters: StormCounters!
     private var fleet: StormFleet!
     private var witnesses: StormWitnesses!
     private var witnessFleet: StormFleet!
@@ -23,7 +23,7 @@ final class StormBench: ConnectionDelegate {
 
     func run() throws(ServiceFailure) -> StormReport {
         defer {
-            counterConnection?.close()
+            counters?.close()
             fleet?.close()
             witnessFleet?.close()
             watch?.close()
@@ -34,7 +34,7 @@ final class StormBench: ConnectionDelegate {
         try checkIn()
         try storm()
         try comeBack()
-        witnesses.end()
+        try endure()
         finish()
         return report
     }
@@ -42,9 +42,7 @@ final class StormBench: ConnectionDelegate {
     // MARK: Phases
 
     private func prepare() throws(ServiceFailure) {
-        let service = ConnectionOptions(
-            broker: system.supervisor.address(of: Supervisor.benchName), clientID: Supervisor.benchName)
-        counterConnection = Connection(service, loop: system.loop, delegate: self)
+        counters = StormCounters(system)
         watch = StormWatch(system, witnesses: options.witnessGateways, attemptsMax: options.attempts)
         try wait("the watching operator subscribes", .seconds(10)) { watch.isSubscribed }
         var silent: [(StormGateway, String)] = []
@@ -109,13 +107,33 @@ final class StormBench: ConnectionDelegate {
     private func comeBack() throws(ServiceFailure) {
         let start = Clock.now()
         watch.beginPhase()
-        fleet.comeBack()
+        fleet.comeBack(beatingEvery: options.beatInterval)
         let limit = patience + .seconds(2 * Int64(options.idealSeconds))
         try wait("everybody is online again", limit) { watch.onlineCount == options.agents }
         report.returnSeconds = seconds(from: start, to: Clock.now())
         note("all back after \(report.returnSeconds) s")
         // What would come twice or late still comes.
         system.wait(milliseconds: 2_000)
+    }
+
+    /// What is done to the largest gateway, whose agents beat all the time.
+    private func endure() throws(ServiceFailure) {
+        guard let gateway = options.fleet.first, let witness = options.witnessGateways.first else { return }
+        let aftermath = StormAftermath(
+            system, watch, counters, gateway, neighbour: "\(witness.name)/w0", patience: patience)
+        try aftermath.pauseAndResume()
+        // Without an owner or a store `get` has nothing new to say.
+        witnesses.end()
+        // Of processes that have run from the start.
+        report.peakMemoryMiB = system.peakMemory()
+        report.cpuSeconds = system.cpu()
+        try aftermath.killOwner(as: "reconciler_killed")
+        try aftermath.killStore()
+        fleet.leave(gateway.name)
+        try aftermath.remove()
+        try aftermath.killOwner(as: "reconciler_killed_after_removal")
+        report.steps = aftermath.steps
+        report.violations += aftermath.violations
     }
 
     /// For what has no pace of its own.
@@ -138,12 +156,13 @@ final class StormBench: ConnectionDelegate {
         report.wakes = watch.wakes
         report.wakesRepeated = watch.repeatedWakes
         report.busiestSecond = watch.busiestSecond
+        report.longestTurnMilliseconds = counters.longestTurns
+        report.longestWorkMilliseconds = counters.longestWork
+        report.stalls = counters.stalls
         report.eventLatencyMilliseconds = BenchReport.Latency(witnesses.eventLatencies)
         report.lookupMilliseconds = BenchReport.Latency(witnesses.lookupLatencies)
         report.lastSeenAgeMilliseconds = BenchReport.Latency(witnesses.lastSeenAges)
         report.blindSpells = watch.blindSpells
-        report.peakMemoryMiB = system.peakMemory()
-        report.cpuSeconds = system.cpu()
         expect(report.stalls.values.reduce(0, +) == 0, "a service stalled")
         expect(watch.losses == 0 && fleet.losses == 0 && witnessFleet.losses == 0, "a connection of ours was lost")
         expect(watch.lostEvents == 0, "revisions were left out")
@@ -172,23 +191,6 @@ final class StormBench: ConnectionDelegate {
     }
 
     private func seconds(from start: Instant, to end: Instant) -> Double {
-        Double((end.nanoseconds - start.nanoseconds) / 1_000_000) / 1_000
+        StormReport.seconds(from: start, to: end)
     }
-
-    // MARK: ConnectionDelegate
-
-    func connected(_ connection: Connection) {
-        connection.subscribe([system.topics.counters(service: "+", instance: "+")])
-    }
-
-    func received(_ delivery: Delivery, on connection: Connection) {
-        // Only our own services publish here.
-        guard let message = try? JSON.decode(CounterMessage.self, from: delivery.payload) else { return }
-        let name = message.instance == "1" ? message.service : "\(message.service)/\(message.instance)"
-        let turn = message.counters["longest_turn_ms"] ?? 0
-        report.longestTurnMilliseconds[name] = max(report.longestTurnMilliseconds[name] ?? 0, turn)
-        report.stalls[name] = message.counters["stalls"]
-    }
-
-    func disconnected(_ error: BusError, on connection: Connection) {}
 }

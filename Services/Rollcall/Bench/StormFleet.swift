@@ -17,6 +17,9 @@ final class StormFleet: ConnectionDelegate {
         var isReady = false
         /// Agents whose wake is to be answered.
         var woken: [String] = []
+        /// Agents that answered one, and beat since.
+        var running: [String] = []
+        var isRunning: Set<String> = []
 
         init(_ gateway: StormGateway, _ address: BrokerAddress, _ topics: Topics) {
             self.gateway = gateway
@@ -85,10 +88,18 @@ final class StormFleet: ConnectionDelegate {
         isLosing = false
     }
 
-    /// Connects again; wakes are answered with a heartbeat from now on.
-    func comeBack() {
+    /// Connects again; wakes are answered with a heartbeat from now on, and whoever was woken goes on beating.
+    func comeBack(beatingEvery interval: TimeSpan) {
         answersWakes = true
         connect()
+        beatTimer = system.loop.every(interval) { [unowned self] in
+            for member in members.values { publish(member.running, of: member) }
+        }
+    }
+
+    /// One gateway goes for good, with a word.
+    func leave(_ gateway: String) {
+        members.removeValue(forKey: Substring(gateway))?.connection?.close()
     }
 
     func close() {
@@ -126,11 +137,17 @@ final class StormFleet: ConnectionDelegate {
 
     private func answerWakes() {
         for member in members.values where !member.woken.isEmpty {
-            guard let connection = member.connection, connection.isConnected else { continue }
-            let topic = system.topics.gatewayHeartbeats(member.gateway.name)
-            for message in StormFleet.messages(member.woken, topic) { _ = try? connection.publish(message) }
+            guard member.connection?.isConnected == true else { continue }
+            publish(member.woken, of: member)
+            for agent in member.woken where member.isRunning.insert(agent).inserted { member.running.append(agent) }
             member.woken = []
         }
+    }
+
+    private func publish(_ agents: [String], of member: Member) {
+        guard let connection = member.connection, connection.isConnected else { return }
+        let topic = system.topics.gatewayHeartbeats(member.gateway.name)
+        for message in StormFleet.messages(agents, topic) { _ = try? connection.publish(message) }
     }
 
     private func status(_ member: Member, _ state: String) -> Publication {

@@ -27,6 +27,8 @@ struct StormReport: Encodable {
     var wakesRepeated = 0
     /// The most wakes of one gateway in one second.
     var busiestSecond = 0
+    /// What came after the storm: commands about all agents of one gateway, and processes that were killed.
+    var steps: [String: Step] = [:]
     /// From a heartbeat of a witness that says something new to its event at an operator.
     var eventLatencyMilliseconds: BenchReport.Latency?
     /// From the question for a record to its answer.
@@ -35,12 +37,36 @@ struct StormReport: Encodable {
     var lastSeenAgeMilliseconds: BenchReport.Latency?
     /// By service: the longest turn of its loop, and its stalls.
     var longestTurnMilliseconds: [String: Int64] = [:]
+    /// Without the time in which others had the processor: what it would be on a machine of its own.
+    var longestWorkMilliseconds: [String: Int64] = [:]
     var stalls: [String: Int64] = [:]
     var blindSpells: [String: Int] = [:]
     var peakMemoryMiB: [String: Int] = [:]
     var cpuSeconds: [String: Double] = [:]
     /// What must not be; empty when all is well.
     var violations: [String] = []
+
+    /// One thing that was done to the largest gateway.
+    struct Step: Encodable {
+        /// Until the answer; to a change of one agent, when a process was killed.
+        var seconds: Double
+        /// Until the owner of its partition judges again.
+        var sightedSeconds: Double?
+        var longestTurnMilliseconds: [String: Int64]
+        var longestWorkMilliseconds: [String: Int64]
+        var stalls: Int64
+
+        enum CodingKeys: String, CodingKey {
+            case seconds, stalls
+            case sightedSeconds = "sighted_seconds"
+            case longestTurnMilliseconds = "longest_turn_ms"
+            case longestWorkMilliseconds = "longest_turn_cpu_ms"
+        }
+    }
+
+    static func seconds(from start: Instant, to end: Instant) -> Double {
+        Double((end.nanoseconds - start.nanoseconds) / 1_000_000) / 1_000
+    }
 
     init(_ options: StormOptions) {
         agents = options.agents
@@ -54,7 +80,7 @@ struct StormReport: Encodable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case benchmark, agents, gateways, witnesses, attempts, events, wakes, stalls, violations
+        case benchmark, agents, gateways, witnesses, attempts, events, wakes, steps, stalls, violations
         case wakeRate = "wake_rate"
         case checkinDeadline = "checkin_deadline"
         case offlineAfter = "offline_after"
@@ -72,6 +98,7 @@ struct StormReport: Encodable {
         case lookupMilliseconds = "lookup_ms"
         case lastSeenAgeMilliseconds = "last_seen_age_ms"
         case longestTurnMilliseconds = "longest_turn_ms"
+        case longestWorkMilliseconds = "longest_turn_cpu_ms"
         case blindSpells = "blind_spells"
         case peakMemoryMiB = "peak_memory_mib"
         case cpuSeconds = "cpu_seconds"

@@ -63,6 +63,7 @@ final class StormWatch: ConnectionDelegate {
     /// How often reconcilers said that they are blind, by the reason.
     private(set) var blindSpells: [String: Int] = [:]
     private var blind: [String: String] = [:]
+    private var owned: [String: [String: Int]] = [:]
     /// Called for each wake of an agent.
     var woken: (_ gateway: Substring, _ agent: Substring) -> Void = { _, _ in }
     /// Called for each event of a witness.
@@ -84,6 +85,14 @@ final class StormWatch: ConnectionDelegate {
 
     /// The most wakes that any gateway had in one second, as they arrived here.
     var busiestSecond: Int { wakeWindows.values.map(\.busiest).max() ?? 0 }
+
+    /// The reconciler that owns a partition, as its presence says.
+    func owner(of partition: Int) -> (instance: String, epoch: Int, isBlind: Bool)? {
+        let owners = owned.compactMap { instance, epochs in
+            epochs[String(partition)].map { (instance, $0, blind[instance] != nil) }
+        }
+        return owners.max { $0.1 < $1.1 }
+    }
 
     // MARK: ConnectionDelegate
 
@@ -180,5 +189,6 @@ final class StormWatch: ConnectionDelegate {
         let name = presence.instance
         if let reason = presence.blind, blind[name] != reason { blindSpells[reason, default: 0] += 1 }
         blind[name] = presence.blind
+        owned[name] = presence.state == .running ? presence.partitions : nil
     }
 }

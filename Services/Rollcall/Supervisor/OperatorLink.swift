@@ -1,6 +1,6 @@
 public import Bus
 public import Contract
-internal import Lifecycle
+public import Lifecycle
 
 /// A connection as operator: sends commands, hears the services' presence.
 public final class OperatorLink: ConnectionDelegate {
@@ -21,8 +21,8 @@ public final class OperatorLink: ConnectionDelegate {
 
     public typealias Completion = (Result<JSONValue, Failure>) -> Void
 
-    /// How long an answer may take.
-    static let answerLimit = TimeSpan.seconds(5)
+    /// How long an answer may take, unless it is said.
+    public static let answerLimit = TimeSpan.seconds(5)
 
     /// Called for each presence that arrives.
     public var heard: (Presence) -> Void = { _ in }
@@ -53,7 +53,12 @@ public final class OperatorLink: ConnectionDelegate {
     }
 
     /// Sends a command; `completion` is called once, with the answer, the refusal, or `unanswered`.
-    public func request(_ verb: Verb, _ members: [String: JSONValue], _ completion: @escaping Completion) {
+    ///
+    /// - Parameter key: its idempotency key.
+    public func request(
+        _ verb: Verb, _ members: [String: JSONValue], key: String? = nil,
+        within limit: TimeSpan = OperatorLink.answerLimit, _ completion: @escaping Completion
+    ) {
         nextRequest += 1
         let number = nextRequest
         var publication = Publication(
@@ -61,10 +66,11 @@ public final class OperatorLink: ConnectionDelegate {
         publication.contentType = "application/json"
         publication.responseTopic = replyTopic
         publication.correlationData = Array(String(number).utf8)
+        if let key { publication.userProperties = [("idempotency-key", key)] }
         guard isOpen, let connection, (try? connection.publish(publication)) != nil else {  // lost just now
             return completion(.failure(.unanswered))
         }
-        let timer = loop.after(OperatorLink.answerLimit) { [unowned self] in finish(number, .failure(.unanswered)) }
+        let timer = loop.after(limit) { [unowned self] in finish(number, .failure(.unanswered)) }
         pending[number] = (timer, completion)
     }
 

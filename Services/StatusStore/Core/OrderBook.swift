@@ -84,39 +84,3 @@ public struct OrderBook: Sendable {
         }
     }
 }
-
-/// A queue that gives from its front in constant time.
-struct Queue<Element: Sendable>: Sendable {
-    private var items: [Element]
-    private var head = 0
-
-    init(_ items: [Element] = []) {
-        self.items = items
-    }
-
-    var count: Int { items.count - head }
-    var isEmpty: Bool { head == items.count }
-    var first: Element? { head < items.count ? items[head] : nil }
-
-    mutating func append(_ item: Element) {
-        items.append(item)
-    }
-
-    mutating func popFirst() -> Element? {
-        guard head < items.count else { return nil }
-        defer {
-            head += 1
-            if head * 2 > items.count, head > 64 || head == items.count {
-                items.removeFirst(head)
-                head = 0
-            }
-        }
-        return items[head]
-    }
-
-    /// The element at `index` from the front.
-    subscript(index: Int) -> Element {
-        get { items[head + index] }
-        set { items[head + index] = newValue }
-    }
-}

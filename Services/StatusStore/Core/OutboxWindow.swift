@@ -1,3 +1,5 @@
+internal import Lifecycle
+
 /// Which part of the outbox is published, acknowledged, or still to come.
 ///
 /// Entries go out in order, many at once; what counts as published is everything below the first that is not

@@ -8,7 +8,7 @@ internal import Storage
 /// Takes the frames of all reconcilers, commits those of a turn together, and receipts what is committed.
 final class FrameIntake {
     /// How long a turn decodes: what is left waits for the next one.
-    private static let decodeLimit = TimeSpan(milliseconds: 200)
+    private static let decodeLimit = TimeSpan(milliseconds: 100)
     /// After a commit that failed as a whole.
     private static let retryAfter = TimeSpan.seconds(1)
     /// After a frame that failed by itself.

@@ -10,7 +10,7 @@ final class GrantDelivery {
     /// Chunks without a receipt at once, for one reconciler: the rest waits here.
     private static let chunksMax = 8
     /// How long a turn grants, and reads what was granted: what is left waits for the next one.
-    private static let grantLimit = TimeSpan(milliseconds: 200)
+    private static let grantLimit = TimeSpan(milliseconds: 100)
     private static let decideEvery = TimeSpan(milliseconds: 250)
     /// The same sender is told of the same refusal at most so often.
     private static let revokeAgainAfter = TimeSpan(milliseconds: 500)

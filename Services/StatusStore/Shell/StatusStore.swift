@@ -244,7 +244,7 @@ public final class StatusStore: Service {
     private func heard(_ delivery: Delivery, _ parts: Parts, _ now: Instant) {
         // An empty payload clears a presence; anything else that is none is another version's.
         guard let presence = try? JSON.decode(Presence.self, from: delivery.payload) else { return }
-        parts.runtime.check(presence)
+        parts.runtime.check(presence, isRetained: delivery.isRetained)
         parts.grants.heard(presence, isRetained: delivery.isRetained, now: now)
         parts.orders.heard(presence, isRetained: delivery.isRetained, now: now)
     }

@@ -74,7 +74,8 @@ struct Desk {
 
     /// A request; the id is new unless one is given.
     mutating func ask(
-        _ command: Command, id: String? = nil, digest: String? = nil, token: String? = "token", keyed: Bool = true
+        _ command: Command, id: String? = nil, digest: String? = nil, token: String? = "token", keyed: Bool = true,
+        slices: Int = .max
     ) -> [String] {
         requestCount += 1
         return handle(
@@ -83,7 +84,7 @@ struct Desk {
                     id: id ?? "q\(requestCount)", digest: digest ?? JSON.text(command), isKeyed: keyed,
                     command: command,
                     minted: token.map { MintedToken(digest: $0, id: "id-of-\($0)") },
-                    rendered: Desk.rendered(command, self), traceparent: nil, provisioner: "p1")))
+                    rendered: Desk.rendered(command, self), traceparent: nil, provisioner: "p1")), slices: slices)
     }
 
     /// What a provisioner would have rendered after the owner's question.
