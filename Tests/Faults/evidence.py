@@ -8,8 +8,10 @@ import json
 
 # Clocks are stepped by whole hours, and a trial is shorter than one: each stamp tells its true time.
 STEP = 3600
-# A heartbeat that the broker took is handed over by its ingest within this time.
+# A heartbeat that the broker took is handed over by its ingest within this time, unless whoever must take it is away: the
+# owner of its partition, the store that commits what follows from it, or the broker between them.
 HANDED_OVER = 1
+RECEIVERS = ("broker", "reconciler", "store", "disk")
 
 
 @dataclasses.dataclass
@@ -140,15 +142,28 @@ class Evidence:
         return any(
             first <= end and start <= last
             for party, spans in self.spans.items()
-            if party in ("broker", gateway) or party.partition("/")[0] == "provisioner" for first, last in spans)
+            if party in ("broker", "checker", gateway) or party.partition("/")[0] == "provisioner"
+            for first, last in spans)
 
     def is_certain(self, heartbeat):
         """Whether an ingest has surely received, and lived to hand over, what the broker took: nothing befell them then."""
-        start, end = heartbeat.sent - HANDED_OVER, heartbeat.acknowledged + HANDED_OVER
+        start, end = heartbeat.sent - HANDED_OVER, self.handed_over(heartbeat)
         return not any(
             first <= end and start <= last
             for party, spans in self.spans.items()
             if party.partition("/")[0] in ("broker", "ingest") for first, last in spans)
+
+    def handed_over(self, heartbeat):
+        """By when an ingest that lives has a receipt for what the broker took."""
+        absences = sorted(
+            span for party, spans in self.spans.items() if party.partition("/")[0] in RECEIVERS for span in spans)
+        end = heartbeat.acknowledged + HANDED_OVER
+        for first, last in absences:
+            if first > end:
+                break
+            if last >= heartbeat.acknowledged:
+                end = max(end, last + HANDED_OVER)
+        return end
 
     def is_calm(self, start, end):
         """Whether nothing at all was wrong in that time."""

@@ -242,13 +242,20 @@ class Faults:
         self._start(self._disk_full_now, self._length(FULL_DISKS))
 
     def _disk_full_now(self, length):
+        begun = []
+
         def begin():
+            begun.append(time.time())
             if not self._stage.fill_disk():
                 return False
             self._begin("disk-full", seconds=round(length, 1))
             return True
+
+        def finish():
+            self._stage.free_disk()
+            self.spans["disk"].append((begun[0] - 0.1, time.time() + 3))
         try:
-            self._during(length, begin, self._stage.free_disk)
+            self._during(length, begin, finish)
         finally:
             self._busy.discard("disk")
 

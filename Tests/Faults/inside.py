@@ -265,7 +265,8 @@ class Trial:
             evidence.wakes += gateway.wakes
             evidence.beats += gateway.beats
             evidence.words += gateway.words
-        evidence.spans = {**self.faults.spans, "ingest/": self.system.lost_connections}
+        evidence.spans = {
+            **self.faults.spans, "ingest/": self.system.lost_connections, "checker": list(self.loop.late)}
         asked = sorted({agent for command in evidence.commands for agent in (command.agent, *command.deletes) if agent})
         self.collect_end(asked)
         _, document = self.operator.insist("list-gateways", {})
@@ -339,6 +340,7 @@ class Trial:
             "events_seen": len(evidence.events), "events_stored": sum(len(h) for h in evidence.history.values()),
             **evidence.figures, "slowest_beat": round(self.fleet.slowest_beat, 2),
             "longest_turn": round(self.loop.longest_turn, 2),
+            "late_turns": len(self.loop.late),
             "cpu_seconds": {
                 "driver": round(driver.ru_utime + driver.ru_stime), "system": round(system.ru_utime + system.ru_stime)},
             "complaints": dict(self.system.complaints.most_common(12)),

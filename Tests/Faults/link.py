@@ -18,6 +18,8 @@ KEEPALIVE = 10
 # A connection that is not made, or a broker that says nothing, for so long is given up.
 CONNECT_LIMIT = 3
 RECONNECT = 0.2
+# A turn of the loop that is longer by so much is a time in which this process, and not the system, is late.
+LATE = 0.5
 CLOSED, CONNECTING, GREETING, OPEN = range(4)
 
 
@@ -36,6 +38,8 @@ class Loop:
         self._is_ending = False
         # The longest turn: what was received meanwhile was seen so much later.
         self.longest_turn = 0.0
+        # (start, end) of each time in which this thread stood still or was busy: what came then has been seen late.
+        self.late = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -71,9 +75,11 @@ class Loop:
         self._selector.unregister(connection)
 
     def _run(self):
+        ended = time.monotonic()
         while not self._is_ending:
             wait = max(0, self._timers[0][0] - time.monotonic()) if self._timers else 1
-            ready = self._selector.select(0 if self._calls else min(wait, 1))
+            wait = 0 if self._calls else min(wait, 1)
+            ready = self._selector.select(wait)
             begun = time.monotonic()
             for key, events in ready:
                 if key.data is None:
@@ -84,7 +90,11 @@ class Loop:
                 self._calls.popleft()()
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
-            self.longest_turn = max(self.longest_turn, time.monotonic() - begun)
+            now = time.monotonic()
+            self.longest_turn = max(self.longest_turn, now - begun)
+            if now - ended - wait > LATE:
+                self.late.append((time.time() - (now - ended), time.time() + LATE))
+            ended = now
 
 
 class Link:

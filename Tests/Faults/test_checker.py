@@ -280,6 +280,22 @@ class CheckerTests(unittest.TestCase):
                 self.beat((1.5, 1.6))
                 self.expect("false_offline")
 
+    def test_knows_that_an_ingest_keeps_what_nobody_takes(self):
+        """Taken long before the last wake, and then the ingest fell: it had handed it over, unless its receiver was away."""
+        self.evidence.spans = {"ingest": [(NOON + 5, NOON + 6)]}
+        self.beat((0.5, 0.6))
+        self.expect("false_offline")
+        for party in ("reconciler/2", "store", "disk", "broker"):
+            with self.subTest(party=party):
+                self.evidence.spans = {"ingest": [(NOON + 5, NOON + 6)], party: [(NOON + 1, NOON + 4.5)]}
+                self.expect()
+        # One after the other was away.
+        self.evidence.spans = {
+            "ingest": [(NOON + 5, NOON + 6)], "store": [(NOON + 1, NOON + 3)], "reconciler": [(NOON + 3.5, NOON + 4.5)]}
+        self.expect()
+        self.evidence.spans["reconciler"] = [(NOON + 4.5, NOON + 4.6)]
+        self.expect("false_offline")
+
     def test_asks_less_of_a_lapse_after_an_outage(self):
         for party in ("broker", "ingest", "reconciler/2", "store"):
             with self.subTest(party=party):
@@ -444,7 +460,7 @@ class CheckerTests(unittest.TestCase):
     def test_finds_a_wake_after_its_deadline_unless_the_broker_held_it(self):
         self.evidence.wakes[1].received += 2
         self.expect("wake_after_deadline")
-        for party in ("broker", "gateway/gw", "provisioner/2"):
+        for party in ("broker", "gateway/gw", "provisioner/2", "checker"):
             self.evidence.spans = {party: [(NOON + 1, NOON + 3)]}
             self.expect()
         self.evidence.spans = {"gateway/other": [(NOON + 1, NOON + 3)], "ingest": [(NOON + 1, NOON + 3)]}
