@@ -9,6 +9,8 @@ struct Outages {
     private var wills: [String: Int64] = [:]
     /// When each owner waited last for a commit that was late beyond doubt.
     var stuckAt: [String: Int64] = [:]
+    /// When each deadline was armed.
+    var armedAt: [Issue: Int64] = [:]
     /// When the broker stood still.
     var stalls: [Range<Int64>] = []
 
@@ -50,11 +52,12 @@ extension Oracle {
         violate("\(agent) is judged by a wake from before an outage")
     }
 
-    /// A broker that stands still is an outage, too: whoever was to be judged then has noticed it.
+    /// A broker that stands still is an outage, too: whose deadline ended meanwhile, and was known, its owner has asked in vain.
     private func checkStalls(_ state: AgentState) {
         let issue = Issue(agent: state.record.address, issue: state.issue)
         guard let published = outcomeAt[issue], let order = committedOrders[issue] else { return }
         let due = published + order.checkinDeadline.span.milliseconds * 1_000
+        guard let armed = outages.armedAt[issue], armed <= due else { return }
         let isStalled = outages.stalls.contains {
             published < $0.lowerBound && due < $0.upperBound - 2_200_000 && due > $0.lowerBound
         }
@@ -80,9 +83,9 @@ extension Oracle {
     /// A deadline runs from its wake's publication; what is on its way to the owner is not known to anybody.
     func armed(_ state: AgentState, due: Int64, transit: Int64) {
         let agent = state.record.address
-        guard let cycle = state.cycle, let published = publishedAt[Issue(agent: agent, issue: state.issue)] else {
-            return
-        }
+        let issue = Issue(agent: agent, issue: state.issue)
+        outages.armedAt[issue] = world.time
+        guard let cycle = state.cycle, let published = publishedAt[issue] else { return }
         let wanted = published + (cycle.policy.checkinDeadline.span.milliseconds + cycle.extensionUsed) * 1_000
         // Between a turn's beginning and the end in which it publishes, its process may stand still.
         if due > wanted + transit + Process.stallLimit + 200_000 {
