@@ -286,7 +286,9 @@ final class Broker {
 
     private func down(_ message: SimMessage, to session: Session) {
         let isInternal = isBetweenServices(message)
-        let isFaulty = isInternal && world.isChaotic && !world.plan.isHonest
+        // What is retained comes with the answer to a subscription, and in order: a broker loses it with the connection alone. A
+        // new owner knows by it of ingests that can say nothing now.
+        let isFaulty = isInternal && !message.isRetained && world.isChaotic && !world.plan.isHonest
         if isFaulty, world.random.chance(world.plan.lossPercent) { return }
         if world.isChaotic, !message.isRetained, isOfSecondIngest(message),
             world.random.chance(world.plan.secondIngestSilence)

@@ -170,9 +170,9 @@ final class StormBench {
         expect(watch.excessiveWakes == 0, "an agent was woken more often than max_wake_attempts")
         expect(witnesses.lateSightings == 0, "last_seen_at was more than 5 s late")
         expect(witnesses.unanswered == 0, "\(witnesses.unanswered) lookups had no answer")
-        // The rate, what may be saved up of it, and the jitter of arrival here.
+        // The rate, what may be saved up of it, and what a busy machine made late by most of a second.
         let rate = options.wakeRate.perSecond
-        if rate > 0 { expect(watch.busiestSecond <= rate + rate / 2, "wakes were not paced") }
+        if rate > 0 { expect(watch.busiestSecond <= 2 * rate, "wakes were not paced") }
         for gateway in options.fleet {
             let events = watch.gatewayEvents[gateway.name, default: []]
             expect(
