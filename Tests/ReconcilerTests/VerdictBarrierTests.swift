@@ -177,6 +177,40 @@ struct SightTests {
         #expect(!sight.asked.contains("2"))
     }
 
+    /// It was stopped, its own connection has ended and its line not yet, and then its owner began anew.
+    @Test func whoIsLostAndWhoseLineMayStandIsWaitedFor() {
+        var sight = seeing()
+        var other = presence(.lost)
+        other.instance = "2"
+        sight.heard(other, isRetained: true, now: start)
+        #expect(sight.asked == ["1", "2"], "heartbeats may be given to it")
+        sight.ended(HeartbeatLineEnded(ingest: "2", incarnation: "i", line: 3), isRetained: false)
+        #expect(sight.asked == ["1"])
+        #expect(evaluate(&sight) == (false, true))
+        sight.heard(other, isRetained: true, now: start)
+        #expect(evaluate(&sight, at: start + .seconds(14)) == (false, false))
+        sight.heard(presence(.running), isRetained: false, now: start + .seconds(14))
+        #expect(evaluate(&sight, at: start + .seconds(21)) == (false, true), "its line is gone by now")
+        #expect(sight.asked == ["1"])
+    }
+
+    @Test(arguments: [true, false])
+    func whoseLineHasEndedBeforeIsNotWaitedFor(isLostHeardFirst: Bool) {
+        var sight = seeing()
+        var other = presence(.lost)
+        other.instance = "2"
+        if isLostHeardFirst { sight.heard(other, isRetained: true, now: start) }
+        sight.ended(HeartbeatLineEnded(ingest: "2", incarnation: "i", line: 3), isRetained: true)
+        if !isLostHeardFirst { sight.heard(other, isRetained: true, now: start) }
+        #expect(sight.asked == ["1"])
+        #expect(evaluate(&sight) == (false, false), "that was before")
+        // Of the life after it the end of a line is not known.
+        other = presence(.lost, incarnation: "j")
+        other.instance = "2"
+        sight.heard(other, isRetained: true, now: start)
+        #expect(sight.asked == ["1", "2"])
+    }
+
     @Test func anIngestThatIsNotSubscribedReceivesNothing() {
         var sight = seeing()
         sight.heard(presence(.running, session: nil), isRetained: false, now: start)
@@ -200,7 +234,7 @@ struct SightTests {
     @Test func anUncleanEndIsAnInterruptionAndACleanOneIsNot() {
         var lost = seeing()
         lost.heard(presence(.lost), isRetained: false, now: start)
-        lost.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1))
+        lost.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1), isRetained: false)
         #expect(evaluate(&lost) == (true, true))
         #expect(lost.asked.isEmpty)
         var stopped = seeing()
@@ -217,7 +251,7 @@ struct SightTests {
         other.state = .lost
         sight.heard(other, isRetained: false, now: start)
         #expect(sight.asked == ["1", "2"], "heartbeats may still be given to it")
-        sight.ended(HeartbeatLineEnded(ingest: "2", incarnation: "i", line: 1))
+        sight.ended(HeartbeatLineEnded(ingest: "2", incarnation: "i", line: 1), isRetained: false)
         #expect(evaluate(&sight) == (false, true))
         #expect(sight.asked == ["1"])
     }
@@ -248,13 +282,13 @@ struct SightTests {
 
     @Test func whatIsHeardOfALineThatEndedIsOld() {
         var sight = seeing()
-        sight.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1))
+        sight.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1), isRetained: false)
         #expect(evaluate(&sight) == (true, true))
         sight.heard(presence(.running, session: 1), isRetained: false, now: start)
         #expect(evaluate(&sight) == (true, false))
         sight.heard(presence(.running, session: 2), isRetained: false, now: start)
         #expect(evaluate(&sight) == (false, true), "until the line stood, heartbeats may have gone nowhere")
-        sight.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1))
+        sight.ended(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1), isRetained: false)
         #expect(evaluate(&sight) == (false, true), "told late: it costs a moment")
     }
 

@@ -44,7 +44,7 @@ final class HeartbeatLine: Client {
     override func wills() -> [SimMessage] {
         let end = HeartbeatLineEnded(
             ingest: process.instance, incarnation: process.incarnation, line: line ?? 0)
-        return [SimMessage(topic: .lines, body: .lineEnded(end))]
+        return [SimMessage(topic: .lines, body: .lineEnded(end), retainedKey: "lines/\(process.name)")]
     }
 
     override func opened() {

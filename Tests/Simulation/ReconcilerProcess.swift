@@ -122,7 +122,7 @@ final class ReconcilerProcess: Process {
             evaluateSight()
         case .lineEnded(let end):
             guard !world.isBroken(.lostSubscriptionsBlind), !world.isBroken(.uncleanEndsBlind) else { return }
-            sight.ended(end)
+            sight.ended(end, isRetained: message.isRetained)
             evaluateSight()
         case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
             .credentials, .claim, .acknowledged, .endings:

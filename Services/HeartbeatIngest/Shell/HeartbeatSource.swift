@@ -71,6 +71,8 @@ final class HeartbeatSource: ConnectionDelegate {
         let end = HeartbeatLineEnded(ingest: runtime.instance, incarnation: runtime.incarnation, line: line)
         options.will = Publication(
             topic: runtime.topics.heartbeatLine(instance: runtime.instance), payload: JSON.bytes(end))
+        // For reconcilers to come, which know of this ingest by its retained presence alone.
+        options.will?.isRetained = true
         state = .open(line: line)
         connection = Connection(options, loop: runtime.loop, delegate: self)
     }

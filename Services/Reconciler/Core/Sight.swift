@@ -14,6 +14,8 @@ public struct Sight: Sendable {
     public static let presenceLimit = TimeSpan.seconds(20)
     /// A store that has not receipted for so long is not there.
     public static let storeLimit = TimeSpan.seconds(1)
+    /// Of an ingest that can say nothing any more: lines have numbers from 1 on.
+    private static let unknownLine = 0
     package static let noIngest = "no heartbeat-ingest receives heartbeats"
 
     private struct Ingest: Sendable {
@@ -36,6 +38,8 @@ public struct Sight: Sendable {
     }
 
     private var ingests: [String: Ingest] = [:]
+    /// The newest line of each instance of which a retained copy says that it has ended.
+    private var endings: [String: HeartbeatLineEnded] = [:]
     private var isConnected = false
     private var hadInterruption = false
 
@@ -55,6 +59,7 @@ public struct Sight: Sendable {
         isConnected = false
         // What was retained says nothing of who lives now: each must be heard again.
         ingests = [:]
+        endings = [:]
     }
 
     // MARK: What is heard of ingests
@@ -75,7 +80,9 @@ public struct Sight: Sendable {
         subscribed(answer.ingest, answer.session)
     }
 
-    /// Takes an ingest's presence; a retained copy is no proof of life, but a Last Will is one of death.
+    /// Takes an ingest's presence; a retained copy is no proof of life, but a Last Will is one of death: of its own
+    /// connection. Whoever is new, and hears of it by the retained copy, does not know whether heartbeats are still given to
+    /// the line: unless its end is retained too, it is waited for.
     public mutating func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
         let instance = presence.instance
         let known = ingests[instance]
@@ -88,6 +95,11 @@ public struct Sight: Sendable {
             ingests[instance]?.isLive = !isRetained
             ingests[instance]?.isCutOff = false
             subscribed(instance, presence.heartbeatSession)
+        case .lost where isRetained && known == nil:
+            guard endings[instance]?.incarnation != presence.incarnation else { return }
+            meet(instance, presence.incarnation, now)
+            ingests[instance]?.isCutOff = true
+            ingests[instance]?.line = Sight.unknownLine
         case .lost:
             guard let known, known.incarnation == presence.incarnation else { return }
             ingests[instance]?.isCutOff = true
@@ -99,9 +111,10 @@ public struct Sight: Sendable {
         }
     }
 
-    /// The broker has ended a line. What it had given to it, and the ingest did not read, is lost.
-    public mutating func ended(_ end: HeartbeatLineEnded) {
-        hadInterruption = true
+    /// The broker has ended a line. What it had given to it, and the ingest did not read, is lost; when a retained copy says so,
+    /// that was before.
+    public mutating func ended(_ end: HeartbeatLineEnded, isRetained: Bool) {
+        if isRetained { endings[end.ingest] = end } else { hadInterruption = true }
         guard var ingest = ingests[end.ingest], ingest.incarnation == end.incarnation else { return }
         ingest.endedLine = max(ingest.endedLine, end.line)
         if let line = ingest.line, line <= end.line { ingest.line = nil }

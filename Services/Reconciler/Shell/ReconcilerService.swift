@@ -89,7 +89,8 @@ public final class ReconcilerService: Service {
                 if barrier.answered(answer) { sight.answered(answer) }
                 evaluateSight(Clock.now())
             case "internal" where levels.count == 3 && levels[1] == "lines":
-                sight.ended(try JSON.decode(HeartbeatLineEnded.self, from: delivery.payload))
+                sight.ended(
+                    try JSON.decode(HeartbeatLineEnded.self, from: delivery.payload), isRetained: delivery.isRetained)
                 evaluateSight(Clock.now())
             case "services": try receivePresence(delivery)
             case "gateways": try receiveGatewayStatus(delivery)
