@@ -9,10 +9,14 @@ final class StormWitnesses {
     /// What the contract allows `get` to be late by.
     static let lastSeenLimit = TimeSpan.seconds(5)
     private static let lookupInterval = TimeSpan(milliseconds: 200)
-    private static let probeInterval = TimeSpan(milliseconds: 50)
+    /// Less often than `heartbeat_rate` lets an agent speak.
+    private static let probeInterval = TimeSpan(milliseconds: 200)
+    /// A probe of which nothing was heard for so long is sent again; its time goes on.
+    private static let probeLimit = TimeSpan.seconds(10)
 
     private struct Probe {
         var sentAt: Instant?
+        var repeatedAt: Instant?
         var isDegraded = false
     }
 
@@ -56,6 +60,7 @@ final class StormWitnesses {
         guard agent == "w0", let sent = probes[String(gateway)]?.sentAt else { return }
         eventLatencies.append(milliseconds(since: sent))
         probes[String(gateway)]?.sentAt = nil
+        probes[String(gateway)]?.repeatedAt = nil
     }
 
     // MARK: Inside
@@ -63,10 +68,12 @@ final class StormWitnesses {
     private func probe() {
         for gateway in gateways {
             var probe = probes[gateway.name] ?? Probe()
-            guard probe.sentAt == nil else { continue }
+            let now = Clock.now()
+            if let last = probe.repeatedAt ?? probe.sentAt, now < last + StormWitnesses.probeLimit { continue }
             probe.isDegraded.toggle()
             guard fleet.tell(gateway.name, "w0", isDegraded: probe.isDegraded) else { continue }
-            probe.sentAt = Clock.now()
+            probe.repeatedAt = probe.sentAt == nil ? nil : now
+            probe.sentAt = probe.sentAt ?? now
             probes[gateway.name] = probe
         }
     }
