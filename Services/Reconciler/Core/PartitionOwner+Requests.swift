@@ -35,6 +35,13 @@ struct ExecutedRequest: Sendable {
     let digest: String
     let mintedFor: String?
     let forgottenAt: Instant
+    /// Secrets that were minted for it and replaced by a repeat's, the newest of them.
+    private(set) var replacedSecrets: [String] = []
+    private static let replacedSecretsMax = 8
+
+    mutating func replaced(_ secret: String) {
+        replacedSecrets = (replacedSecrets + [secret]).suffix(ExecutedRequest.replacedSecretsMax)
+    }
 
     init(digest: String, mintedFor: String?, isKeyed: Bool, now: Instant) {
         self.digest = digest
@@ -127,7 +134,13 @@ extension PartitionOwner {
     private mutating func repeatAnswer(_ request: PartitionRequest, _ known: ExecutedRequest) {
         guard known.digest == request.digest else { return refuseOtherUse(of: request) }
         var minted = false
-        if let username = known.mintedFor, let token = request.minted { minted = mintAgain(username, token) }
+        if let username = known.mintedFor, let token = request.minted,
+            !known.replacedSecrets.contains(token.digest)
+        {
+            let before = tokenDigest(of: username)
+            minted = mintAgain(username, token)
+            if minted, let before, before != token.digest { requests[request.id]?.replaced(before) }
+        }
         var entry = StoreEntry()
         entry.answer = AnswerEntry(
             requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
@@ -136,7 +149,8 @@ extension PartitionOwner {
         directives.append(.commit(entry))
     }
 
-    /// A secret whose answer was lost is minted again as long as the first was never used.
+    /// A secret whose answer was lost is minted again as long as the first was never used. One that was replaced since is not:
+    /// its frame comes once more, behind the repeat that replaced it.
     private mutating func mintAgain(_ username: String, _ token: MintedToken) -> Bool {
         // The request itself once more, from its stream to the next owner: its secret is the one that counts.
         guard token.digest != tokenDigest(of: username) else { return true }
