@@ -269,6 +269,14 @@ class CheckerTests(unittest.TestCase):
         self.beat((0.3, 0.4))
         self.expect("false_offline")
 
+    def test_lets_an_agent_lapse_by_its_silence_within_the_grace_of_its_last_will(self):
+        self.lapse()
+        self.evidence.words = [Word(AGENT, "lost", NOON + 1.5, NOON + 1.6)]
+        self.beat((-1.7, -1.6), (2.32, 2.35))
+        self.expect()
+        self.beat((-1.5, -1.4), (2.32, 2.35))
+        self.expect("false_offline")
+
     def test_asks_less_of_a_heartbeat_that_an_ingest_may_have_lost(self):
         for party in ("broker", "ingest", "ingest/2"):
             with self.subTest(party=party):

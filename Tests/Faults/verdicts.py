@@ -97,6 +97,10 @@ def did_not_lapse(evidence, entry, speech):
     for index, heartbeat in reversed(list(enumerate(recent))):
         if status_of(heartbeat) == "lost":
             due = heartbeat.sent + span(policy["lost_grace"])
+            # Its silence may be over sooner.
+            heard = [each for each in between(speech, at - 2 * allowed, heartbeat.sent) if each.acknowledged]
+            if heard:
+                due = min(due, heard[-1].sent + allowed)
             recent = [each for each in recent[index + 1:] if each.sent > (heartbeat.acknowledged or at)]
             break
     tried = [heartbeat for heartbeat in recent if status_of(heartbeat) != "stopping"]
