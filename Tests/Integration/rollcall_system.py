@@ -9,6 +9,7 @@
 `ROLLCALL_BUILD` names the directory of the built programs (default: .build/debug of this repository).
 """
 
+import datetime
 import json
 import os
 import pathlib
@@ -35,6 +36,11 @@ class SystemFailed(AssertionError):
 def clean_environment():
     """This process's environment without what would configure Rollcall."""
     return {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
+
+
+def seconds_of(stamp):
+    """A time of a record, an event or the log as seconds since 1970."""
+    return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
 
 
 def wait_until(condition, seconds=10, what="the condition"):

@@ -4,7 +4,6 @@
 """
 
 import concurrent.futures
-import datetime
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ import threading
 import time
 import unittest
 
-from rollcall_system import BUILD, RollcallSystem, wait_until
+from rollcall_system import BUILD, RollcallSystem, seconds_of, wait_until
 
 TOPIC_ROOT = "rollcall/v1"
 IS_LONG = os.environ.get("ROLLCALL_LONG") == "1"
@@ -145,10 +144,6 @@ class Fleet:
     def stop(self):
         self.is_over.set()
         self.thread.join()
-
-
-def seconds_of(stamp):
-    return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
 
 
 def quick(*arguments):

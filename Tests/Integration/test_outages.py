@@ -2,7 +2,6 @@
 
 import collections
 import concurrent.futures
-import datetime
 import json
 import os
 import pathlib
@@ -16,7 +15,7 @@ import unittest
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from mqtt_client import Client
-from rollcall_system import BUILD, REPOSITORY, TOPIC_ROOT, RollcallSystem, wait_until
+from rollcall_system import BUILD, REPOSITORY, TOPIC_ROOT, RollcallSystem, seconds_of, wait_until
 
 GATEWAYS, AGENTS = 5, 200
 # The deadline is doubled as long as 1,000 wakes take longer here.
@@ -228,10 +227,6 @@ class Outages(unittest.TestCase):
             if any(begun <= seconds_of(event["time"]) <= end for begun, end in self.outages))
         self.assertEqual(found["online"], len(self.outages) * len(self.agents), found)
         self.assertEqual(found["offline"] + found["lapsed"], 0, found)
-
-
-def seconds_of(stamp):
-    return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
 
 
 if __name__ == "__main__":
