@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 public import Lifecycle
 
 // From the owner of a partition to the store. Internal, as all of `StreamMessages.swift`.
@@ -18,13 +19,13 @@ public struct StoreFrame: Codable, Sendable {
 /// One change. What is absent stays as it is.
 public struct StoreEntry: Codable, Sendable {
     /// An agent's new state.
-    public var state: AgentState?
+    public var state: Carried<AgentState>?
     /// The event that goes with it: history, a lifecycle message and, with a state, the retained status.
     public var event: AgentEventEntry?
     /// The agent is gone: its state is removed, its retained status cleared, its numbers kept.
     public var tombstone: Tombstone?
     /// The agent's one outstanding wake order: a new one replaces the one before.
-    public var order: WakeOrder?
+    public var order: Carried<WakeOrder>?
     /// The agent has no outstanding wake order any more.
     public var settledOrder: AgentAddress?
     public var credential: CredentialChange?
@@ -42,6 +43,55 @@ public struct StoreEntry: Codable, Sendable {
     public var seen: SeenAgents?
 
     public init() {}
+}
+
+/// A value that the store keeps as it came, and never reads: its JSON as bytes, in base64 on the bus.
+///
+/// To decode a state and encode it again took the store more than half of its time.
+public struct Carried<Value: Codable & Sendable>: Codable, Sendable {
+    private enum Form: Sendable {
+        case value(Value)
+        case encoded([UInt8])
+    }
+
+    private let form: Form
+
+    public init(_ value: Value) {
+        form = .value(value)
+    }
+
+    /// One whose JSON these bytes are, or should be.
+    public init(encoded bytes: [UInt8]) {
+        form = .encoded(bytes)
+    }
+
+    public init(from decoder: any Decoder) throws {
+        self.init(encoded: Array(try decoder.singleValueContainer().decode(Data.self)))
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(Data(bytes))
+    }
+
+    /// Its JSON.
+    public var bytes: [UInt8] {
+        switch form {
+        case .value(let value): JSON.bytes(value)
+        case .encoded(let bytes): bytes
+        }
+    }
+
+    /// `nil` when what came is no such value.
+    public var value: Value? {
+        switch form {
+        case .value(let value): value
+        case .encoded(let bytes): try? JSON.decode(Value.self, from: bytes)
+        }
+    }
+
+    /// How many bytes of JSON it takes when its own JSON has so many (RFC 4648 §4).
+    public static func size(ofEncoded bytes: Int) -> Int { (bytes + 2) / 3 * 4 + 2 }
 }
 
 public struct AgentEventEntry: Codable, Sendable {

@@ -36,6 +36,26 @@ enum JSONSplice {
         }
     }
 
+    /// Where the values of all members of an object lie. Names with escapes, which ours have not, are as they are written.
+    static func values(in object: ArraySlice<UInt8>) -> [String: Range<Int>] {
+        var values: [String: Range<Int>] = [:]
+        object.withUnsafeBufferPointer { buffer in
+            forEachMember(of: buffer) { name, value in
+                let range = object.startIndex + value.lowerBound..<object.startIndex + value.upperBound
+                values[String(decoding: buffer[name], as: UTF8.self)] = range
+                return true
+            }
+        }
+        return values
+    }
+
+    /// The string whose JSON these bytes are; `nil` when they are something else.
+    static func string(_ bytes: ArraySlice<UInt8>) -> String? {
+        guard bytes.count >= 2, bytes.first == UInt8(ascii: "\"") else { return nil }
+        if bytes.contains(UInt8(ascii: "\\")) { return try? JSON.decode(String.self, from: Array(bytes)) }
+        return String(decoding: bytes.dropFirst().dropLast(), as: UTF8.self)
+    }
+
     /// The object with another value for a member that it has.
     static func replacing(_ member: StaticString, in bytes: [UInt8], with value: [UInt8]) -> [UInt8] {
         guard let range = valueRange(of: member, in: bytes) else { return bytes }
@@ -47,6 +67,20 @@ enum JSONSplice {
     private static func valueRange(
         of name: UnsafeBufferPointer<UInt8>, in bytes: UnsafeBufferPointer<UInt8>
     ) -> Range<Int>? {
+        var found: Range<Int>?
+        forEachMember(of: bytes) { key, value in
+            guard key.count == name.count, (0..<name.count).allSatisfy({ bytes[key.lowerBound + $0] == name[$0] })
+            else { return true }
+            found = value
+            return false
+        }
+        return found
+    }
+
+    /// Calls `body` with the places of each member's name, without its quotes, and value, as long as it returns `true`.
+    private static func forEachMember(
+        of bytes: UnsafeBufferPointer<UInt8>, _ body: (_ name: Range<Int>, _ value: Range<Int>) -> Bool
+    ) {
         var position = 1
         while position < bytes.count, bytes[position] == UInt8(ascii: "\"") {
             let keyStart = position + 1
@@ -54,12 +88,9 @@ enum JSONSplice {
             let keyEnd = position - 1
             let valueStart = position + 1
             position = end(ofValueAt: valueStart, in: bytes)
-            if keyEnd - keyStart == name.count, (0..<name.count).allSatisfy({ bytes[keyStart + $0] == name[$0] }) {
-                return valueStart..<position
-            }
+            guard position <= bytes.count, body(keyStart..<keyEnd, valueStart..<position) else { return }
             position += 1
         }
-        return nil
     }
 
     /// The position behind the string that begins at `start`.

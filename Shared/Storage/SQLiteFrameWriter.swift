@@ -3,14 +3,13 @@ internal import Lifecycle
 
 /// Applies frames inside one open transaction.
 ///
-/// What changes in `agents` and `tombstones` is gathered and written in the order of the keys: that is several times
-/// faster than in the order of arrival. Everything else is written as it comes.
+/// What changes of agents is gathered (`SQLiteAgentChanges`), everything else is written as it comes.
 final class SQLiteFrameWriter {
     private let database: SQLiteDatabase
     private let partitionCount: Int
     private let now: Timestamp
     private var owners: [Int: Owner] = [:]
-    private var pending: [AgentAddress: PendingAgent] = [:]
+    private let agents: SQLiteAgentChanges
     private(set) var orders: [OrderChange] = []
 
     private struct Owner {
@@ -22,27 +21,11 @@ final class SQLiteFrameWriter {
         var isChanged = false
     }
 
-    /// What the frames so far make of one agent; what is `nil` stays as it is.
-    private struct PendingAgent {
-        var partition: Int
-        var state: EncodedState?
-        var tombstone: Tombstone?
-        var seenAt: Timestamp?
-        var rejection: Rejection?
-        var changedAt: Int64 = 0
-    }
-
-    /// A state with the place of the record inside its bytes.
-    private struct EncodedState {
-        let record: AgentRecord
-        let bytes: [UInt8]
-        let recordRange: Range<Int>
-    }
-
     init(_ database: SQLiteDatabase, partitionCount: Int, now: Timestamp) {
         self.database = database
         self.partitionCount = partitionCount
         self.now = now
+        agents = SQLiteAgentChanges(database)
     }
 
     // MARK: Frames
@@ -56,7 +39,7 @@ final class SQLiteFrameWriter {
             if result == .applied { try apply(frame) }
             results.append(result)
         }
-        try writeAgents()
+        try agents.write()
         return results
     }
 
@@ -75,11 +58,11 @@ final class SQLiteFrameWriter {
                 do throws(StorageError) {
                     try database.savepoint { () throws(StorageError) in
                         try apply(frame)
-                        try writeAgents()
+                        try agents.write()
                     }
                 } catch {
                     (owners, orders) = before
-                    pending.removeAll(keepingCapacity: true)
+                    agents.forget()
                     guard database.isInTransaction, error.kind.isOfContent else { throw error }
                     blocked.insert(frame.stream)
                     result = .failed(error)
@@ -140,21 +123,21 @@ final class SQLiteFrameWriter {
     /// What the entry changes, in the order in which it is to be seen.
     private func apply(_ entry: StoreEntry, _ partition: Int) throws(StorageError) {
         if let state = entry.state {
-            try checkPartition(state.record.address.gateway, partition)
-            pending[state.record.address] = PendingAgent(
-                partition: partition, state: try encode(state),
-                changedAt: pending[state.record.address]?.changedAt ?? 0)
+            let state = try StoredState(state.bytes)
+            try checkPartition(state.address.gateway, partition)
+            agents.set(state, partition)
         }
         if let event = entry.event { try add(event, of: entry, partition) }
         if let tombstone = entry.tombstone { try bury(tombstone, hasEvent: entry.event != nil, partition) }
         for sighting in entry.sightings ?? [] { try note(sighting, partition) }
         if let seen = entry.seen { try note(seen, partition) }
         if let order = entry.order {
-            try checkPartition(order.agent.gateway, partition)
+            let bytes = order.bytes
+            let agent = try StoredState.address(inOrder: bytes)
+            try checkPartition(agent.gateway, partition)
             try database.run(
-                "INSERT OR REPLACE INTO orders(agent, wake) VALUES(?, ?)", .text(order.agent.description),
-                .blob(JSON.bytes(order)))
-            orders.append(.issued(order.agent, position: database.lastInsertedKey))
+                "INSERT OR REPLACE INTO orders(agent, wake) VALUES(?, ?)", .text(agent.description), .blob(bytes))
+            orders.append(.issued(agent, position: database.lastInsertedKey))
         }
         if let agent = entry.settledOrder { try settle(agent) }
         try applyGateway(entry, partition)
@@ -173,20 +156,12 @@ final class SQLiteFrameWriter {
         }
     }
 
-    private func encode(_ state: AgentState) throws(StorageError) -> EncodedState {
-        let bytes = JSON.bytes(state)
-        guard let range = JSONSplice.valueRange(of: "record", in: bytes) else {
-            throw StorageError(.content, message: "a state without a record", operation: "apply a frame")
-        }
-        return EncodedState(record: state.record, bytes: bytes, recordRange: range)
-    }
-
     private func add(_ event: AgentEventEntry, of entry: StoreEntry, _ partition: Int) throws(StorageError) {
         try checkPartition(event.agent.gateway, partition)
         let status: PublishedEvent.StatusChange =
             entry.tombstone != nil ? .clear : entry.state != nil ? .set : .none
         let sequence = try publish(.event(status), target: event.agent.description, payload: nil)
-        var (record, revision) = try currentRecord(of: event.agent)
+        var (record, revision) = try agents.record(of: event.agent)
         if entry.state == nil, let tombstone = entry.tombstone, let bytes = record {
             revision = tombstone.revision
             let numbered = JSONSplice.replacing("revision", in: bytes, with: JSON.bytes(revision))
@@ -196,32 +171,16 @@ final class SQLiteFrameWriter {
             "INSERT INTO history VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", .integer(sequence), .text(event.id),
             .text(event.agent.description), .integer(revision), .text(event.event.rawValue), .text(event.reason),
             .integer(event.time.millisecondsSince1970), .text(event.source), .text(event.traceparent), .blob(record))
-        if status == .set { pending[event.agent]?.changedAt = sequence }
-        if status == .clear { pending[event.agent, default: PendingAgent(partition: partition)].changedAt = sequence }
-    }
-
-    /// The record of an agent as the frames so far leave it, with its revision; 0 for an unknown agent.
-    private func currentRecord(of agent: AgentAddress) throws(StorageError) -> (bytes: [UInt8]?, revision: Int) {
-        let change = pending[agent]
-        if change?.tombstone != nil { return (nil, change?.tombstone?.revision ?? 0) }
-        if let state = change?.state {
-            let bytes = Array(state.bytes[state.recordRange])
-            return (
-                StoredAgent.overlay(bytes, seenAt: change?.seenAt, rejection: change?.rejection), state.record.revision
-            )
-        }
-        guard let stored = try StoredAgent.record(of: agent, in: database) else { return (nil, 0) }
-        let bytes = StoredAgent.overlay(stored, seenAt: change?.seenAt, rejection: change?.rejection)
-        return (bytes, try StoredAgent.revision(of: bytes))
+        if status != .none { agents.changed(event.agent, at: sequence, partition) }
     }
 
     private func bury(_ tombstone: Tombstone, hasEvent: Bool, _ partition: Int) throws(StorageError) {
         try checkPartition(tombstone.agent.gateway, partition)
-        let changedAt =
-            hasEvent
-            ? pending[tombstone.agent]?.changedAt ?? 0
-            : try publish(.cleared, target: tombstone.agent.description, payload: nil)
-        pending[tombstone.agent] = PendingAgent(partition: partition, tombstone: tombstone, changedAt: changedAt)
+        if !hasEvent {
+            let sequence = try publish(.cleared, target: tombstone.agent.description, payload: nil)
+            agents.changed(tombstone.agent, at: sequence, partition)
+        }
+        agents.bury(tombstone, partition)
         try settle(tombstone.agent)
     }
 
@@ -229,18 +188,13 @@ final class SQLiteFrameWriter {
         for (text, at) in zip(seen.agents, seen.at) {
             guard let agent = AgentAddress(text) else { continue }  // no such agent can be stored
             try checkPartition(agent.gateway, partition)
-            pending[agent, default: PendingAgent(partition: partition)].seenAt = Timestamp(millisecondsSince1970: at)
+            agents.note(agent, seenAt: Timestamp(millisecondsSince1970: at), rejection: nil, partition)
         }
     }
 
     private func note(_ sighting: Sighting, _ partition: Int) throws(StorageError) {
         try checkPartition(sighting.agent.gateway, partition)
-        if let seenAt = sighting.lastSeenAt {
-            pending[sighting.agent, default: PendingAgent(partition: partition)].seenAt = seenAt
-        }
-        if let rejection = sighting.lastRejection {
-            pending[sighting.agent, default: PendingAgent(partition: partition)].rejection = rejection
-        }
+        agents.note(sighting.agent, seenAt: sighting.lastSeenAt, rejection: sighting.lastRejection, partition)
     }
 
     private func settle(_ agent: AgentAddress) throws(StorageError) {
@@ -362,50 +316,5 @@ final class SQLiteFrameWriter {
             "INSERT INTO outbox(kind, target, payload) VALUES(?, ?, ?)", .integer(kind.rawValue), .text(target),
             .blob(payload))
         return database.lastInsertedKey
-    }
-
-    // MARK: Agents in the order of their keys
-
-    private func writeAgents() throws(StorageError) {
-        let changes = pending.map { ($0.key.description, $0.value) }.sorted { $0.0 < $1.0 }
-        pending.removeAll(keepingCapacity: true)
-        for (address, change) in changes { try write(change, address) }
-    }
-
-    private func write(_ change: PendingAgent, _ address: String) throws(StorageError) {
-        let seenAt = change.seenAt?.millisecondsSince1970
-        let rejection = change.rejection.map { JSON.bytes($0) }
-        if let tombstone = change.tombstone {
-            try database.run("DELETE FROM agents WHERE address = ?", .text(address))
-            try database.run("DELETE FROM sightings WHERE address = ?", .text(address))
-            try database.run(
-                "INSERT OR REPLACE INTO tombstones VALUES(?, ?, ?, ?, ?)", .text(address), .integer(change.partition),
-                .integer(tombstone.generation), .integer(tombstone.revision), .integer(change.changedAt))
-        } else if let state = change.state {
-            let record = state.record
-            try database.run(
-                """
-                INSERT INTO agents VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-                ON CONFLICT(address) DO UPDATE SET
-                    board = ?4, role = ?5, status = ?6, stale = ?7, changed_at_sequence = max(changed_at_sequence, ?8),
-                    record_start = ?9, record_length = ?10, state = ?11
-                """,
-                .text(address), .integer(change.partition), .text(record.address.gateway), .text(record.board),
-                .text(record.role.rawValue), .text(record.status.rawValue), .integer(record.hasStaleTemplates ? 1 : 0),
-                .integer(change.changedAt), .integer(state.recordRange.lowerBound), .integer(state.recordRange.count),
-                .blob(state.bytes))
-            try database.run("DELETE FROM tombstones WHERE address = ?", .text(address))
-            // The state is newer than what was noted before it.
-            try database.run("DELETE FROM sightings WHERE address = ?", .text(address))
-        }
-        // Only the owner of an agent that is there sends its sightings; a new state clears what lay here before it.
-        guard change.tombstone == nil, seenAt != nil || rejection != nil else { return }
-        try database.run(
-            """
-            INSERT INTO sightings VALUES(?1, ?2, ?3)
-            ON CONFLICT(address) DO UPDATE SET
-                seen_at = coalesce(excluded.seen_at, seen_at), rejection = coalesce(excluded.rejection, rejection)
-            """,
-            .text(address), .integer(seenAt), .blob(rejection))
     }
 }

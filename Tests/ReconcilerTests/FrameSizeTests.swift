@@ -119,12 +119,13 @@ import Testing
             return entry
         }
         return [
-            ("state with its order", entry { ($0.state, $0.order) = (state, order) }),
-            ("state with its event", entry { ($0.state, $0.event) = (state, event) }),
+            ("state with its order", entry { ($0.state, $0.order) = (Carried(state), Carried(order)) }),
+            ("state with its event", entry { ($0.state, $0.event) = (Carried(state), event) }),
             (
                 "pause with its undertaking",
                 entry {
-                    ($0.state, $0.event, $0.undertaking) = (state, event, Undertaking(request: request, count: number))
+                    ($0.state, $0.event) = (Carried(state), event)
+                    $0.undertaking = Undertaking(request: request, count: number)
                 }
             ),
             ("event", entry { $0.event = event }),

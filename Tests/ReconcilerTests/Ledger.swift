@@ -13,7 +13,7 @@ struct Ledger {
 
     mutating func commit(_ entry: StoreEntry) {
         entries.append(entry)
-        if let state = entry.state { agents[state.record.address] = state }
+        if let state = entry.state?.value { agents[state.record.address] = state }
         if let tombstone = entry.tombstone {
             agents[tombstone.agent] = nil
             tombstones[tombstone.agent] = tombstone

@@ -132,7 +132,7 @@ struct DatabaseModel {
     private mutating func apply(
         _ entry: StoreEntry, _ partition: Int, _ now: Timestamp, _ changes: inout [OrderChange]
     ) {
-        if let state = entry.state {
+        if let state = entry.state?.value {
             agents[state.record.address] = state
             tombstones[state.record.address] = nil
         }
@@ -155,7 +155,7 @@ struct DatabaseModel {
             settle(tombstone.agent, &changes)
         }
         note(entry)
-        if let order = entry.order {
+        if let order = entry.order?.value {
             lastPosition += 1
             orders[order.agent] = (lastPosition, order)
             changes.append(.issued(order.agent, position: lastPosition))

@@ -70,7 +70,7 @@ extension Oracle {
                 violate("\(event.agent) had two rejections published within a second")
             }
         }
-        guard let order = entry.order else { return }
+        guard let order = entry.order?.value else { return }
         let key = "\(order.agent.gateway)@\(partition).\(epoch)"
         var times = ordersAt[key] ?? []
         times.removeAll { $0 <= world.time - 1_000_000 }

@@ -142,11 +142,11 @@ final class Oracle {
     /// An owner has decided: it counts once it is committed, but when it was decided shows now.
     func decided(_ entry: StoreEntry, epoch: Int, partition: Int) {
         holdToRates(entry, epoch: epoch, partition: partition)
-        if let order = entry.order {
+        if let order = entry.order?.value {
             let key = "\(order.agent)#\(order.generation)@\(epoch)"
             if orderDecidedAt[key] == nil { orderDecidedAt[key] = world.time }
         }
-        guard let event = entry.event, let state = entry.state else { return }
+        guard let event = entry.event, let state = entry.state?.value else { return }
         decisions["\(event.id)@\(partition).\(epoch)"] = world.time
         world.note(
             "\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "") \(event.traceparent ?? "")"
@@ -184,16 +184,16 @@ final class Oracle {
     // MARK: Commits
 
     func committed(_ entry: StoreEntry, epoch: Int, partition: Int, _ database: DatabaseModel) {
-        if let state = entry.state {
+        if let state = entry.state?.value {
             check(state, entry.event)
             holdToLaw(state, entry.event, database)
         }
         if let event = entry.event {
             if !committedEvents.insert(event.id).inserted { violate("\(event.id) is committed twice") }
             world.note("committed \(event.id) \(event.event.rawValue)")
-            if let state = entry.state { follow(event, state, decisions["\(event.id)@\(partition).\(epoch)"]) }
+            if let state = entry.state?.value { follow(event, state, decisions["\(event.id)@\(partition).\(epoch)"]) }
         }
-        if let order = entry.order {
+        if let order = entry.order?.value {
             check(order)
             let key = "\(order.agent)#\(order.generation)"
             if firstOrdered[key] == nil { firstOrdered[key] = orderDecidedAt["\(key)@\(epoch)"] }

@@ -380,7 +380,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func commit(_ entry: StoreEntry, _ partition: Owned) {
-        if let order = entry.order {
+        if let order = entry.order?.value {
             if let before = partition.newestOrder[order.agent], before.generation == order.generation,
                 before.attempt == order.attempt
             {

@@ -244,11 +244,11 @@ final class StoreProcess: Process {
     /// Where the rule is switched off: what will follow from a frame, before it is committed.
     private func publishEarly(_ frame: StoreFrame) {
         for entry in frame.entries {
-            if let order = entry.order {
+            if let order = entry.order?.value {
                 oracle.orderPublished(order)
                 publish(.orders, .order(OrderMessage(order: order, age: 0)))
             }
-            guard let event = entry.event, let revision = entry.state?.record.revision else { continue }
+            guard let event = entry.event, let revision = entry.state?.value?.record.revision else { continue }
             let fact = PublishedFact(agent: event.agent, revision: revision, event: event.event, id: event.id)
             oracle.eventPublished(fact)
             publish(.lifecycle, .fact(fact))

@@ -150,7 +150,7 @@ public struct Workload: Sendable {
         record.revision = revision
         record.generation = 1
         var entry = StoreEntry()
-        entry.state = AgentState(record: record)
+        entry.state = Carried(AgentState(record: record))
         entry.event = AgentEventEntry(
             id: "\(agent)@\(revision)", event: event, agent: address, reason: nil, time: Workload.noon,
             source: "rollcall/reconciler/r1", traceparent: nil)
@@ -159,16 +159,18 @@ public struct Workload: Sendable {
 
     private static func order(_ agent: String, attempt: Int) -> StoreEntry {
         var entry = StoreEntry()
-        entry.order = WakeOrder(
-            agent: address(agent), generation: 1, attempt: attempt, issue: attempt, maxAttempts: 3, reason: .provision,
-            checkinDeadline: DurationText(30, .seconds), heartbeatInterval: DurationText(60, .seconds),
-            resetSession: false, templatesDigest: nil, role: .main, board: nil, variables: [:], traceparent: nil)
+        entry.order = Carried(
+            WakeOrder(
+                agent: address(agent), generation: 1, attempt: attempt, issue: attempt, maxAttempts: 3,
+                reason: .provision, checkinDeadline: DurationText(30, .seconds),
+                heartbeatInterval: DurationText(60, .seconds), resetSession: false, templatesDigest: nil, role: .main,
+                board: nil, variables: [:], traceparent: nil))
         return entry
     }
 
     private mutating func provision(_ agent: String) -> [StoreEntry] {
         let entry = change(agent, .provisioning, .provisioning)
-        guard let record = entry.state?.record else { return [] }
+        guard let record = entry.state?.value?.record else { return [] }
         return [
             entry, Workload.credential(agent, .set(digest: String(repeating: "cd", count: 32))),
             Workload.answer("provision-\(agent)", .record(record, minted: true)), Workload.order(agent, attempt: 1),
@@ -224,7 +226,7 @@ public struct Workload: Sendable {
         gone.state = nil
         gone.tombstone = Tombstone(
             agent: Workload.address(agent), generation: 1, revision: revisions[Workload.address(agent)] ?? 0)
-        let outcome = deleting.state.map { CommandOutcome.record($0.record, minted: false) }
+        let outcome = (deleting.state?.value).map { CommandOutcome.record($0.record, minted: false) }
         return [deleting, gone, Workload.credential(agent, .remove), Workload.answer("delete-\(agent)", outcome)]
     }
 

@@ -65,7 +65,8 @@ func change(
     _ agent: String, _ revision: Int, status: AgentStatus = .provisioning, board: String? = nil, role: Role = .main
 ) -> StoreEntry {
     var entry = StoreEntry()
-    entry.state = state(agent, revision: revision, status: status, board: board, role: role)
+    entry.state = Carried(
+        state(agent, revision: revision, status: status, board: board, role: role))
     entry.event = event(agent, revision)
     return entry
 }

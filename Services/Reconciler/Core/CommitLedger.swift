@@ -103,11 +103,12 @@ public struct CommitLedger: Sendable {
     /// encoding each entry would tell exactly, and cost as much again as sending it.
     static func size(of entry: StoreEntry) -> Int {
         var size = 20
-        if let state = entry.state {
-            size += stateSize + self.size(of: state.record) + self.size(of: state.cycle?.order)
+        if let state = entry.state?.value {
+            let bytes = stateSize + self.size(of: state.record) + self.size(of: state.cycle?.order)
+            size += Carried<AgentState>.size(ofEncoded: bytes)
         }
         if entry.event != nil { size += eventSize }
-        if let order = entry.order { size += self.size(of: order) }
+        if let order = entry.order?.value { size += Carried<WakeOrder>.size(ofEncoded: self.size(of: order)) }
         if let answer = entry.answer {
             size += answerSize
             switch answer.outcome {

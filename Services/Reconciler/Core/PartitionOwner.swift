@@ -192,8 +192,8 @@ public struct PartitionOwner: Sendable {
         case .order(let order, let state):
             counters.orders += 1
             var entry = StoreEntry()
-            entry.state = state
-            entry.order = order
+            entry.state = Carried(state)
+            entry.order = Carried(order)
             directives.append(.commit(entry))
         case .settleOrder:
             var entry = StoreEntry()
@@ -215,7 +215,7 @@ public struct PartitionOwner: Sendable {
     private mutating func commit(_ event: LifecycleEvent, reason: String?, _ state: AgentState, traceparent: String?) {
         counters.events += 1
         var entry = StoreEntry()
-        entry.state = state
+        entry.state = Carried(state)
         entry.event = AgentEventEntry(
             id: "\(state.record.address)#\(state.record.revision)", event: event, agent: state.record.address,
             reason: reason,

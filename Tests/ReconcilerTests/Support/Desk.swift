@@ -186,8 +186,8 @@ struct Desk {
     }
 
     private mutating func keep(_ entry: StoreEntry) {
-        if let state = entry.state { states[state.record.address] = state }
-        if let order = entry.order { orders.append(order) }
+        if let state = entry.state?.value { states[state.record.address] = state }
+        if let order = entry.order?.value { orders.append(order) }
         if let gateway = entry.gateway { gateways[gateway.gateway] = gateway }
         if let gateway = entry.removedGateway { gateways[gateway] = nil }
         if let pause = entry.boardPause { boardPauses[pause.board] = pause }
@@ -215,7 +215,7 @@ struct Desk {
         if let event = entry.event {
             lines.append("\(event.agent) \(event.event.rawValue)" + (event.reason.map { " (\($0))" } ?? ""))
         }
-        if let order = entry.order {
+        if let order = entry.order?.value {
             lines.append("\(order.agent) order \(order.generation).\(order.attempt)#\(order.issue)")
         }
         if let agent = entry.settledOrder { lines.append("\(agent) settle") }

@@ -1,0 +1,80 @@
+import Contract
+import Lifecycle
+import Storage
+import Testing
+
+/// What the store keeps as its owner encoded it.
+@Suite struct CarriedTests {
+    private func failure(_ entry: StoreEntry, _ implementation: Implementation) throws -> StorageError? {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        let result = try database.commit(frame(1, entry)).results[0]
+        #expect(try database.owners().map(\.appliedSeq) == [0])
+        guard case .failed(let error) = result else { return nil }
+        return error
+    }
+
+    @Test func comesAsItWasSent() throws {
+        var state = state("gw/a", revision: 3)
+        state.record.variables = ["quote\"": "back\\slash \u{1} ü"]
+        var entry = change("gw/a", 3)
+        entry.state = Carried(state)
+        let came = try JSON.decode(StoreEntry.self, from: JSON.bytes(entry))
+        #expect(came.state?.bytes == JSON.bytes(state))
+        #expect(came.state?.value == state)
+        #expect(came.order == nil)
+    }
+
+    @Test func itsSizeIsKnown() {
+        for length in 0..<9 {
+            let carried = Carried<AgentState>(encoded: Array(repeating: 7, count: length))
+            #expect(JSON.bytes(carried).count == Carried<AgentState>.size(ofEncoded: length))
+        }
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func isFoundByWhatItSays(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        try database.grantToFirst()
+        var entry = change("gw/a", 4, status: .online, board: "x", role: .lead)
+        var stale = state("gw/a", revision: 4, status: .online, board: "x", role: .lead)
+        (stale.record.templatesDigest, stale.record.templatesDigestReported) = ("sha256:1", "an \"old\" one")
+        entry.state = Carried(encoded: JSON.bytes(stale))
+        var other = entry
+        var fresh = state("gw/b", revision: 4, status: .online, board: "x", role: .lead)
+        (fresh.record.templatesDigest, fresh.record.templatesDigestReported) = ("sha256:1", "sha256:1")
+        other.state = Carried(encoded: JSON.bytes(fresh))
+        other.event = event("gw/b", 4)
+        #expect(try database.commit(frame(1, entry, other)).results == [.applied])
+        var filter = Lookup.AgentFilter()
+        (filter.gateway, filter.board, filter.role, filter.status) = ("gw", "x", .lead, .online)
+        filter.hasStaleTemplates = true
+        #expect(try database.records(filter, after: nil, limit: 10).map(\.agent) == [address("gw/a")])
+        filter.hasStaleTemplates = false
+        #expect(try database.records(filter, after: nil, limit: 10).map(\.agent) == [address("gw/b")])
+        #expect(try database.record(of: address("gw/a"))?.decoded() == stale.record)
+    }
+
+    @Test(
+        arguments: Implementation.allCases,
+        [
+            "", "x", "{}", "[]", #"{"record":"#, #"{"record":{}}"#, #"{"record":{"agent"#, #"{"record":7}"#,
+            #"{"record":{"agent":"gw/a","board_id":null,"revision":1,"role":"main","status":"unheard of"}}"#,
+            #"{"record":{"agent":"nobody","board_id":null,"revision":1,"role":"main","status":"online"}}"#,
+            #"{"record":{"agent":"gw/a","board_id":null,"revision":"1","role":"main","status":"online"}}"#,
+        ])
+    func aStateThatIsNoneFails(_ implementation: Implementation, _ text: String) throws {
+        var entry = change("gw/a", 1)
+        entry.state = Carried(encoded: Array(text.utf8))
+        #expect(try failure(entry, implementation)?.kind == .content)
+    }
+
+    @Test(arguments: Implementation.allCases, ["", "{}", #"{"agent":7}"#, #"{"agent":"nobody"}"#])
+    func anOrderThatIsNoneFails(_ implementation: Implementation, _ text: String) throws {
+        var entry = StoreEntry()
+        entry.order = Carried(encoded: Array(text.utf8))
+        #expect(try failure(entry, implementation)?.kind == .content)
+    }
+}
