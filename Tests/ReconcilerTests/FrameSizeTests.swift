@@ -182,7 +182,7 @@ import Testing
         var ledger = CommitLedger()
         for _ in 0..<80 {
             ledger.add(FrameSizeTests.answer(outcome))
-            ledger.endInput()
+            ledger.endStep(1)
         }
         var sent = 0
         _ = ledger.flush { entries in

@@ -264,7 +264,7 @@ final class ReconcilerProcess: Process {
             sight.introduced(frame.id.instance, incarnation: frame.id.incarnation, line: line, now: now)
             evaluateSight()
         }
-        partition.ledger.handled(frame.id, frame.seq)
+        partition.ledger.handled(frame.id, frame.seq, dependingOn: partition.owner.dependence)
         if world.isBroken(.ownerReceiptsAfterCommit) { partition.inlet.committed(frame.id, upTo: frame.seq) }
     }
 
@@ -368,6 +368,7 @@ final class ReconcilerProcess: Process {
             }
         }
         tamper(event, partition, before: memories)
+        partition.ledger.endStep(partition.owner.step)
     }
 
     /// Whether the report has armed a deadline, and which one.

@@ -1,9 +1,11 @@
 public import Contract
 internal import Lifecycle
 
-/// Which inputs of a partition wait for which frame of its owner: one is receipted once everything it caused is committed.
+/// Which inputs of a partition wait for which frame of its owner: one is receipted once everything that it caused, and that it
+/// depends on, is committed.
 ///
-/// A pure value. Entries and inputs are gathered for a turn; `flush` makes frames of them.
+/// A pure value. Entries and inputs are gathered for a turn; `flush` makes frames of them. What the owner does is counted in its
+/// steps (`PartitionOwner.step`).
 public struct CommitLedger: Sendable {
     /// Entries in one frame, and their size in bytes: no larger frame is made, unless of one entry that cannot be divided. The
     /// largest, an agent with all variables it may have and its order, stays below what a connection publishes.
@@ -17,13 +19,14 @@ public struct CommitLedger: Sendable {
     }
 
     private var entries: [StoreEntry] = []
-    /// Where in `entries` what one input caused ends.
-    private var ends: [Int] = []
-    /// Inputs of this turn, and inputs that wait until the frame of that seq is committed.
-    private var handled: [Input] = []
-    private var waiting: [(frame: Int, input: Input)] = []
-    private var lastFrame = 0
-    private var committedFrame = 0
+    /// Where in `entries` what one step caused ends.
+    private var ends: [(end: Int, step: Int)] = []
+    /// Inputs of this turn, with the newest step that each depends on.
+    private var handled: [(input: Input, step: Int)] = []
+    /// Frames that are not committed, in order, with the step of their first entry.
+    private var sent: [(firstStep: Int, seq: Int)] = []
+    /// By stream, in order: those that wait until the frame of that seq, if any, is committed.
+    private var waiting: [StreamID: Queue<(frame: Int?, seq: Int)>] = [:]
 
     public init() {}
 
@@ -35,39 +38,56 @@ public struct CommitLedger: Sendable {
         entries.append(entry)
     }
 
-    /// All that one input, or the time, has caused was added: it goes into one frame if it fits.
-    public mutating func endInput() {
-        if entries.count > ends.last ?? 0 { ends.append(entries.count) }
+    /// All that this step of the owner has caused was added: it goes into one frame if it fits.
+    public mutating func endStep(_ step: Int) {
+        if entries.count > ends.last?.end ?? 0 { ends.append((entries.count, step)) }
     }
 
-    /// An input was handled; what it caused was added before.
-    public mutating func handled(_ id: StreamID, _ seq: Int) {
-        handled.append(Input(id: id, seq: seq))
+    /// An input was handled; what it depends on are entries of steps up to this one.
+    public mutating func handled(_ id: StreamID, _ seq: Int, dependingOn step: Int) {
+        handled.append((Input(id: id, seq: seq), step))
     }
 
     /// Ends a turn: hands its frames to `send`, which says the seq of each. Returns the inputs that need not wait.
     public mutating func flush(_ send: ([StoreEntry]) -> Int) -> [Input] {
-        endInput()
-        for range in CommitLedger.frames(entries.map(CommitLedger.size), ends: ends) {
-            lastFrame = send(Array(entries[range]))
+        var step = 0
+        for range in CommitLedger.frames(entries.map(CommitLedger.size), ends: ends.map(\.end)) {
+            while ends[step].end <= range.lowerBound { step += 1 }
+            sent.append((ends[step].step, send(Array(entries[range]))))
         }
         entries.removeAll(keepingCapacity: true)
         ends.removeAll(keepingCapacity: true)
-        for input in handled { waiting.append((lastFrame, input)) }
+        for (input, step) in handled {
+            let frame = sent.last { $0.firstStep <= step }
+            waiting[input.id, default: Queue()].append((frame?.seq, input.seq))
+        }
         handled.removeAll(keepingCapacity: true)
         return release()
     }
 
     /// The store has committed the frames up to this seq: the inputs to receipt now.
     public mutating func committed(upTo seq: Int) -> [Input] {
-        committedFrame = max(committedFrame, seq)
+        sent.removeFirst(sent.prefix { $0.seq <= seq }.count)
         return release()
     }
 
+    /// A receipt says that all before it on its stream is committed as well.
     private mutating func release() -> [Input] {
-        let free = waiting.prefix { $0.frame <= committedFrame }.map(\.input)
-        waiting.removeFirst(free.count)
+        let oldest = sent.first?.seq ?? .max
+        var free: [Input] = []
+        for id in waiting.keys.sorted(by: CommitLedger.precedes) {
+            while let (frame, seq) = waiting[id]?.first, frame.map({ $0 < oldest }) ?? true {
+                waiting[id]?.removeFirst(1)
+                free.append(Input(id: id, seq: seq))
+            }
+            if waiting[id]?.isEmpty == true { waiting[id] = nil }
+        }
         return free
+    }
+
+    private static func precedes(_ left: StreamID, _ right: StreamID) -> Bool {
+        (left.service, left.instance, left.incarnation, left.stream)
+            < (right.service, right.instance, right.incarnation, right.stream)
     }
 
     /// Divides entries of these sizes into frames. What one input caused (up to each of `ends`) stays together, since a crash

@@ -4,6 +4,7 @@ internal import Lifecycle
 extension PartitionOwner {
     /// Heartbeats in the order received, each judged by its agent.
     mutating func take(_ batch: HeartbeatBatch, _ held: TimeSpan) {
+        dependence = 0
         for segment in batch.segments {
             let receivedAt = now - TimeSpan(milliseconds: max(0, segment.age)) - held
             let receivedStamp = Timestamp(millisecondsSince1970: segment.at)
@@ -28,10 +29,12 @@ extension PartitionOwner {
             if let detail = segment.detail { take(detail, receivedAt, receivedStamp) }
         }
         settleWaitingAnswers()
+        if !directives.isEmpty { dependence = step }
     }
 
     /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
     private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedStamp: Timestamp) {
+        dependence = max(dependence, slots[index]?.changedIn ?? 0)
         if slots[index]?.machine.noteHeartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp) == true {
             countAccepted(1)
             noteSighting(index)
@@ -42,6 +45,7 @@ extension PartitionOwner {
 
     private mutating func take(_ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp) {
         guard let index = index(of: detail.agent) else { return rejectUnknown(detail.agent) }
+        dependence = max(dependence, slots[index]?.changedIn ?? 0)
         if let reason = detail.rejected {
             countRejected()
             return act(index) { $0.reject($0.record.status == .deleting ? .deleting : reason, $1, into: &$2) }

@@ -86,6 +86,13 @@ public struct PartitionOwner: Sendable {
     /// Counted since this owner began.
     public private(set) var counters = PartitionCounters()
 
+    /// How many inputs were handled.
+    public private(set) var step = 0
+    /// The newest step with whose entries the last input may be receipted. Heartbeats depend on what they, and their agents, have
+    /// caused: in a mass change of others their stream goes on. Whatever else comes may have found what is under way, and depends on
+    /// all before it.
+    public internal(set) var dependence = 0
+
     // The surroundings of the input that is handled.
     var now = Instant(nanoseconds: 0)
     var stamp = Timestamp(millisecondsSince1970: 0)
@@ -115,6 +122,8 @@ public struct PartitionOwner: Sendable {
         self.now = now
         self.stamp = stamp
         budget = sliceMax
+        step += 1
+        dependence = step
         switch event {
         case .granted(let chunk): restore(chunk)
         case .requestReceived(let request): execute(request)
@@ -185,17 +194,20 @@ public struct PartitionOwner: Sendable {
     ) {
         switch directive {
         case .emit(let event, let reason, let state):
+            slots[index]?.changedIn = step
             if let trace = state.cycle?.traceparent ?? traceparent { slots[index]?.traceparent = trace }
             commit(event, reason: reason, state, traceparent: slots[index]?.traceparent)
             // A cycle that no command began carries none.
             if event == .lapsed || (state.cycle == nil && event != .online) { slots[index]?.traceparent = nil }
         case .order(let order, let state):
             counters.orders += 1
+            slots[index]?.changedIn = step
             var entry = StoreEntry()
             entry.state = Carried(state)
             entry.order = Carried(order)
             directives.append(.commit(entry))
         case .settleOrder:
+            slots[index]?.changedIn = step
             var entry = StoreEntry()
             entry.settledOrder = address
             directives.append(.commit(entry))
@@ -335,6 +347,8 @@ struct AgentSlot: Sendable {
     /// Groups whose change has not come to this agent yet, in their order.
     var begun: [Int] = []
     var hasUnsavedSighting = false
+    /// The owner's newest step with an entry about it.
+    var changedIn = 0
     var traceparent: String?
 
     var address: AgentAddress { machine.record.address }

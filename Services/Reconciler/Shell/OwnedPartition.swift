@@ -30,13 +30,14 @@ final class OwnedPartition {
         ledger.add(entry)
     }
 
-    /// All that one input caused has been added.
-    func endInput() {
-        ledger.endInput()
+    /// All that the owner's newest step caused has been added.
+    func endStep() {
+        ledger.endStep(owner.step)
     }
 
+    /// What was handled last came as this frame.
     func handled(_ id: StreamID, _ seq: Int) {
-        ledger.handled(id, seq)
+        ledger.handled(id, seq, dependingOn: owner.dependence)
     }
 
     /// Sends what this turn decided, and receipts what it did not have to wait for.

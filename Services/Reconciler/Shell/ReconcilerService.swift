@@ -365,7 +365,7 @@ public final class ReconcilerService: Service {
                 runtime.log.event("lifecycle.reconcile.skip_missing_agent", .info, ["agent": LogValue(agent)])
             }
         }
-        partition.endInput()
+        partition.endStep()
     }
 
     private func tick() {
