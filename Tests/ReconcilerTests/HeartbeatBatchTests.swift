@@ -26,6 +26,32 @@ import Testing
         #expect(desk.record("gw/a")?.lastSeenAt == desk.stamp)
     }
 
+    /// When it is lost with its owner, so is what its agents' earlier inputs have caused.
+    @Test func aBatchDependsOnWhatItsAgentsHaveCaused() {
+        var desk = Desk.online(["a", "b"])
+        func beat(_ names: [String]) -> Int {
+            let segment = HeartbeatBatch.Segment(
+                at: desk.stamp.millisecondsSince1970, age: 0, gateway: "gw", names: names, detail: nil)
+            _ = desk.handle(.batchReceived(HeartbeatBatch(segments: [segment]), held: .zero), slices: 0)
+            return desk.owner.dependence
+        }
+        var detail = HeartbeatDetail(agent: AgentAddress("gw/a")!)
+        detail.status = .degraded
+        let report = HeartbeatBatch.Segment(
+            at: desk.stamp.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: detail)
+        let lines = desk.handle(.batchReceived(HeartbeatBatch(segments: [report]), held: .zero), slices: 0)
+        #expect(lines == ["gw/a changed (reported)"])
+        let changed = desk.owner.step
+        #expect(desk.owner.dependence == changed)
+        #expect(beat(["b"]) < changed)
+        #expect(desk.handle(.batchReceived(HeartbeatBatch(segments: [report]), held: .zero), slices: 0).isEmpty)
+        #expect(desk.owner.dependence == changed)
+        #expect(beat(["b", "a"]) == desk.owner.step)  // it is well again
+        #expect(beat(["unheard-of"]) == desk.owner.step)
+        _ = desk.handle(.timePassed, slices: 0)
+        #expect(desk.owner.dependence == desk.owner.step)
+    }
+
     @Test func aDetailSaysMore() {
         var desk = Desk.online(["a"])
         var detail = HeartbeatDetail(agent: AgentAddress("gw/a")!)

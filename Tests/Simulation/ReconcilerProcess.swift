@@ -16,6 +16,8 @@ final class ReconcilerProcess: Process {
         var newestOrder: [AgentAddress: WakeOrder] = [:]
         var repeatedIssues: Set<Int> = []
         var hadSight = false
+        /// Whether the newest input has caused entries.
+        var hasCaused = false
         /// Last Wills that came while blind.
         var wills: [HeartbeatDetail] = []
 
@@ -264,8 +266,13 @@ final class ReconcilerProcess: Process {
             sight.introduced(frame.id.instance, incarnation: frame.id.incarnation, line: line, now: now)
             evaluateSight()
         }
-        partition.ledger.handled(frame.id, frame.seq, dependingOn: partition.owner.dependence)
+        partition.ledger.handled(frame.id, frame.seq, dependingOn: dependence(body, partition))
         if world.isBroken(.ownerReceiptsAfterCommit) { partition.inlet.committed(frame.id, upTo: frame.seq) }
+    }
+
+    private func dependence(_ body: PartitionMessage, _ partition: Owned) -> Int {
+        if case .batch = body { return partition.owner.dependence }
+        return world.isBroken(.repeatsAwaitTheFirst) && !partition.hasCaused ? 0 : partition.owner.dependence
     }
 
     private func receiveGrant(_ frame: StreamFrame<ReconcilerMessage>) {
@@ -360,9 +367,11 @@ final class ReconcilerProcess: Process {
         let memories = memories(partition)
         var directives: [PartitionDirective] = []
         partition.owner.handle(event, now: now, stamp: stamp, into: &directives)
+        partition.hasCaused = false
         for directive in directives {
             switch directive {
             case .commit(let entry):
+                partition.hasCaused = true
                 if entry.order == nil || !isOrderLost(after: event) { commit(entry, partition) }
             case .log, .logMissing: break
             }

@@ -8,8 +8,8 @@ public enum Rule: String, CaseIterable, Sendable {
     // Streams.
     case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowest, receiptsNameTheirLife
     // The owner.
-    case ownerReceiptsAfterCommit, blindnessStopsJudging, blindnessRepeatsWakes, lapsesAreExtended
-    case graceRunsAnew, uncleanEndsBlind, lostSubscriptionsBlind, gatewayWordsWait
+    case ownerReceiptsAfterCommit, repeatsAwaitTheFirst, blindnessStopsJudging, blindnessRepeatsWakes
+    case lapsesAreExtended, graceRunsAnew, uncleanEndsBlind, lostSubscriptionsBlind, gatewayWordsWait
     case absentIngestsBlind, silentIngestsBlind, lateCommitsBlind, willsWhileBlindAreForgotten
     case verdictsAwaitBarrier, verdictsAwaitBatches, verdictsAreOfTheirQuestion, questionsRepeat
     case heartbeatsHaveAges, checkinsCountOnceOrdered, olderEchoesSettleNothing, otherBootsSayNothing

@@ -101,6 +101,10 @@ extension Rule {
                 .ownerReceiptsAfterCommit, "An input is receipted once all that it caused is committed",
                 without: "a fenced owner loses commands and check-ins"),
             Row(
+                .repeatsAwaitTheFirst,
+                "A request or report that causes nothing is receipted once all before it is committed",
+                without: "a repeat is receipted, and the command it repeats is lost with its owner"),
+            Row(
                 .gatewayWordsWait, "What gateways say while blind is believed once sight is back",
                 without: "a gateway that is back counts as lost"),
         ])
