@@ -18,6 +18,7 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     private var announcedAt = Instant(nanoseconds: 0)
     private var progressedAt = Instant(nanoseconds: 0)
     private let windowMax: Int
+    private let windowOfAll: Int
     /// The newest frame of each stream that was too large.
     private var oversized: [Key: Int] = [:]
     /// Called once for each frame that is too large to be published, with its size. It is kept, and whatever comes behind it
@@ -26,16 +27,20 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     /// The connection frames go out on; the service sets it.
     public weak var connection: Connection?
 
-    /// - Parameter windowMax: frames of one stream under way at once.
+    /// - Parameters:
+    ///   - windowMax: frames of one stream under way at once.
+    ///   - windowOfAll: of all streams together, shared by those that have any, but one of each: when large frames go to one
+    ///     receiver, so that a turn in which all are sent, as on a new connection, takes a bounded time.
     public init(
         topics: Topics, service: ServiceName, instance: String, incarnation: String,
-        windowMax: Int = StreamSender<Body>.windowMax
+        windowMax: Int = StreamSender<Body>.windowMax, windowOfAll: Int = .max
     ) {
         self.topics = topics
         self.service = service
         self.instance = instance
         self.incarnation = incarnation
         self.windowMax = windowMax
+        self.windowOfAll = windowOfAll
     }
 
     /// Sends a body on a stream that begins with its first frame; the frame's seq.
@@ -43,7 +48,9 @@ public final class StreamOutlet<Body: Codable & Sendable> {
     public func send(_ body: Body, to destination: StreamDestination, stream: String, now: Instant) -> Int {
         let key = Key(destination: destination, stream: stream)
         // In its place: a copy of the sender would copy all that it keeps.
-        let frame = senders[key, default: StreamSender(identifier(stream), windowMax: windowMax)].send(body, now: now)
+        if senders[key] == nil { senders[key] = StreamSender(identifier(stream), windowMax: windowMax) }
+        share(key)
+        let frame = senders[key]?.send(body, now: now)
         if let frame { publish([frame], to: destination) }
         return senders[key]?.highestSeq ?? 0
     }
@@ -55,6 +62,7 @@ public final class StreamOutlet<Body: Codable & Sendable> {
         guard receipt.id.incarnation == incarnation,
             let key = senders.keys.first(where: { $0.stream == receipt.id.stream })
         else { return nil }
+        share(key)
         let before = senders[key]?.receiptedSeq ?? 0
         let frames = senders[key]?.receive(receipt, now: now) ?? []
         if senders[key]?.receiptedSeq ?? 0 > before { progressedAt = now }
@@ -75,11 +83,19 @@ public final class StreamOutlet<Body: Codable & Sendable> {
         }
     }
 
-    /// Sends everything that has no receipt again: after each reconnection.
+    /// Sends what has no receipt again, as far as the windows go: after each reconnection.
     public func reconnected(now: Instant) {
         for key in senders.keys {
+            share(key)
             publish(senders[key]?.resendAll(now: now) ?? [], to: key.destination)
         }
+    }
+
+    /// Gives a stream its part of the window of all.
+    private func share(_ key: Key) {
+        guard windowOfAll < .max else { return }
+        let others = senders.reduce(0) { $0 + ($1.key != key && $1.value.keptCount > 0 ? 1 : 0) }
+        senders[key]?.windowMax = max(1, min(windowMax, windowOfAll / (others + 1)))
     }
 
     /// Ends a stream: what it keeps is nobody's any more.

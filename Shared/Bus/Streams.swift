@@ -20,7 +20,8 @@ public struct StreamSender<Body: Codable & Sendable> {
     /// The highest seq sent on this connection.
     private var sentUpTo = 0
     private var sentAt = Instant(nanoseconds: 0)
-    private let windowMax: Int
+    /// Frames under way at once from now on, at least one; what is under way already stays so.
+    public var windowMax: Int
 
     public init(_ id: StreamID, windowMax: Int = StreamSender.windowMax) {
         self.id = id
@@ -62,11 +63,16 @@ public struct StreamSender<Body: Codable & Sendable> {
         return frames(from: max(0, sentUpTo + 1 - first.seq), now)
     }
 
-    /// What has waited too long for its receipt. Call it a few times a second.
+    /// What is to be published when nothing was receipted for too long: the oldest frame, and how far the others go, so that the
+    /// receiver asks for what it misses. All of them would be more than a receiver that is only behind can take. Call it a few
+    /// times a second.
     public mutating func due(now: Instant) -> [StreamFrame<Body>] {
         guard !kept.isEmpty, now.milliseconds(since: sentAt) >= StreamSender.resendAfter.milliseconds else { return [] }
         sentAt = now
-        return frames(from: 0, now)
+        let oldest = frame(0, now)
+        sentUpTo = max(sentUpTo, oldest.seq)
+        guard sentUpTo > oldest.seq, let announcement = announcement() else { return [oldest] }
+        return [oldest, announcement]
     }
 
     /// Everything kept, for a new connection, as far as the window goes.

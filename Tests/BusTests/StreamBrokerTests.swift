@@ -63,5 +63,41 @@ extension RealBroker {
             try sender.wait(30) { committed.count >= sent && sent >= 2_000 && outlet.keptCount() == 0 }
             #expect(committed == Array(1...sent))
         }
+
+        /// Many streams that are behind share one window, also on a new connection.
+        @Test func streamsShareAWindow() throws {
+            let broker = try Broker()
+            let topics = Topics(root: "test/v1")
+            let loop = EventLoop()
+            let outlet = StreamOutlet<Int>(
+                topics: topics, service: .reconciler, instance: "1", incarnation: "a", windowOfAll: 8)
+            let sender = Client(broker.address, on: loop)
+            let receiver = Client(broker.address, on: loop)
+            outlet.connection = sender.connection
+            receiver.onConnected = { $0.subscribe([topics.stream(to: .store)]) }
+            var came: [String: [Int]] = [:]
+            receiver.onReceived = { delivery in
+                guard let frame = try? JSON.decode(StreamFrame<Int>.self, from: delivery.payload),
+                    frame.body != nil
+                else { return }
+                came[frame.id.stream, default: []].append(frame.seq)
+            }
+            for number in 1...20 {
+                for stream in ["a", "b", "c", "d"] {
+                    outlet.send(number, to: .store, stream: stream, now: Clock.now())
+                }
+            }
+            try receiver.wait { receiver.subscriptions.count == 1 && sender.connection.isConnected }
+            outlet.reconnected(now: Clock.now())
+            try receiver.wait { came.values.reduce(0) { $0 + $1.count } >= 8 }
+            for stream in ["a", "b", "c", "d"] { #expect(came[stream] == [1, 2]) }
+            // The others are done: one may have all of it.
+            for stream in ["b", "c", "d"] { outlet.end(stream: stream) }
+            came = [:]
+            let id = StreamID(service: "reconciler", instance: "1", incarnation: "a", stream: "a")
+            _ = outlet.receive(StreamReceipt(id: id, upTo: 2, resendFrom: nil), now: Clock.now())
+            try receiver.wait { came["a"]?.count ?? 0 >= 8 }
+            #expect(came["a"] == Array(3...10))
+        }
     }
 }

@@ -93,13 +93,28 @@ private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: millise
         #expect(frames.map(\.seq) == [1, 2, 3])
         #expect(sender.highestSeq == 5 && sender.keptCount == 5)
         #expect(sender.announcement()?.seq == 3, "nobody is to ask for what was not sent")
-        #expect(sender.due(now: at(1_000)).map(\.seq) == [1, 2, 3])
+        let repeated = sender.due(now: at(1_000))
+        #expect(repeated.map(\.seq) == [1, 3])
+        #expect(repeated.map(\.body) == [1, nil], "of all but the oldest only how far they go")
         #expect(sender.receive(StreamReceipt(id: id, upTo: 0, resendFrom: 2), now: at(1_001)).map(\.seq) == [2, 3])
         let more = sender.receive(StreamReceipt(id: id, upTo: 2, resendFrom: nil), now: at(1_500))
         #expect(more.map(\.seq) == [4, 5])
         #expect(more.map(\.held) == [1_500, 1_500])
         #expect(sender.send(6, now: at(1_501)) == nil)
         #expect(sender.receive(StreamReceipt(id: id, upTo: 5, resendFrom: nil), now: at(1_600)).map(\.seq) == [6])
+    }
+
+    /// A window that was made smaller, or larger, holds for what is sent next.
+    @Test func aWindowMayChange() {
+        var sender = StreamSender<Int>(id, windowMax: 4)
+        for number in 1...9 { _ = sender.send(number, now: at(0)) }
+        sender.windowMax = 2
+        #expect(sender.announcement()?.seq == 4)
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 1, resendFrom: nil), now: at(1)).isEmpty)
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 3, resendFrom: nil), now: at(1)).map(\.seq) == [5])
+        #expect(sender.resendAll(now: at(2)).map(\.seq) == [4, 5])
+        sender.windowMax = 5
+        #expect(sender.receive(StreamReceipt(id: id, upTo: 4, resendFrom: nil), now: at(3)).map(\.seq) == [6, 7, 8, 9])
     }
 
     @Test func aFullSenderSaysSo() {

@@ -10,6 +10,8 @@ public import ServiceKit
 public final class ReconcilerService: Service {
     /// How long a turn works in slices: what is left goes on in the next one, behind what has arrived meanwhile.
     private static let workLimit = TimeSpan(milliseconds: 50)
+    /// Frames to the store under way at once: of 200 entries each, which take 12 ms to encode and as long to commit.
+    private static let windowOfAll = 32
 
     private let systemPolicy: Policy
     private var runtime: ServiceRuntime!
@@ -41,7 +43,8 @@ public final class ReconcilerService: Service {
     public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         self.runtime = runtime
         outlet = StreamOutlet(
-            topics: runtime.topics, service: .reconciler, instance: runtime.instance, incarnation: runtime.incarnation)
+            topics: runtime.topics, service: .reconciler, instance: runtime.instance, incarnation: runtime.incarnation,
+            windowOfAll: ReconcilerService.windowOfAll)
         runtime.watch(outlet)
         grants = StreamInlet(topics: runtime.topics)
         runtime.loop.every(TimeSpan(milliseconds: 100)) { [unowned self] in tick() }
