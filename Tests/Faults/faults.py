@@ -1,6 +1,7 @@
 """What befalls a running system, at moments that a seed chooses."""
 
 import collections
+import contextlib
 import os
 import random
 import signal
@@ -170,8 +171,10 @@ class Faults:
             return True
 
         def finish():
-            if self._system.running(victim) == child:
-                os.kill(child, signal.SIGCONT)
+            # Another fault may have killed it, a moment ago as well.
+            with contextlib.suppress(ProcessLookupError):
+                if self._system.running(victim) == child:
+                    os.kill(child, signal.SIGCONT)
             self.spans[victim].append((begun[0] - 0.1, time.time() + 3))
         self._during(length, begin, finish)
 
