@@ -33,7 +33,10 @@ public enum JSON {
         return size
     }
 
-    /// The same of an object of texts.
+    /// How many bytes so many bytes take as a JSON string in base64 (RFC 4648 §4), its quotes included.
+    public static func size(ofBase64 bytes: Int) -> Int { (bytes + 2) / 3 * 4 + 2 }
+
+    /// The same as `size(of:)` of an object of texts.
     public static func size(of texts: [String: String]) -> Int {
         texts.reduce(2) { $0 + size(of: $1.key) + size(of: $1.value) + 2 }
     }

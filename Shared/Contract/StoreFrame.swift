@@ -45,7 +45,7 @@ public struct StoreEntry: Codable, Sendable {
     public init() {}
 }
 
-/// A value that the store keeps as it came, and never reads: its JSON as bytes, in base64 on the bus.
+/// A value that the store keeps as it came, and does not decode: its JSON as bytes, in base64 on the bus.
 ///
 /// To decode a state and encode it again took the store more than half of its time.
 public struct Carried<Value: Codable & Sendable>: Codable, Sendable {
@@ -89,9 +89,6 @@ public struct Carried<Value: Codable & Sendable>: Codable, Sendable {
         case .encoded(let bytes): try? JSON.decode(Value.self, from: bytes)
         }
     }
-
-    /// How many bytes of JSON it takes when its own JSON has so many (RFC 4648 §4).
-    public static func size(ofEncoded bytes: Int) -> Int { (bytes + 2) / 3 * 4 + 2 }
 }
 
 public struct AgentEventEntry: Codable, Sendable {

@@ -120,8 +120,13 @@ public struct AgentRecord: Hashable, Sendable {
 
     /// Whether the agent reported another digest than the one wanted.
     public var hasStaleTemplates: Bool {
-        guard let templatesDigest, let templatesDigestReported else { return false }
-        return templatesDigest != templatesDigestReported
+        AgentRecord.isStale(wanted: templatesDigest, reported: templatesDigestReported)
+    }
+
+    /// The same of the two digests alone.
+    package static func isStale(wanted: String?, reported: String?) -> Bool {
+        guard let wanted, let reported else { return false }
+        return wanted != reported
     }
 }
 

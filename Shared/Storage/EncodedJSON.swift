@@ -56,6 +56,9 @@ enum JSONSplice {
         return String(decoding: bytes.dropFirst().dropLast(), as: UTF8.self)
     }
 
+    /// The integer whose JSON these bytes are; `nil` when they are something else.
+    static func integer(_ bytes: ArraySlice<UInt8>) -> Int? { Int(String(decoding: bytes, as: UTF8.self)) }
+
     /// The object with another value for a member that it has.
     static func replacing(_ member: StaticString, in bytes: [UInt8], with value: [UInt8]) -> [UInt8] {
         guard let range = valueRange(of: member, in: bytes) else { return bytes }

@@ -134,12 +134,12 @@ struct StoredState {
         guard let address = try text("agent").flatMap({ AgentAddress($0) }),
             let role = try text("role").flatMap({ Role(rawValue: $0) }),
             let status = try text("status").flatMap({ AgentStatus(rawValue: $0) }),
-            let revision = values["revision"].flatMap({ Int(String(decoding: bytes[$0], as: UTF8.self)) })
+            let revision = values["revision"].flatMap({ JSONSplice.integer(bytes[$0]) })
         else { throw StoredState.malformed("a record whose agent, role, status or revision is none") }
         (self.address, self.role, self.status, self.revision) = (address, role, status, revision)
         board = try text("board_id")
-        let (wanted, reported) = (try text("templates_digest"), try text("templates_digest_reported"))
-        hasStaleTemplates = wanted != nil && reported != nil && wanted != reported
+        hasStaleTemplates = AgentRecord.isStale(
+            wanted: try text("templates_digest"), reported: try text("templates_digest_reported"))
     }
 
     /// Whose wake order these bytes are.

@@ -52,7 +52,7 @@ enum StoredAgent {
 
     static func revision(of record: [UInt8]) throws(StorageError) -> Int {
         guard let range = JSONSplice.valueRange(of: "revision", in: record),
-            let revision = Int(String(decoding: record[range], as: UTF8.self))
+            let revision = JSONSplice.integer(record[range])
         else { throw StorageError(.content, message: "a stored record without a revision", operation: "read a record") }
         return revision
     }

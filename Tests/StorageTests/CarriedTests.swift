@@ -29,7 +29,7 @@ import Testing
     @Test func itsSizeIsKnown() {
         for length in 0..<9 {
             let carried = Carried<AgentState>(encoded: Array(repeating: 7, count: length))
-            #expect(JSON.bytes(carried).count == Carried<AgentState>.size(ofEncoded: length))
+            #expect(JSON.bytes(carried).count == JSON.size(ofBase64: length))
         }
     }
 

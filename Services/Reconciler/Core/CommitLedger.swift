@@ -50,6 +50,7 @@ public struct CommitLedger: Sendable {
 
     /// Ends a turn: hands its frames to `send`, which says the seq of each. Returns the inputs that need not wait.
     public mutating func flush(_ send: ([StoreEntry]) -> Int) -> [Input] {
+        precondition(entries.count == ends.last?.end ?? 0, "what belongs to no step would be lost")
         var step = 0
         for range in CommitLedger.frames(entries.map(CommitLedger.size), ends: ends.map(\.end)) {
             while ends[step].end <= range.lowerBound { step += 1 }
@@ -125,10 +126,10 @@ public struct CommitLedger: Sendable {
         var size = 20
         if let state = entry.state?.value {
             let bytes = stateSize + self.size(of: state.record) + self.size(of: state.cycle?.order)
-            size += Carried<AgentState>.size(ofEncoded: bytes)
+            size += JSON.size(ofBase64: bytes)
         }
         if entry.event != nil { size += eventSize }
-        if let order = entry.order?.value { size += Carried<WakeOrder>.size(ofEncoded: self.size(of: order)) }
+        if let order = entry.order?.value { size += JSON.size(ofBase64: self.size(of: order)) }
         if let answer = entry.answer {
             size += answerSize
             switch answer.outcome {
