@@ -54,6 +54,12 @@ class Watcher:
                             found[partition] = (presence["instance"], epoch)
             return found
 
+    def claims(self):
+        """Which partitions each reconciler says it owns, by instance; in order."""
+        with self.lock:
+            return {presence["instance"]: sorted(presence.get("partitions") or {}, key=int)
+                    for name, (_, presence) in self.presences.items() if name.startswith("reconciler/")}
+
     def presence(self, name):
         with self.lock:
             return self.presences.get(name, (0, {}))[1]
@@ -307,6 +313,26 @@ class KilledForGood(unittest.TestCase):
                 watcher.check(self)
             finally:
                 fleet.stop()
+
+
+class UnheardOwner(unittest.TestCase):
+    """A store that begins anew gives away what somebody owns whom it does not hear: that one is told, idle or not."""
+
+    def test_nobody_keeps_what_another_has_got(self):
+        with quick("--reconcilers", "2") as system:
+            watcher = Watcher(system)
+            watcher.wait_all_owned()
+            shares = watcher.claims()
+            first, second = system.child("reconciler"), system.child("reconciler/2")
+            os.kill(second, signal.SIGSTOP)
+            watcher.wait_all_owned(among={"1"}, seconds=14)
+            os.kill(first, signal.SIGSTOP)
+            os.kill(system.child("status-store"), signal.SIGKILL)
+            os.kill(second, signal.SIGKILL)
+            watcher.wait_all_owned(among={"2"}, seconds=20)
+            self.assertEqual(len(watcher.claims()["1"]), PARTITIONS)
+            os.kill(first, signal.SIGCONT)
+            wait_until(lambda: watcher.claims() == shares, 20, f"{shares}, each its own share")
 
 
 class StopInAStorm(unittest.TestCase):

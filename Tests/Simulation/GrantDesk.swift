@@ -20,7 +20,6 @@ final class GrantDesk {
     private var recipients: [Recipient] = []
     private var streamNumber = 0
     private var decideAt = Instant(nanoseconds: 0)
-    private var toldAt: [String: Instant] = [:]
 
     init(_ store: StoreProcess) {
         self.store = store
@@ -43,14 +42,11 @@ final class GrantDesk {
     }
 
     func refused(_ frame: DatabaseModel.Received) {
-        if store.world.isBroken(.refusedOwnersReload) { return }
         guard members.live(now: store.now)[frame.id.instance]?.incarnation == frame.id.incarnation else { return }
-        let key = "\(frame.id.incarnation)/\(frame.frame.partition)/\(frame.frame.epoch)"
-        if let told = toldAt[key], store.now.milliseconds(since: told) < 500 { return }
-        toldAt[key] = store.now
-        enqueue(
-            .revoke(partition: frame.frame.partition, epoch: frame.frame.epoch), to: frame.id.instance,
-            frame.id.incarnation)
+        let claim = PartitionAssignment.Claim(
+            partition: frame.frame.partition, epoch: frame.frame.epoch, instance: frame.id.instance,
+            incarnation: frame.id.incarnation)
+        if assignment.isToBeTold(claim, now: store.now) { revoke(claim) }
     }
 
     func received(_ receipt: StreamReceipt) {
@@ -76,8 +72,9 @@ final class GrantDesk {
         recipients.removeAll { live[$0.instance]?.incarnation != $0.incarnation }
         for directive in assignment.decide(members, now: now) {
             switch directive {
-            case .revoke(let partition, let epoch, let instance, let incarnation):
-                enqueue(.revoke(partition: partition, epoch: epoch), to: instance, incarnation)
+            case .revoke(let claim):
+                let isOfOwner = assignment.owner(of: claim.partition)?.epoch == claim.epoch
+                if isOfOwner || !store.world.isBroken(.staleClaimsEnd) { revoke(claim) }
             case .grant(let partition, let instance, let incarnation):
                 if store.world.isBroken(.grantsFollowPresence), assignment.owner(of: partition)?.instance == instance {
                     continue
@@ -124,6 +121,11 @@ final class GrantDesk {
                 .grant(chunk), to: instance, incarnation,
                 completes: index == halves - 1 ? (partition, all.epoch) : nil)
         }
+    }
+
+    private func revoke(_ claim: PartitionAssignment.Claim) {
+        assignment.revoked(claim, now: store.now)
+        enqueue(.revoke(partition: claim.partition, epoch: claim.epoch), to: claim.instance, claim.incarnation)
     }
 
     private func enqueue(

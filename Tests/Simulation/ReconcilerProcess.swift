@@ -201,6 +201,16 @@ final class ReconcilerProcess: Process {
         presence.blind = blind
     }
 
+    /// What its presence claims, and the table knows otherwise.
+    func claimBesides(_ owners: [Int: DatabaseModel.Owner]) -> String? {
+        guard isUp else { return nil }
+        let claim = complete.first {
+            guard let owner = owners[$0.owner.partition] else { return true }
+            return owner.incarnation != incarnation || owner.epoch != $0.epoch
+        }
+        return claim.map { "\(name) claims \($0.owner.partition) under \($0.epoch)" }
+    }
+
     // MARK: Inside
 
     private var nextVerdict: Instant? { complete.compactMap(\.owner.nextVerdict).min() }

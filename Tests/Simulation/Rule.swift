@@ -3,7 +3,7 @@ public enum Rule: String, CaseIterable, Sendable {
     // The store.
     case publishAfterCommit, storeReceiptsAfterCommit, epochIsChecked, outboxRepeats, ordersRepeat
     case statusesAreRepublished, oldNotesCount, tombstonesAreKept, requestsAreRemembered, undertakingsSurvive
-    case framesApplyOnce, credentialsComeFirst, grantsFollowPresence, refusedOwnersReload
+    case framesApplyOnce, credentialsComeFirst, grantsFollowPresence, staleClaimsEnd
     case epochsAreNew, tombstonesAreRepublished
     // Streams.
     case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowest, receiptsNameTheirLife

@@ -64,8 +64,8 @@ extension Rule {
                 .grantsFollowPresence, "A partition is granted again when its owner's presence differs from the table",
                 without: "a reconciler that restarts under its name owns nothing"),
             Row(
-                .refusedOwnersReload, "Whoever is refused is told, and asks anew",
-                without: "a fenced owner waits for its commits for ever"),
+                .staleClaimsEnd, "Whoever claims by its presence what another has got is told",
+                without: "a fenced owner that sends nothing shows as an owner for ever"),
             Row(
                 .epochsAreNew, "Each grant has an epoch of its own",
                 without: "frames from before a grant count after it"),

@@ -150,6 +150,7 @@ public final class Simulation {
         for agent in store.database.tombstones.keys.sorted() where broker.isRetaining("status/\(agent)") != nil {
             return "\(agent) is deleted and has a retained status"
         }
+        if let claim = reconcilers.compactMap({ $0.claimBesides(store.database.owners) }).first { return claim }
         if let agent = store.database.orders.keys.min() { return "\(agent) has an outstanding order" }
         if !store.hasPublishedAll { return "the outbox is not empty" }
         for gateway in gateways {

@@ -23,11 +23,27 @@ public struct PartitionAssignment: Sendable {
         }
     }
 
+    /// What a life of an instance takes for its own, by its presence or by what it sends.
+    public struct Claim: Hashable, Sendable {
+        public let partition: Int
+        public let epoch: Int
+        public let instance: String
+        public let incarnation: String
+
+        public init(partition: Int, epoch: Int, instance: String, incarnation: String) {
+            self.partition = partition
+            self.epoch = epoch
+            self.instance = instance
+            self.incarnation = incarnation
+        }
+    }
+
     public enum Directive: Hashable, Sendable {
         /// Give the partition to this life of this instance, under a new epoch.
         case grant(partition: Int, instance: String, incarnation: String)
-        /// Tell its owner until now, which lives, that it has lost the partition. Always before the grant.
-        case revoke(partition: Int, epoch: Int, instance: String, incarnation: String)
+        /// Tell this life, which is heard, that the partition is not its own: before another gets it, and for as long as it
+        /// claims what another has got.
+        case revoke(Claim)
     }
 
     private struct Ownership: Sendable {
@@ -37,8 +53,15 @@ public struct PartitionAssignment: Sendable {
         var patience = PartitionAssignment.confirmationTime
     }
 
+    /// The same sender is told of the same refusal at most so often.
+    private static let refuseAgainAfter = TimeSpan(milliseconds: 500)
+    /// So many are remembered.
+    private static let revokedMax = 10_000
+
     public let partitionCount: Int
     private var ownerships: [Int: Ownership] = [:]
+    /// When each claim was denied last.
+    private var revokedAt: [Claim: Instant] = [:]
 
     /// - Parameter owners: what is stored; their grants count as receipted `now`.
     public init(partitionCount: Int, owners: [Int: Owner], now: Instant) {
@@ -55,7 +78,7 @@ public struct PartitionAssignment: Sendable {
         let live = members.live(now: now)
         guard !live.isEmpty, !members.isSettling(now: now) else { return [] }
         let instances = live.keys.sorted()
-        var directives: [Directive] = []
+        var directives = instances.flatMap { staleClaims(of: $0, live).map { Directive.revoke($0) } }
         for partition in 0..<partitionCount {
             let instance = PartitionAssignment.winner(of: partition, among: instances)
             guard let instance, let member = live[instance] else { continue }
@@ -65,8 +88,9 @@ public struct PartitionAssignment: Sendable {
             } else if let owner = ownership?.owner, live[owner.instance]?.incarnation == owner.incarnation {
                 directives.append(
                     .revoke(
-                        partition: partition, epoch: owner.epoch, instance: owner.instance,
-                        incarnation: owner.incarnation))
+                        Claim(
+                            partition: partition, epoch: owner.epoch, instance: owner.instance,
+                            incarnation: owner.incarnation)))
             }
             directives.append(.grant(partition: partition, instance: instance, incarnation: member.incarnation))
         }
@@ -87,6 +111,32 @@ public struct PartitionAssignment: Sendable {
     public mutating func receipted(_ partition: Int, epoch: Int, now: Instant) {
         guard ownerships[partition]?.owner.epoch == epoch, ownerships[partition]?.receiptedAt == nil else { return }
         ownerships[partition]?.receiptedAt = now
+    }
+
+    /// This claim was denied.
+    public mutating func revoked(_ claim: Claim, now: Instant) {
+        if revokedAt.count >= PartitionAssignment.revokedMax { revokedAt.removeAll() }
+        revokedAt[claim] = now
+    }
+
+    /// Whether whoever sends under this claim, and is refused, is to be told (again).
+    public func isToBeTold(_ claim: Claim, now: Instant) -> Bool {
+        guard let told = revokedAt[claim] else { return true }
+        return now.milliseconds(since: told) >= PartitionAssignment.refuseAgainAfter.milliseconds
+    }
+
+    /// What this instance claims and another has got since: a store that began anew had not heard it when it gave the
+    /// partition away. Once it is told, only what it says afterwards counts.
+    private func staleClaims(of instance: String, _ live: [String: Membership.Member]) -> [Claim] {
+        guard let member = live[instance], let heardAt = member.heardAt else { return [] }
+        return member.epochs.sorted { $0.key < $1.key }.compactMap { partition, epoch in
+            guard let owner = ownerships[partition]?.owner, epoch < owner.epoch,
+                (owner.instance, owner.incarnation) != (instance, member.incarnation)
+            else { return nil }
+            let claim = Claim(
+                partition: partition, epoch: epoch, instance: instance, incarnation: member.incarnation)
+            return revokedAt[claim].map { $0 >= heardAt } ?? false ? nil : claim
+        }
     }
 
     /// Whether the owner had time to say that it owns the partition and says something else.

@@ -12,8 +12,6 @@ final class GrantDelivery {
     /// How long a turn grants, and reads what was granted: what is left waits for the next one.
     private static let grantLimit = TimeSpan(milliseconds: 100)
     private static let decideEvery = TimeSpan(milliseconds: 250)
-    /// The same sender is told of the same refusal at most so often.
-    private static let revokeAgainAfter = TimeSpan(milliseconds: 500)
 
     /// What waits to be sent to a reconciler.
     private enum Waiting {
@@ -40,13 +38,6 @@ final class GrantDelivery {
         var announcedAt = Instant(nanoseconds: 0)
     }
 
-    private struct Refusal: Hashable {
-        let instance: String
-        let incarnation: String
-        let partition: Int
-        let epoch: Int
-    }
-
     private let runtime: ServiceRuntime
     private let database: any StatusDatabase
     private var members = Membership(of: .reconciler)
@@ -54,7 +45,6 @@ final class GrantDelivery {
     private var recipients: [String: Recipient] = [:]
     private var streamNumber = 0
     private var decideAt = Instant(nanoseconds: 0)
-    private var toldAt: [Refusal: Instant] = [:]
 
     init(_ runtime: ServiceRuntime, _ database: any StatusDatabase, owners: [PartitionOwner]) {
         self.runtime = runtime
@@ -79,26 +69,22 @@ final class GrantDelivery {
         if presence.service == ServiceName.reconciler.rawValue { decideAt = now }
     }
 
-    /// A reconciler has sent under an old epoch, or what it does not own.
+    /// A reconciler has sent under an old epoch, or what it does not own: it is told before its next presence would show
+    /// it. One that has only part of a grant shows nothing.
     func refused(_ frame: ReceivedFrame, now: Instant) {
         // A life that is over has nobody to tell, and its successor's grants must not be given up for it.
         guard members.live(now: now)[frame.stream.instance]?.incarnation == frame.stream.incarnation else { return }
-        let refusal = Refusal(
-            instance: frame.stream.instance, incarnation: frame.stream.incarnation, partition: frame.frame.partition,
-            epoch: frame.frame.epoch)
-        let wasTold = toldAt[refusal].map {
-            now.milliseconds(since: $0) < GrantDelivery.revokeAgainAfter.milliseconds
-        }
-        guard wasTold != true else { return }
-        if toldAt.count > 10_000 { toldAt.removeAll() }
-        toldAt[refusal] = now
+        let claim = PartitionAssignment.Claim(
+            partition: frame.frame.partition, epoch: frame.frame.epoch, instance: frame.stream.instance,
+            incarnation: frame.stream.incarnation)
+        guard assignment.isToBeTold(claim, now: now) else { return }
         runtime.log.event(
             "store.frame_refused", .warning,
             [
-                "reconciler": LogValue(refusal.instance), "partition": LogValue(refusal.partition),
-                "epoch": LogValue(refusal.epoch),
+                "reconciler": LogValue(claim.instance), "partition": LogValue(claim.partition),
+                "epoch": LogValue(claim.epoch),
             ])
-        revoke(refusal.partition, epoch: refusal.epoch, of: refusal.instance, incarnation: refusal.incarnation)
+        revoke(claim, now)
     }
 
     func received(_ receipt: StreamReceipt, on connection: Connection, now: Instant) -> Bool {
@@ -160,8 +146,7 @@ final class GrantDelivery {
         let end = Clock.now() + GrantDelivery.grantLimit
         for directive in assignment.decide(members, now: now) {
             switch directive {
-            case .revoke(let partition, let epoch, let instance, let incarnation):
-                revoke(partition, epoch: epoch, of: instance, incarnation: incarnation)
+            case .revoke(let claim): revoke(claim, now)
             case .grant(let partition, let instance, let incarnation):
                 try grant(partition, to: instance, incarnation: incarnation)
                 guard Clock.now() < end else {
@@ -192,9 +177,10 @@ final class GrantDelivery {
             ])
     }
 
-    private func revoke(_ partition: Int, epoch: Int, of instance: String, incarnation: String) {
-        let body = JSON.bytes(ReconcilerMessage.revoke(partition: partition, epoch: epoch))
-        enqueue(.message(body), to: instance, incarnation: incarnation)
+    private func revoke(_ claim: PartitionAssignment.Claim, _ now: Instant) {
+        assignment.revoked(claim, now: now)
+        let body = JSON.bytes(ReconcilerMessage.revoke(partition: claim.partition, epoch: claim.epoch))
+        enqueue(.message(body), to: claim.instance, incarnation: claim.incarnation)
     }
 
     private func enqueue(_ waiting: Waiting, to instance: String, incarnation: String) {
