@@ -42,6 +42,7 @@ final class GrantDesk {
     }
 
     func refused(_ frame: DatabaseModel.Received) {
+        if store.world.isBroken(.refusedOwnersReload) { return }
         guard members.live(now: store.now)[frame.id.instance]?.incarnation == frame.id.incarnation else { return }
         let claim = PartitionAssignment.Claim(
             partition: frame.frame.partition, epoch: frame.frame.epoch, instance: frame.id.instance,
@@ -73,8 +74,9 @@ final class GrantDesk {
         for directive in assignment.decide(members, now: now) {
             switch directive {
             case .revoke(let claim):
-                let isOfOwner = assignment.owner(of: claim.partition)?.epoch == claim.epoch
-                if isOfOwner || !store.world.isBroken(.staleClaimsEnd) { revoke(claim) }
+                let isOwners = assignment.owner(of: claim.partition)?.epoch == claim.epoch
+                let isToldByClaim = ![.staleClaimsEnd, .refusedOwnersReload].contains(where: store.world.isBroken)
+                if isOwners || isToldByClaim { revoke(claim) }
             case .grant(let partition, let instance, let incarnation):
                 if store.world.isBroken(.grantsFollowPresence), assignment.owner(of: partition)?.instance == instance {
                     continue

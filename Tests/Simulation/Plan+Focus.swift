@@ -81,6 +81,10 @@ extension Plan {
 
     /// By what processes forget or lag behind.
     private static let memory: [Rule: @Sendable (inout Plan) -> Void] = [
+        .refusedOwnersReload: {
+            ($0.faults, $0.faultEvery, $0.reconcilers) = ([.pauseReconciler], 3_000_000, 2)
+            ($0.longMin, $0.longMax, $0.chaosFor) = (11_000_000, 16_000_000, 30_000_000)
+        },
         .staleClaimsEnd: {
             ($0.faults, $0.faultEvery) = ([.crashStore, .crashReconciler, .pauseReconciler], 1_000_000)
             // Nobody speaks in it: what it sends would be refused.

@@ -3,8 +3,8 @@ public enum Rule: String, CaseIterable, Sendable {
     // The store.
     case publishAfterCommit, storeReceiptsAfterCommit, epochIsChecked, outboxRepeats, ordersRepeat
     case statusesAreRepublished, oldNotesCount, tombstonesAreKept, requestsAreRemembered, undertakingsSurvive
-    case framesApplyOnce, credentialsComeFirst, grantsFollowPresence, staleClaimsEnd
-    case epochsAreNew, tombstonesAreRepublished
+    case framesApplyOnce, credentialsComeFirst, grantsFollowPresence, refusedOwnersReload
+    case staleClaimsEnd, epochsAreNew, tombstonesAreRepublished
     // Streams.
     case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowest, receiptsNameTheirLife
     // The owner.

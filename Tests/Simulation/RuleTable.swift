@@ -64,8 +64,11 @@ extension Rule {
                 .grantsFollowPresence, "A partition is granted again when its owner's presence differs from the table",
                 without: "a reconciler that restarts under its name owns nothing"),
             Row(
-                .staleClaimsEnd, "Whoever claims by its presence what another has got is told",
-                without: "a fenced owner that sends nothing shows as an owner for ever"),
+                .refusedOwnersReload, "Whoever owns no more is told, by what it sends or claims, and asks anew",
+                without: "a fenced owner waits for its commits for ever"),
+            Row(
+                .staleClaimsEnd, "It is told by what its presence claims, even when it sends nothing",
+                without: "an old owner of what is idle shows as its owner for ever"),
             Row(
                 .epochsAreNew, "Each grant has an epoch of its own",
                 without: "frames from before a grant count after it"),
