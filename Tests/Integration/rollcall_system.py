@@ -9,6 +9,7 @@
 `ROLLCALL_BUILD` names the directory of the built programs (default: .build/debug of this repository).
 """
 
+import concurrent.futures
 import datetime
 import json
 import os
@@ -249,6 +250,16 @@ class RollcallSystem:
         status, answer = self.request(verb, members, **options)
         assert status == 200, f"{verb} {members}: {answer}"
         return answer
+
+    def each(self, agents, body, operators=8):
+        """The results of `body(operator, agent)` for every agent, `operators` of them at a time."""
+        clients = [self.operator() for _ in range(operators)]
+
+        def work(number):
+            return [body(clients[number], agent) for agent in agents[number::operators]]
+
+        with concurrent.futures.ThreadPoolExecutor(operators) as pool:
+            return [result for results in pool.map(work, range(operators)) for result in results]
 
     def secret(self, username):
         """The secret of an operator or a service of this system."""

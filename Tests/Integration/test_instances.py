@@ -3,7 +3,6 @@
 `ROLLCALL_LONG=1` runs the long forms: stops of 60 s instead of 14 s, and an ingest that crashes for three minutes.
 """
 
-import concurrent.futures
 import json
 import os
 import signal
@@ -346,19 +345,11 @@ class StopInAStorm(unittest.TestCase):
             watcher.wait_all_owned()
             system.expect("add-gateway", {"gateway": "g0"})
             members = {"role": "worker", "board": "b", "wake": False}
-
-            def each(body):
-                operators = [system.operator() for _ in range(8)]
-                with concurrent.futures.ThreadPoolExecutor(len(operators)) as pool:
-                    list(pool.map(
-                        lambda number: [
-                            body(operators[number], f"g0/a{agent}") for agent in range(number, self.AGENTS, 8)],
-                        range(len(operators))))
-
-            each(lambda operator, agent: operator.expect("provision", {"agent": agent, **members}))
+            agents = [f"g0/a{number}" for number in range(self.AGENTS)]
+            system.each(agents, lambda operator, agent: operator.expect("provision", {"agent": agent, **members}))
             # Every agent has a cycle that waits for its first wake: they all come to their turn at once.
             system.expect("pause", {"gateway": "g0"})
-            each(lambda operator, agent: operator.expect("wake", {"agent": agent}))
+            system.each(agents, lambda operator, agent: operator.expect("wake", {"agent": agent}))
             owners = watcher.owners()
             # Not answered before all are resumed.
             system.operator().publish(f"{TOPIC_ROOT}/commands/resume", json.dumps({"gateway": "g0"}), 1)
@@ -387,6 +378,7 @@ class StopInAStorm(unittest.TestCase):
         wait_until(
             lambda: len({event[3]["record"]["agent"] for event in watcher.named("woken")}) == self.AGENTS, 60,
             "a wake for each agent")
+
     def owner_of_g0(self, system):
         """Who owns the partition of g0: its last event says whose decision it was."""
         return system.expect("history", {"agent": "g0/a0", "limit": 1})["events"][0]["source"].rpartition("/")[2]

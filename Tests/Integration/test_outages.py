@@ -1,7 +1,6 @@
 """Our own outage turns nobody offline: 1,000 agents wait for their deadline, and a part of the system is away meanwhile."""
 
 import collections
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -87,7 +86,7 @@ class Outages(unittest.TestCase):
             cls.gateways.append(Gateway(cls.system, f"gw{number}", token))
         cls.agents = [f"{gateway.name}/a{number}" for gateway in cls.gateways for number in range(AGENTS)]
         members = {"role": "worker", "board": "b", "wake": False}
-        cls.each(lambda operator, agent: operator.expect("provision", {"agent": agent, **members}))
+        cls.system.each(cls.agents, lambda operator, agent: operator.expect("provision", {"agent": agent, **members}))
         # (start, end) of each outage, by the wall clock.
         cls.outages = []
         cls.beats = threading.Event()
@@ -121,16 +120,6 @@ class Outages(unittest.TestCase):
             system.start()
         finally:
             rollcall_system.ROLLCALL = own
-
-    @classmethod
-    def each(cls, body):
-        """`body(operator, agent)` for every agent, some at a time."""
-        operators = [cls.system.operator() for _ in range(8)]
-
-        def work(number):
-            return [body(operators[number], agent) for agent in cls.agents[number::len(operators)]]
-        with concurrent.futures.ThreadPoolExecutor(len(operators)) as pool:
-            return [result for results in pool.map(work, range(len(operators))) for result in results]
 
     @classmethod
     def beat(cls):
@@ -220,8 +209,8 @@ class Outages(unittest.TestCase):
                 seconds = self.check(name, befall)
                 print(f"{name} ({befall.__name__}): all online {seconds:.1f} s after it is back", flush=True)
                 self.assertLess(seconds, BACK_ONLINE)
-        histories = self.each(
-            lambda operator, agent: operator.expect("history", {"agent": agent, "limit": 1000})["events"])
+        histories = self.system.each(
+            self.agents, lambda operator, agent: operator.expect("history", {"agent": agent, "limit": 1000})["events"])
         found = collections.Counter(
             event["event"] for events in histories for event in events
             if any(begun <= seconds_of(event["time"]) <= end for begun, end in self.outages))

@@ -19,14 +19,8 @@ public final class ReconcilerService: Service {
     private var partitions: [Int: OwnedPartition] = [:]
     private var outlet: StreamOutlet<StoreFrame>!
     private var grants: StreamInlet<ReconcilerMessage>!
-    private var sight = Sight()
-    private var barrier = VerdictBarrier()
-    private var spells = BlindSpells(now: Clock.now(), stamp: Clock.stamp())
-    private var deferredDeadlines: Int64 = 0
+    private var gate: VerdictGate!
     private var droppedMessages: Int64 = 0
-    /// From a deadline to the barrier that let it be judged.
-    private var waits = WaitHistogram()
-    private var earliestDue: Instant?
     private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
     private var isStopping = false
     private var finishedCounters = PartitionCounters()
@@ -47,6 +41,7 @@ public final class ReconcilerService: Service {
             windowOfAll: ReconcilerService.windowOfAll)
         runtime.watch(outlet)
         grants = StreamInlet(topics: runtime.topics)
+        gate = VerdictGate(runtime)
         runtime.loop.every(TimeSpan(milliseconds: 100)) { [unowned self] in tick() }
     }
 
@@ -54,6 +49,7 @@ public final class ReconcilerService: Service {
         self.connection = connection
         outlet.connection = connection
         grants.connection = connection
+        gate.connected(connection)
         for partition in partitions.values { partition.inlet.connection = connection }
         let topics = runtime.topics
         connection.subscribe([
@@ -68,12 +64,11 @@ public final class ReconcilerService: Service {
     }
 
     public func subscribed(refused: [String]) {
-        sight.connected()
+        gate.subscribed()
     }
 
     public func disconnected() {
-        sight.disconnected()
-        barrier.abandon()
+        gate.disconnected()
         evaluateSight(Clock.now())
     }
 
@@ -88,11 +83,10 @@ public final class ReconcilerService: Service {
             case "internal" where levels.count == 4 && levels[1] == "streams" && levels[2] == "reconciler":
                 try receiveGrant(delivery.payload)
             case "internal" where levels.count == 4 && levels[1] == "barriers":
-                let answer = try JSON.decode(BarrierAnswer.self, from: delivery.payload)
-                if barrier.answered(answer) { sight.answered(answer) }
+                gate.received(try JSON.decode(BarrierAnswer.self, from: delivery.payload))
                 evaluateSight(Clock.now())
             case "internal" where levels.count == 3 && levels[1] == "lines":
-                sight.ended(
+                gate.received(
                     try JSON.decode(HeartbeatLineEnded.self, from: delivery.payload), isRetained: delivery.isRetained)
                 evaluateSight(Clock.now())
             case "services": try receivePresence(delivery)
@@ -120,10 +114,7 @@ public final class ReconcilerService: Service {
         }
         if let due = work(now, stamp) { next = next.map { min($0, due) } ?? due }
         grants.publishReceipts()
-        if !barrier.isOpen, var verdict = nextVerdict {
-            if let begin = barrier.mayBeginAt { verdict = max(verdict, begin) }
-            next = next.map { min($0, verdict) } ?? verdict
-        }
+        if let verdict = nextVerdict.flatMap({ gate.next($0) }) { next = next.map { min($0, verdict) } ?? verdict }
         runtime.loop.wakeAt = next
     }
 
@@ -163,42 +154,22 @@ public final class ReconcilerService: Service {
 
     /// Judges what a barrier has let pass, and begins one for what is due.
     private func judge(_ now: Instant, _ stamp: Timestamp) {
-        guard !spells.isBlind else { return }
-        let asOf = barrier.pass { number, id, seq in
+        let asOf = gate.pass(now: now) { number, id, seq in
             guard let partition = partitions[number], partition.isComplete else { return true }
             return partition.inlet.hasGiven(id, upTo: seq)
         }
         if let asOf {
-            if let due = earliestDue { waits.add(microseconds: max(0, now.nanoseconds(since: due) / 1_000)) }
             for partition in partitions.values where partition.isComplete {
                 handle(.barrierPassed(asOf: asOf), partition, now, stamp)
             }
         }
-        guard let verdict = nextVerdict, verdict <= now,
-            let number = barrier.begin(now: now, ingests: sight.asked)
-        else { return }
-        earliestDue = verdict
-        ask(sight.asked, number)
-    }
-
-    private func ask(_ ingests: [String], _ number: Int) {
-        guard let connection else { return }
-        let question = JSON.bytes(BarrierQuestion(number: number, reconciler: runtime.instance))
-        for ingest in ingests {
-            let topic = runtime.topics.barriers(service: ServiceName.heartbeatIngest.rawValue, instance: ingest)
-            // Refused only when the connection is lost: then nothing is judged.
-            _ = try? connection.publish(Publication(topic: topic, payload: question))
-        }
+        if let verdict = nextVerdict, verdict <= now { gate.ask(for: verdict, now: now) }
     }
 
     public func describe(_ presence: inout Presence) {
         let owned = partitions.values.filter(\.isComplete)
         presence.partitions = Dictionary(uniqueKeysWithValues: owned.map { (String($0.owner.partition), $0.epoch) })
-        presence.blind = spells.reason
-        presence.blindSince = spells.since
-        presence.blindSpells = Int(spells.count)
-        presence.blindMilliseconds = Int(spells.total(now: Clock.now()).milliseconds)
-        presence.deferredDeadlines = Int(deferredDeadlines)
+        gate.describe(&presence)
     }
 
     public func isDrained() -> Bool {
@@ -214,14 +185,12 @@ public final class ReconcilerService: Service {
     public var counters: [String: Int64] {
         var sum = finishedCounters
         for partition in partitions.values { sum.add(partition.owner.counters) }
-        return [
+        let own = [
             "heartbeats": sum.heartbeats, "rejections": sum.rejections, "events": sum.events, "orders": sum.orders,
-            "blind_spells": spells.count, "blind_ms": spells.total(now: Clock.now()).milliseconds,
-            "deferred_deadlines": deferredDeadlines, "dropped_messages": droppedMessages, "barriers": waits.count,
-            "barrier_wait_us_p50": waits.percentile(50), "barrier_wait_us_p99": waits.percentile(99),
-            "barrier_wait_us_max": waits.longest,
+            "dropped_messages": droppedMessages,
             "agents": partitions.values.reduce(0) { $0 + Int64($1.owner.agentCount) },
         ]
+        return own.merging(gate.counters) { own, _ in own }
     }
 
     // MARK: Inputs
@@ -249,7 +218,7 @@ public final class ReconcilerService: Service {
         case .report(let report): handle(.reportReceived(report, held: arrival.held), partition, now, stamp)
         case .batch(let batch): handle(.batchReceived(batch, held: arrival.held), partition, now, stamp)
         case .introduction(let line):
-            sight.introduced(arrival.id.instance, incarnation: arrival.id.incarnation, line: line, now: now)
+            gate.introduced(arrival.id, line: line, now: now)
             evaluateSight(now)
         }
         partition.handled(arrival.id, arrival.seq)
@@ -271,7 +240,7 @@ public final class ReconcilerService: Service {
             ])
         partition.handled(unreadable.id, unreadable.seq)
         guard unreadable.kind == "batch" else { return }
-        sight.missedHeartbeats()
+        gate.missedHeartbeats()
         evaluateSight(now)
     }
 
@@ -316,7 +285,7 @@ public final class ReconcilerService: Service {
             handle(.gatewayStatusReceived(gateway: gateway, state), partition, now, Clock.stamp())
         }
         connection?.subscribe([runtime.topics.stream(to: .partition(chunk.partition))])
-        if !spells.isBlind { handle(.sightRegained, partition, now, Clock.stamp()) }
+        if !gate.isBlind { handle(.sightRegained, partition, now, Clock.stamp()) }
         runtime.announce()
     }
 
@@ -338,7 +307,7 @@ public final class ReconcilerService: Service {
         runtime.check(presence, isRetained: delivery.isRetained)
         guard presence.service == ServiceName.heartbeatIngest.rawValue else { return }
         let now = Clock.now()
-        sight.heard(presence, isRetained: delivery.isRetained, now: now)
+        gate.received(presence, isRetained: delivery.isRetained, now: now)
         evaluateSight(now)
     }
 
@@ -374,32 +343,13 @@ public final class ReconcilerService: Service {
     private func tick() {
         let now = Clock.now()
         evaluateSight(now)
-        if let (number, ingests) = barrier.askAgain(now: now) { ask(ingests, number) }
+        gate.tick(now: now)
         outlet.tick(now: now)
     }
 
     private func evaluateSight(_ now: Instant) {
         if Sight.areCommitsLate(now: now, oldestUncommitted: outlet.oldestKept) { tellAll(.commitsAreLate, now) }
-        barrier.wait(onlyFor: sight.lives)
-        let (reason, interrupted) = sight.evaluate(
-            now: now, stuckSince: outlet.stuckSince, unansweredSince: barrier.unansweredSince)
-        // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the
-        // blindness.
-        if interrupted || (reason == nil && spells.isBlind) { barrier.abandon() }
-        if interrupted || (reason != nil && !spells.isBlind) { tellAll(.sightLost, now) }
-        if reason == nil, interrupted || spells.isBlind { tellAll(.sightRegained, now) }
-        guard spells.evaluated(reason, interrupted: interrupted, now: now, stamp: Clock.stamp()) else { return }
-        if let reason {
-            runtime.log.event("reconciler.blind", .warning, ["reason": LogValue(reason)])
-        } else {
-            runtime.log.event(
-                "reconciler.sighted", .info,
-                [
-                    "spells": LogValue(Int(spells.count)), "blind_seconds": LogValue(spells.total(now: now).seconds),
-                    "deferred": LogValue(Int(deferredDeadlines)),
-                ])
-        }
-        runtime.announce()
+        gate.evaluate(now: now, stuckSince: outlet.stuckSince) { tellAll($0, now) }
     }
 
     private func tellAll(_ event: PartitionEvent, _ now: Instant) {
@@ -408,7 +358,7 @@ public final class ReconcilerService: Service {
     }
 
     private func write(_ log: LifecycleLog, _ agent: AgentAddress, _ generation: Int) {
-        if case .deadlineDeferred(_, _, .ownOutage) = log { deferredDeadlines += 1 }
+        if case .deadlineDeferred(_, _, .ownOutage) = log { gate.deadlineDeferred() }
         let (name, level, members) = log.line
         let subject: [(key: String, value: LogValue)] = [
             ("agent", LogValue(agent)), ("generation", LogValue(generation)),

@@ -1,0 +1,50 @@
+public import Lifecycle
+
+/// How to connect, and as whom.
+public struct ConnectionOptions: Sendable {
+    public var broker: BrokerAddress
+    /// Empty: the broker assigns one.
+    public var clientID: String
+    /// Silence after which the client sends a ping; at least `keepaliveSecondsMin`, which libmosquitto sets.
+    public var keepaliveSeconds: Int32 = 15 {
+        didSet {
+            precondition(keepaliveSeconds >= ConnectionOptions.keepaliveSecondsMin, "keepalive \(keepaliveSeconds) s")
+        }
+    }
+    public static let keepaliveSecondsMin: Int32 = 5
+    /// How many QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
+    public var receiveMaximum: Int32 = 500
+    public var will: Publication?
+    /// A file of certificates that `mqtts` trusts; the system's when `nil`.
+    public var certificateAuthority: String?
+    /// Whether a lost connection is made again; a command line that asks once does not.
+    public var reconnects = true
+    /// How long the kernel tries to deliver what was written, and how long the broker's machine may be silent, before the
+    /// connection ends; `nil` leaves it to the kernel, which repeats for minutes. What cannot be delivered in time is
+    /// forgotten instead of being delivered late. For TCP; the kernel rounds up (see `Handle.limitDelivery`).
+    public var deliveryLimit: TimeSpan?
+
+    public init(broker: BrokerAddress, clientID: String) {
+        self.broker = broker
+        self.clientID = clientID
+    }
+}
+
+/// What a connection tells whoever uses it. All calls come on the loop's thread, between reads, never
+/// inside one another (nor inside `init`), and none after `close`.
+public protocol ConnectionDelegate: AnyObject {
+    /// A new session began, nothing is subscribed: subscribe now. Comes again after each loss.
+    func connected(_ connection: Connection)
+    func received(_ delivery: Delivery, on connection: Connection)
+    /// The broker acknowledged a QoS 1 publication with this MQTT 5 reason code.
+    func published(_ ticket: Int, reason: UInt8, on connection: Connection)
+    /// Every SUBSCRIBE of this session was answered; `refused` names the filters that were not granted.
+    func subscribed(refused: [String], on connection: Connection)
+    /// The session is over. What was not acknowledged has an unknown fate; nothing of it is sent again by the connection.
+    func disconnected(_ error: BusError, on connection: Connection)
+}
+
+extension ConnectionDelegate {
+    public func published(_ ticket: Int, reason: UInt8, on connection: Connection) {}
+    public func subscribed(refused: [String], on connection: Connection) {}
+}
