@@ -40,6 +40,9 @@ public struct Sight: Sendable {
     private var ingests: [String: Ingest] = [:]
     /// The newest line of each instance of which a retained copy says that it has ended.
     private var endings: [String: HeartbeatLineEnded] = [:]
+    /// Lines of earlier lives, by incarnation, that are not known to have ended: heartbeats may still be given to them, and
+    /// nobody reads them. Each until when the broker has ended it at the latest.
+    private var orphans: [String: (ingest: String, line: Int, until: Instant)] = [:]
     private var isConnected = false
     private var hadInterruption = false
 
@@ -60,6 +63,7 @@ public struct Sight: Sendable {
         // What was retained says nothing of who lives now: each must be heard again.
         ingests = [:]
         endings = [:]
+        orphans = [:]
     }
 
     // MARK: What is heard of ingests
@@ -115,6 +119,7 @@ public struct Sight: Sendable {
     /// that was before.
     public mutating func ended(_ end: HeartbeatLineEnded, isRetained: Bool) {
         if isRetained { endings[end.ingest] = end } else { hadInterruption = true }
+        if let orphan = orphans[end.incarnation], orphan.line <= end.line { orphans[end.incarnation] = nil }
         guard var ingest = ingests[end.ingest], ingest.incarnation == end.incarnation else { return }
         ingest.endedLine = max(ingest.endedLine, end.line)
         if let line = ingest.line, line <= end.line { ingest.line = nil }
@@ -128,7 +133,10 @@ public struct Sight: Sendable {
     }
 
     private mutating func meet(_ instance: String, _ incarnation: String, _ now: Instant) {
-        if ingests[instance]?.line != nil { hadInterruption = true }
+        if let known = ingests[instance], let line = known.line {
+            hadInterruption = true
+            orphans[known.incarnation] = (instance, line, now + Sight.presenceLimit)
+        }
         ingests[instance] = Ingest(incarnation: incarnation, heardAt: now, isLive: false)
     }
 
@@ -145,7 +153,12 @@ public struct Sight: Sendable {
         // All but the first subscription of a life follow one that may have swallowed heartbeats until now.
         if ingest.session != nil || session ?? 0 > 1 { hadInterruption = true }
         ingests[instance]?.session = session
-        if let session { mayReceive(instance, by: session) }
+        guard let session else { return }
+        mayReceive(instance, by: session)
+        // A line takes the session of the one before over: the broker has ended that.
+        guard orphans.contains(where: { $0.value.ingest == instance }) else { return }
+        orphans = orphans.filter { $0.value.ingest != instance }
+        hadInterruption = true
     }
 
     // MARK: Whether nothing may be judged
@@ -170,9 +183,13 @@ public struct Sight: Sendable {
             ingests[instance] = nil
             hadInterruption = true
         }
+        orphans = orphans.filter { now <= $0.value.until }
         if !isConnected { return ("not connected to the broker", hadInterruption) }
         if !ingests.values.contains(where: \.receives) {
             return (Sight.noIngest, hadInterruption)
+        }
+        if let orphan = orphans.values.map(\.ingest).min() {
+            return ("the broker has not ended the line of an earlier heartbeat-ingest \(orphan)", hadInterruption)
         }
         if let unansweredSince, now > unansweredSince + VerdictBarrier.answerLimit {
             return ("heartbeat-ingest or the broker does not answer", hadInterruption)

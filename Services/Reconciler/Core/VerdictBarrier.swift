@@ -54,19 +54,28 @@ public struct VerdictBarrier: Sendable {
         return number
     }
 
-    /// Whom to ask again, with the open barrier's number: a question or its answer may have been lost.
+    /// Whom to ask again, with the open barrier's number: a question or its answer may have been lost, or a batch that was
+    /// named have been taken by the partition's owner before us, which nobody sends again.
     public mutating func askAgain(now: Instant) -> (number: Int, ingests: [String])? {
-        guard let present = open, !present.waiting.isEmpty, let askedAt,
-            now >= askedAt + VerdictBarrier.repeatInterval
-        else { return nil }
+        guard let present = open, let askedAt, now >= askedAt + VerdictBarrier.repeatInterval else { return nil }
+        let missing = present.waiting.isEmpty ? Set(present.needed.map(\.id.instance)) : present.waiting
+        guard !missing.isEmpty else { return nil }
         self.askedAt = now
-        return (present.number, present.waiting.sorted())
+        return (present.number, missing.sorted())
     }
 
-    /// Takes an answer; whether it is one that was waited for.
+    /// Takes an answer; whether it is one that was waited for. A second one tells what the ingest keeps no more, since an owner
+    /// has taken it: that is not waited for.
     @discardableResult
     public mutating func answered(_ answer: BarrierAnswer) -> Bool {
-        guard open?.number == answer.number, open?.waiting.remove(answer.ingest) != nil else { return false }
+        guard open?.number == answer.number else { return false }
+        guard open?.waiting.remove(answer.ingest) != nil else {
+            open?.needed.removeAll {
+                $0.id.instance == answer.ingest && $0.id.incarnation == answer.incarnation
+                    && answer.batches[String($0.partition)] == nil
+            }
+            return false
+        }
         for (text, seq) in answer.batches {
             guard let partition = Int(text) else { continue }
             let id = StreamID(
