@@ -10,6 +10,9 @@ final class HeartbeatLine: Client {
     private var line: Int?
     /// The number of the subscription that stands; `nil` while none does.
     private(set) var number: Int?
+    private var isSubscribing = false
+    /// Whether the broker may have given it heartbeats that are not read yet.
+    var mayHoldHeartbeats: Bool { number != nil || isSubscribing || draining == .underWay }
     var canaries: [Int: () -> Void] = [:]
     private var nextCanary = 0
     private enum Draining { case notYet, underWay, done, cutOff }
@@ -27,6 +30,7 @@ final class HeartbeatLine: Client {
     override func started() {
         line = nil
         number = nil
+        isSubscribing = false
         canaries = [:]
         draining = .notYet
     }
@@ -51,9 +55,11 @@ final class HeartbeatLine: Client {
         guard let session else { return }
         guard line != nil, draining == .notYet else { return abandon() }
         broker.subscribe(session, [.canary(process.instance), .heartbeats])
+        isSubscribing = true
     }
 
     override func subscribed() {
+        isSubscribing = false
         number = line
         process.lineSubscribed()
     }
@@ -62,6 +68,7 @@ final class HeartbeatLine: Client {
         if draining == .underWay { draining = .cutOff }
         line = nil
         number = nil
+        isSubscribing = false
         canaries = [:]
         process.dropOthers()
         process.lineEnded()
@@ -169,7 +176,7 @@ final class IngestProcess: Process {
             line.start()
         case .heartbeat(let detail): take(detail)
         case .question(let question):
-            guard line.number != nil, !world.isBroken(.canariesProveTheLine) else { return answer(question) }
+            guard line.mayHoldHeartbeats, !world.isBroken(.canariesProveTheLine) else { return answer(question) }
             line.sendCanary { [unowned self] in answer(question) }
         case .canary(let number): line.canaries.removeValue(forKey: number)?()
         case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,

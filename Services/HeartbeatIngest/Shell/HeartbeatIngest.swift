@@ -79,8 +79,9 @@ public final class HeartbeatIngest: Service {
             guard let question = try? JSON.decode(BarrierQuestion.self, from: delivery.payload) else {
                 return runtime.log.event("bus.unreadable", .error, ["topic": LogValue(delivery.topic)])
             }
-            guard source?.session != nil else { return answer(question) }
-            source?.sendCanary { [unowned self] in answer(question) }
+            guard let source, source.mayHoldHeartbeats else { return answer(question) }
+            // Without a subscription that stands nothing can be proven yet: the question comes again.
+            source.sendCanary { [unowned self] in answer(question) }
         } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
             // What does not decode is a cleared presence.
             heard(presence, isRetained: delivery.isRetained)

@@ -35,6 +35,7 @@ final class HeartbeatSource: ConnectionDelegate {
     private var pausedAt: Instant?
     /// The number of the subscription that stands, which is its line's; `nil` while none does.
     private(set) var session: Int?
+    private var isSubscribing = false
     private var canaries: [Int: () -> Void] = [:]
     private var nextCanary = 0
     private let changed: (Change) -> Void
@@ -58,6 +59,12 @@ final class HeartbeatSource: ConnectionDelegate {
 
     var isPaused: Bool { pausedAt != nil }
     var isOpen: Bool { if case .open = state { true } else { false } }
+    /// Whether the broker may have given heartbeats to the line that are not read yet: it has not answered the subscription, or
+    /// the line is draining.
+    var mayHoldHeartbeats: Bool {
+        if case .draining = state { return true }
+        return isSubscribing || session != nil
+    }
 
     /// Connects and subscribes.
     func open(line: Int) {
@@ -150,6 +157,7 @@ final class HeartbeatSource: ConnectionDelegate {
         connection.isReadingPaused = isPaused
         connection.subscribe([canaryTopic])
         connection.subscribe(filters)
+        isSubscribing = true
     }
 
     func received(_ delivery: Delivery, on connection: Connection) {
@@ -162,6 +170,7 @@ final class HeartbeatSource: ConnectionDelegate {
     }
 
     func subscribed(refused: [String], on connection: Connection) {
+        isSubscribing = false
         for filter in refused {
             runtime.log.event("service.subscription_refused", .error, ["filter": LogValue(filter)])
         }
@@ -180,6 +189,7 @@ final class HeartbeatSource: ConnectionDelegate {
         connection = nil
         canaries = [:]
         session = nil
+        isSubscribing = false
         switch state {
         case .closed: return
         case .open: state = .closed
