@@ -82,7 +82,8 @@ final class SQLiteFrameWriter {
         }
     }
 
-    /// Whether the frame is new and its sender the owner: `applied`, `duplicate` or `refused`.
+    /// Whether the frame is new and its sender the owner: `applied`, `duplicate` or `refused`. So is one behind a gap: what came
+    /// between was committed, and is not here. The database is an older copy, of which its owner knows nothing.
     private func judge(_ received: ReceivedFrame) throws(StorageError) -> FrameResult {
         let frame = received.frame
         // Of whose partition it is nothing is known: it must fail, not be refused, or it would come again for ever.
@@ -90,7 +91,9 @@ final class SQLiteFrameWriter {
         guard let owner = try owner(of: frame.partition), owner.epoch == frame.epoch,
             owner.instance == received.stream.instance, owner.incarnation == received.stream.incarnation
         else { return .refused }
-        return owner.stream == received.stream.stream && received.seq <= owner.appliedSeq ? .duplicate : .applied
+        let appliedSeq = owner.stream == received.stream.stream ? owner.appliedSeq : 0
+        guard received.seq > appliedSeq else { return .duplicate }
+        return received.seq == appliedSeq + 1 ? .applied : .refused
     }
 
     private func owner(of partition: Int) throws(StorageError) -> Owner? {

@@ -312,6 +312,33 @@ class Running(unittest.TestCase):
         self.assertEqual({e["partitions"] for e in self.system.events("store.dead_letter")}, {""})
         self.assertEqual(self.system.events("partition.dropped"), [])
 
+    def test_an_older_copy_is_put_in_its_place(self):
+        """Its reconciler lives on, and knows what the copy does not: it takes what is stored."""
+        self.begin()
+        path = database_of(self.system)
+        copy = path.with_suffix(".copy")
+        with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        self.goes_on()
+        self.system.expect("provision", {"agent": "gw/c", "role": "worker", "board": "x", "wake": False})
+        self.system.expect("update", {"agent": "gw/b", "variables": {"N": "1"}, "wake": False})
+        supervisor = self.system.pid
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            os.kill(self.system.child("status-store"), signal.SIGKILL)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            copy.rename(path)
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        self.system.wait_for_event("service.started", 20, count=2, service="status-store")
+        self.goes_on()
+        self.assertEqual(revisions(self.system, "gw/b"), [1])
+        self.assertEqual(self.system.request("get", {"agent": "gw/c"})[0], 404)
+        answer = self.system.expect("provision", {"agent": "gw/c", "role": "worker", "board": "x", "wake": False})
+        self.assertEqual(answer["record"]["revision"], 1)
+        self.assertEqual(self.went_offline(), [])
+
     def test_damage_is_named_by_the_next_start(self):
         self.begin()
         path = database_of(self.system)

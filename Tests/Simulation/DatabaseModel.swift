@@ -114,7 +114,9 @@ struct DatabaseModel {
             else { return .refused }
         }
         if world.isBroken(.framesApplyOnce) { return .applied }
-        return owner.stream == received.id.stream && received.seq <= owner.appliedSeq ? .duplicate : .applied
+        let appliedSeq = owner.stream == received.id.stream ? owner.appliedSeq : 0
+        guard received.seq > appliedSeq else { return .duplicate }
+        return received.seq == appliedSeq + 1 ? .applied : .refused
     }
 
     private mutating func apply(

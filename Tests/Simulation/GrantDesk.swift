@@ -38,7 +38,9 @@ final class GrantDesk {
 
     func heard(_ presence: Presence, isRetained: Bool) {
         members.heard(presence, isRetained: isRetained, now: store.now)
-        if presence.service == ServiceName.reconciler.rawValue { decideAt = store.now }
+        guard presence.service == ServiceName.reconciler.rawValue else { return }
+        assignment.heard(members, now: store.now)
+        decideAt = store.now
     }
 
     func refused(_ frame: DatabaseModel.Received) {

@@ -184,6 +184,50 @@ func presence(
         #expect(assignment.decide(members, now: at(1)).isEmpty, "its grant is under way")
     }
 
+    @Test func whatNobodyWasEverGivenIsDeniedToItsOwnerToo() {
+        // The database is a copy from before the epochs that are claimed.
+        let owners = [
+            0: PartitionAssignment.Owner(epoch: 12, instance: "r1", incarnation: "i1"),
+            1: PartitionAssignment.Owner(epoch: 12, instance: "r2", incarnation: "i1"),
+        ]
+        let assignment = PartitionAssignment(partitionCount: 2, owners: owners, now: at(0))
+        var members = Membership(of: .reconciler)
+        members.heard(presence("r1", epochs: [0: 40, 1: 40]), isRetained: false, now: at(1))
+        let told = assignment.decide(members, now: at(1)).filter { if case .revoke = $0 { true } else { false } }
+        #expect(
+            told == [0, 1].map { .revoke(.init(partition: $0, epoch: 40, instance: "r1", incarnation: "i1")) })
+    }
+
+    @Test func whoConfirmedIsWaitedForAsAtFirst() {
+        var members = Membership(of: .reconciler)
+        var assignment = PartitionAssignment(partitionCount: 1, owners: [:], now: at(0))
+        let grant = [PartitionAssignment.Directive.grant(partition: 0, instance: "r1", incarnation: "i1")]
+        for round in 1...6 {
+            // Each time it owned the partition, and lost it.
+            let now = at(Double(round) * 10)
+            assignment.granted(0, to: .init(epoch: round, instance: "r1", incarnation: "i1"))
+            assignment.receipted(0, epoch: round, now: now)
+            members.heard(presence("r1", epochs: [0: round]), isRetained: false, now: now)
+            assignment.heard(members, now: now)
+            members.heard(presence("r1"), isRetained: false, now: now + .seconds(3))
+            #expect(assignment.decide(members, now: now + .seconds(3)) == grant, "round \(round)")
+        }
+    }
+
+    @Test func whoSaysItOftenIsToldAtMostTwiceASecond() {
+        var members = Membership(of: .reconciler)
+        var assignment = PartitionAssignment(partitionCount: 1, owners: [:], now: at(0))
+        let claim = PartitionAssignment.Claim(partition: 0, epoch: 7, instance: "r1", incarnation: "i1")
+        let winner = PartitionAssignment.winner(of: 0, among: ["r1", "r2"])
+        assignment.granted(0, to: .init(epoch: 9, instance: winner ?? "", incarnation: "i2"))
+        members.heard(presence("r1", epochs: [0: 7]), isRetained: false, now: at(0))
+        #expect(assignment.decide(members, now: at(0)).first == .revoke(claim))
+        assignment.revoked(claim, now: at(0))
+        members.heard(presence("r1", epochs: [0: 7]), isRetained: false, now: at(0.1))
+        #expect(!assignment.decide(members, now: at(0.1)).contains(.revoke(claim)))
+        #expect(assignment.decide(members, now: at(0.5)).contains(.revoke(claim)))
+    }
+
     @Test func whoIsRefusedIsToldAtMostTwiceASecond() {
         var assignment = PartitionAssignment(partitionCount: 1, owners: [:], now: at(0))
         let claim = PartitionAssignment.Claim(partition: 0, epoch: 7, instance: "r1", incarnation: "i1")

@@ -53,8 +53,8 @@ public struct PartitionAssignment: Sendable {
         var patience = PartitionAssignment.confirmationTime
     }
 
-    /// The same sender is told of the same refusal at most so often.
-    private static let refuseAgainAfter = TimeSpan(milliseconds: 500)
+    /// The same claim is denied at most so often.
+    private static let revokeAgainAfter = TimeSpan(milliseconds: 500)
     /// So many are remembered.
     private static let revokedMax = 10_000
 
@@ -78,7 +78,7 @@ public struct PartitionAssignment: Sendable {
         let live = members.live(now: now)
         guard !live.isEmpty, !members.isSettling(now: now) else { return [] }
         let instances = live.keys.sorted()
-        var directives = instances.flatMap { staleClaims(of: $0, live).map { Directive.revoke($0) } }
+        var directives = instances.flatMap { staleClaims(of: $0, live, now: now).map { Directive.revoke($0) } }
         for partition in 0..<partitionCount {
             let instance = PartitionAssignment.winner(of: partition, among: instances)
             guard let instance, let member = live[instance] else { continue }
@@ -107,6 +107,18 @@ public struct PartitionAssignment: Sendable {
         ownerships[partition] = ownership
     }
 
+    /// The owner says that it owns the partition: should it lose it and be granted it again, it is waited for as at first.
+    public mutating func heard(_ members: Membership, now: Instant) {
+        for (instance, member) in members.live(now: now) {
+            for (partition, epoch) in member.epochs {
+                guard let owner = ownerships[partition]?.owner, owner.epoch == epoch,
+                    (owner.instance, owner.incarnation) == (instance, member.incarnation)
+                else { continue }
+                ownerships[partition]?.patience = PartitionAssignment.confirmationTime
+            }
+        }
+    }
+
     /// The owner has received the whole grant.
     public mutating func receipted(_ partition: Int, epoch: Int, now: Instant) {
         guard ownerships[partition]?.owner.epoch == epoch, ownerships[partition]?.receiptedAt == nil else { return }
@@ -119,23 +131,26 @@ public struct PartitionAssignment: Sendable {
         revokedAt[claim] = now
     }
 
-    /// Whether whoever sends under this claim, and is refused, is to be told (again).
+    /// Whether whoever makes this claim, or sends under it and is refused, is to be told (again).
     public func isToBeTold(_ claim: Claim, now: Instant) -> Bool {
         guard let told = revokedAt[claim] else { return true }
-        return now.milliseconds(since: told) >= PartitionAssignment.refuseAgainAfter.milliseconds
+        return now.milliseconds(since: told) >= PartitionAssignment.revokeAgainAfter.milliseconds
     }
 
     /// What this instance claims and another has got since: a store that began anew had not heard it when it gave the
-    /// partition away. Once it is told, only what it says afterwards counts.
-    private func staleClaims(of instance: String, _ live: [String: Membership.Member]) -> [Claim] {
+    /// partition away. Or what nobody was ever given: the database is an older copy. Once it is told, only what it says
+    /// afterwards counts.
+    private func staleClaims(of instance: String, _ live: [String: Membership.Member], now: Instant) -> [Claim] {
         guard let member = live[instance], let heardAt = member.heardAt else { return [] }
         return member.epochs.sorted { $0.key < $1.key }.compactMap { partition, epoch in
-            guard let owner = ownerships[partition]?.owner, epoch < owner.epoch,
-                (owner.instance, owner.incarnation) != (instance, member.incarnation)
-            else { return nil }
+            guard let owner = ownerships[partition]?.owner else { return nil }
+            // Its own grant may be under way.
+            let isOwner = (owner.instance, owner.incarnation) == (instance, member.incarnation)
+            guard isOwner ? epoch > owner.epoch : epoch != owner.epoch else { return nil }
             let claim = Claim(
                 partition: partition, epoch: epoch, instance: instance, incarnation: member.incarnation)
-            return revokedAt[claim].map { $0 >= heardAt } ?? false ? nil : claim
+            let isAnswered = revokedAt[claim].map { $0 >= heardAt } ?? false
+            return isAnswered || !isToBeTold(claim, now: now) ? nil : claim
         }
     }
 

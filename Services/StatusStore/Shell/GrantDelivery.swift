@@ -66,7 +66,9 @@ final class GrantDelivery {
 
     func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
         members.heard(presence, isRetained: isRetained, now: now)
-        if presence.service == ServiceName.reconciler.rawValue { decideAt = now }
+        guard presence.service == ServiceName.reconciler.rawValue else { return }
+        assignment.heard(members, now: now)
+        decideAt = now
     }
 
     /// A reconciler has sent under an old epoch, or what it does not own: it is told before its next presence would show
@@ -163,7 +165,13 @@ final class GrantDelivery {
         assignment.granted(
             partition, to: .init(epoch: snapshot.epoch, instance: instance, incarnation: incarnation))
         var first: [GrantChunks.Item] = []
-        for gateway in snapshot.gateways { first.append(.gateway(try gateway.decoded())) }
+        do {
+            for gateway in snapshot.gateways { first.append(.gateway(try gateway.decoded())) }
+        } catch {
+            // Nobody gets it by this grant: the next one waits, and says so again.
+            assignment.receipted(partition, epoch: snapshot.epoch, now: Clock.now())
+            throw error
+        }
         first += snapshot.boardPauses.map { .boardPause($0) } + snapshot.tombstones.map { .tombstone($0) }
         let chunks = GrantChunks(
             partition: partition, epoch: snapshot.epoch, incarnation: incarnation, first: first,
