@@ -35,6 +35,15 @@ import Testing
         #expect(intake.isEmpty)
     }
 
+    /// A process that stands still between the batch that filled up and the end of its turn makes nothing younger.
+    @Test mutating func aFullBatchAgesUntilItIsTaken() {
+        let names = (0..<BatchCollector.namesMax).map { "\"a\($0)\"" }.joined(separator: ",")
+        #expect(receive("gateways/gw/heartbeats", "{\"agents\":[\(names)]}", time: 0) == nil)
+        #expect(receive("agents/gw/b/heartbeat", time: 5) == nil)
+        let ages = intake.takeBatches(now: at(5_000), all: true).map { $0.batch.segments.map(\.age) }
+        #expect(ages == [[5_000], [4_995]])
+    }
+
     @Test mutating func theOrderOfReceptionIsKept() {
         #expect(receive("gateways/gw/heartbeats", #"{"agents":["a",{"agent":"b","status":"degraded"},"c"]}"#) == nil)
         #expect(receive("agents/gw/d/heartbeat", #"{"status":"stopping"}"#) == nil)

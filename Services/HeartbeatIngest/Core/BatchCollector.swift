@@ -17,7 +17,7 @@ public struct BatchCollector: Sendable {
     /// A closed batch on its way to the owner of a partition.
     public struct Closed: Sendable {
         public let partition: Int
-        public let batch: HeartbeatBatch
+        public fileprivate(set) var batch: HeartbeatBatch
         /// About as many as JSON.
         public let bytes: Int
     }
@@ -34,6 +34,8 @@ public struct BatchCollector: Sendable {
 
     private var open: [Open]
     private var closed: [Closed] = []
+    /// When each of them was closed: its ages are of then.
+    private var closedAt: [Instant] = []
 
     public init(partitionCount: Int) {
         open = Array(repeating: Open(), count: partitionCount)
@@ -91,7 +93,11 @@ public struct BatchCollector: Sendable {
                 close(partition, now: now)
             }
         }
-        defer { closed = [] }
+        for (index, instant) in closedAt.enumerated() {
+            let waited = max(0, now.milliseconds(since: instant))
+            for segment in closed[index].batch.segments.indices { closed[index].batch.segments[segment].age += waited }
+        }
+        defer { (closed, closedAt) = ([], []) }
         return closed
     }
 
@@ -120,6 +126,7 @@ public struct BatchCollector: Sendable {
         for (index, received) in open[partition].received.enumerated() {
             batch.segments[index].age = max(0, now.milliseconds(since: received))
         }
+        closedAt.append(now)
         closed.append(Closed(partition: partition, batch: batch, bytes: open[partition].bytes))
         open[partition] = Open()
     }
