@@ -156,13 +156,13 @@ public struct AnswerEntry: Codable, Sendable {
     public let outcome: CommandOutcome?
     /// Whether the outcome ends the request: a render question does not.
     public let isFinal: Bool
-    /// With a repeated outcome: whether the token minted for this repeat is the agent's now.
-    public let minted: Bool
+    /// The id of the token that is in force by this: it was minted for this request, or for this repeat of it.
+    public let mintedToken: String?
 
     public init(
         requestID: String, requestDigest: String, isKeyed: Bool, provisioner: String, outcome: CommandOutcome?,
         isFinal: Bool,
-        minted: Bool
+        mintedToken: String?
     ) {
         self.requestID = requestID
         self.requestDigest = requestDigest
@@ -170,7 +170,7 @@ public struct AnswerEntry: Codable, Sendable {
         self.provisioner = provisioner
         self.outcome = outcome
         self.isFinal = isFinal
-        self.minted = minted
+        self.mintedToken = mintedToken
     }
 }
 

@@ -70,9 +70,9 @@ public struct OrderMessage: Codable, Sendable {
 
 /// From the store to the provisioner that forwarded a request or asked a question.
 public enum ProvisionerMessage: Codable, Sendable {
-    /// `digest`: of the request that is answered; an id may have been used for another one as well. `minted`: the token that
-    /// this provisioner minted for the request is in force.
-    case answer(requestID: String, digest: String?, outcome: CommandOutcome, minted: Bool)
+    /// `digest`: of the request that is answered; an id may have been used for another one as well. `mintedToken`: the id of the
+    /// token that was minted for the request and is in force; a repeat of the request may have brought another one since.
+    case answer(requestID: String, digest: String?, outcome: CommandOutcome, mintedToken: String?)
     case found(questionID: String, AgentRecord?)
     /// The key is kept for the request with this digest, the first that claimed it; it is committed.
     case claimed(requestID: String, digest: String)

@@ -268,17 +268,15 @@ final class SQLiteFrameWriter {
 
     private func add(_ answer: AnswerEntry, _ partition: Int) throws(StorageError) {
         let outcome: CommandOutcome
-        let minted: Bool
         if let given = answer.outcome {
             outcome = given
-            minted = given.mintedFor != nil
             if answer.isFinal { try remember(answer, given, partition) }
         } else {
             outcome = try storedOutcome(answer, partition)
-            minted = answer.minted
         }
         let message = ProvisionerMessage.answer(
-            requestID: answer.requestID, digest: answer.requestDigest, outcome: outcome, minted: minted)
+            requestID: answer.requestID, digest: answer.requestDigest, outcome: outcome,
+            mintedToken: answer.mintedToken)
         try publish(.answer, target: answer.provisioner, payload: JSON.bytes(message))
     }
 
@@ -308,7 +306,7 @@ final class SQLiteFrameWriter {
         guard let bytes else {
             return .refused(Problem(.unavailable, "the answer to this request is no longer kept"))
         }
-        return try EncodedJSON<CommandOutcome>(bytes: bytes).decoded().with(minted: answer.minted)
+        return try EncodedJSON<CommandOutcome>(bytes: bytes).decoded().with(minted: answer.mintedToken != nil)
     }
 
     @discardableResult

@@ -160,16 +160,16 @@ public final class SQLiteStatusDatabase: StatusDatabase {
     }
 
     public func grant(
-        _ partition: Int, instance: String, incarnation: String
+        _ partition: Int, instance: String, incarnation: String, above known: Int
     ) throws(StorageError) -> PartitionSnapshot {
         try database.transaction { () throws(StorageError) in
             let epoch = try database.first(
                 """
-                INSERT INTO partitions VALUES(?1, 1, ?2, ?3, '', 0)
+                INSERT INTO partitions VALUES(?1, ?4 + 1, ?2, ?3, '', 0)
                 ON CONFLICT(number) DO UPDATE
-                SET epoch = epoch + 1, instance = ?2, incarnation = ?3, stream = '', applied_seq = 0
+                SET epoch = max(epoch, ?4) + 1, instance = ?2, incarnation = ?3, stream = '', applied_seq = 0
                 RETURNING epoch
-                """, .integer(partition), .text(instance), .text(incarnation)
+                """, .integer(partition), .text(instance), .text(incarnation), .integer(known)
             ) { Int($0.integer(0)) }
             guard let epoch else {
                 throw StorageError(.other, message: "no epoch was returned", operation: "grant")

@@ -34,7 +34,12 @@ public protocol StatusDatabase: AnyObject {
     func owners() throws(StorageError) -> [PartitionOwner]
     /// Gives a partition to a reconciler under the next epoch, with all that lies in it. Agents and requests may be a hundred
     /// thousand: it says where they lie, and they are read in pages.
-    func grant(_ partition: Int, instance: String, incarnation: String) throws(StorageError) -> PartitionSnapshot
+    ///
+    /// - Parameter known: the highest epoch that anybody has claimed; the next one lies above it, also when this database is an
+    ///   older copy that knows less. Frames of two epochs of one number could not be told apart.
+    func grant(
+        _ partition: Int, instance: String, incarnation: String, above known: Int
+    ) throws(StorageError) -> PartitionSnapshot
     /// Agents of a snapshot. Nobody changes them before its owner knows them: every other epoch is refused.
     func agents(
         of partition: Int, at places: ArraySlice<Int64>
@@ -91,6 +96,15 @@ public protocol StatusDatabase: AnyObject {
     /// Deletes acknowledged outbox entries, expired requests and keys, history and dead letters older than `historyBefore`, at most
     /// `limit` rows of each. Returns whether more is left.
     func tidy(published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int) throws(StorageError) -> Bool
+}
+
+extension StatusDatabase {
+    /// Gives a partition to a reconciler under the next epoch that is stored.
+    public func grant(
+        _ partition: Int, instance: String, incarnation: String
+    ) throws(StorageError) -> PartitionSnapshot {
+        try grant(partition, instance: instance, incarnation: incarnation, above: 0)
+    }
 }
 
 /// A frame as it came from its stream.

@@ -43,7 +43,8 @@ import Testing
     )
         -> [String]
     {
-        replies(handle(.answered(requestID: id, outcome: outcome, minted: minted), at: seconds))
+        replies(
+            handle(.answered(requestID: id, outcome: outcome, mintedToken: minted ? "id-\(id)" : nil), at: seconds))
     }
 
     // MARK: Forwarding
@@ -161,8 +162,17 @@ import Testing
 
     @Test mutating func aRefusalIsAnsweredAsAProblem() throws {
         #expect(requests(receive("wake", #"{"agent":"gw/a1"}"#)).count == 1)
-        let directives = handle(.answered(requestID: "r1", outcome: .refused(.unknownAgent(agent)), minted: false))
+        let directives = handle(.answered(requestID: "r1", outcome: .refused(.unknownAgent(agent)), mintedToken: nil))
         #expect(problems(directives) == [.unknownAgent(agent)])
+    }
+
+    /// The first asking took effect, and its provisioner died with the token's text: the repeat brought another one.
+    @Test mutating func anAnswerWithAnotherTokenIsNotTheOneThatIsWaitedFor() {
+        #expect(requests(receive("rotate-token", #"{"gateway":"gw"}"#)).count == 1)
+        let outcome = CommandOutcome.gateway("gw", minted: true)
+        #expect(replies(handle(.answered(requestID: "r1", outcome: outcome, mintedToken: "id-before"), at: 1)) == [])
+        #expect(desk.pendingCount == 1)
+        #expect(answer(outcome, minted: true) == [#"op:eve/x {"gateway":"gw","token":"secret-r1"}"#])
     }
 
     @Test mutating func whoAskedWithoutAResponseTopicIsNotAnswered() {
@@ -226,14 +236,14 @@ import Testing
         #expect(first.id == second.id && first.digest != second.digest)
         let refusal = CommandOutcome.refused(Problem(.conflict, "it was used"))
         let late = handle(
-            .answered(requestID: first.id, digest: "of something before", outcome: refusal, minted: false), at: 1)
+            .answered(requestID: first.id, digest: "of something before", outcome: refusal, mintedToken: nil), at: 1)
         #expect(late.isEmpty && desk.pendingCount == 2)
         let answer = handle(
-            .answered(requestID: first.id, digest: second.digest, outcome: refusal, minted: false), at: 1)
+            .answered(requestID: first.id, digest: second.digest, outcome: refusal, mintedToken: nil), at: 1)
         #expect(replies(answer).count == 1 && replies(answer)[0].hasPrefix("op:eve/y"))
         let success = CommandOutcome.record(testRecord(agent), minted: false)
         let other = handle(
-            .answered(requestID: first.id, digest: first.digest, outcome: success, minted: false), at: 1)
+            .answered(requestID: first.id, digest: first.digest, outcome: success, mintedToken: nil), at: 1)
         #expect(replies(other).count == 1 && replies(other)[0].hasPrefix("op:eve/x"))
         #expect(desk.pendingCount == 0)
     }
@@ -255,7 +265,7 @@ import Testing
     @Test mutating func aRenderQuestionSendsTheSameRequestAgain() throws {
         let first = try #require(requests(receive("update", #"{"agent":"gw/a1"}"#)).first)
         let inputs = RenderInputs(role: .worker, board: "b", variables: ["owner": "eve"])
-        let again = requests(handle(.answered(requestID: "r1", outcome: .render(inputs), minted: false), at: 1))
+        let again = requests(handle(.answered(requestID: "r1", outcome: .render(inputs), mintedToken: nil), at: 1))
         #expect(again.map(\.rendered) == [RenderedTemplates(inputs: inputs, digest: "gw/a1 eve")])
         #expect(
             again.map(\.id) == [first.id] && again.map(\.digest) == [first.digest]
@@ -267,7 +277,7 @@ import Testing
         #expect(requests(receive("update", #"{"agent":"gw/a1"}"#)).count == 1)
         let inputs = RenderInputs(role: .worker, board: "b", variables: [:])
         let problem = try #require(
-            problems(handle(.answered(requestID: "r1", outcome: .render(inputs), minted: false))).first)
+            problems(handle(.answered(requestID: "r1", outcome: .render(inputs), mintedToken: nil))).first)
         #expect(problem.type == .invalidRequest && problem.detail == "t/worker/X.md:1: unknown variable 'owner'")
         #expect(problem.errors.map(\.member) == ["variables.owner"])
         #expect(desk.pendingCount == 0)
@@ -277,9 +287,9 @@ import Testing
         #expect(requests(receive("update", #"{"agent":"gw/a1"}"#)).count == 1)
         let outcome = CommandOutcome.render(RenderInputs(role: .worker, board: "b", variables: ["owner": "eve"]))
         for _ in 0..<CommandDesk.renderRoundsMax {
-            #expect(requests(handle(.answered(requestID: "r1", outcome: outcome, minted: false))).count == 1)
+            #expect(requests(handle(.answered(requestID: "r1", outcome: outcome, mintedToken: nil))).count == 1)
         }
-        let last = handle(.answered(requestID: "r1", outcome: outcome, minted: false))
+        let last = handle(.answered(requestID: "r1", outcome: outcome, mintedToken: nil))
         #expect(problems(last).map(\.type) == [.unavailable])
     }
 
@@ -298,7 +308,7 @@ import Testing
     @Test mutating func aBoardsPauseIsRefusedWhenAllRefuse() {
         #expect(requests(receive("resume", #"{"board":"b"}"#)).count == 4)
         for partition in 0..<3 { #expect(answer(.refused(.unknownGateway("x")), id: "r1/\(partition)") == []) }
-        let last = handle(.answered(requestID: "r1/3", outcome: .refused(.unknownGateway("y")), minted: false))
+        let last = handle(.answered(requestID: "r1/3", outcome: .refused(.unknownGateway("y")), mintedToken: nil))
         #expect(problems(last) == [.unknownGateway("x")])
     }
 

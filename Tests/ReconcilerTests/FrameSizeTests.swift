@@ -23,7 +23,7 @@ import Testing
         entry.answer = AnswerEntry(
             requestID: String(repeating: "f", count: 64), requestDigest: String(repeating: "f", count: 64),
             isKeyed: true, provisioner: String(repeating: "p", count: 63), outcome: outcome, isFinal: true,
-            minted: false)
+            mintedToken: nil)
         return entry
     }
 

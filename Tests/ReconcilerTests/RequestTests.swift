@@ -135,6 +135,16 @@ import Testing
 
     // MARK: Once
 
+    @Test(arguments: [(false, 8, "r: paused 0"), (false, 9, "r: unavailable"), (true, 60, "r: paused 0")])
+    func whatMayHaveBeenForgottenIsNotExecuted(isKeyed: Bool, minutes: Int64, expected: String) {
+        var desk = RequestTests.gateway()
+        let request = PartitionRequest(
+            id: "r", digest: "d", isKeyed: isKeyed, command: .pause(.gateway("gw"), until: nil), minted: nil,
+            rendered: nil, traceparent: nil, provisioner: "p1")
+        let answers = desk.handle(.requestReceived(request, held: .seconds(minutes * 60)))
+        #expect(answers.last?.hasPrefix(expected) == true, "\(answers)")
+    }
+
     @Test func aRepeatIsNotExecutedAgain() {
         var desk = Desk.online(["a"])
         let agent = AgentAddress("gw/a")!

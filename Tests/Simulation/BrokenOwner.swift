@@ -118,7 +118,7 @@ extension ReconcilerProcess {
         case .granted(let chunk):
             if world.isBroken(.lapsesAreExtended) { partition.owner.tamper { $1.lapseFloor = nil } }
             if world.isBroken(.restoredTimesAreClamped) { unclamp(chunk, partition) }
-        case .requestReceived(let request):
+        case .requestReceived(let request, _):
             if world.isBroken(.quietIsAwaited) { pretendQuiet(request.command, partition) }
         case .reportReceived, .batchReceived, .gatewayStatusReceived, .sightLost, .commitsAreLate, .timePassed,
             .barrierPassed:
@@ -143,7 +143,7 @@ extension ReconcilerProcess {
 
     /// Whether an order that follows from this event never gets out.
     func isOrderLost(after event: PartitionEvent) -> Bool {
-        guard world.isBroken(.resumesRepeat), case .requestReceived(let request) = event,
+        guard world.isBroken(.resumesRepeat), case .requestReceived(let request, _) = event,
             case .resume = request.command
         else { return false }
         return true

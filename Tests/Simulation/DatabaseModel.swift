@@ -64,8 +64,12 @@ struct DatabaseModel {
         self.partitionCount = partitionCount
     }
 
-    mutating func grant(_ partition: Int, instance: String, incarnation: String, _ world: World) -> GrantChunk {
-        let epoch = owners[partition].map { world.isBroken(.epochsAreNew) ? $0.epoch : $0.epoch + 1 } ?? 1
+    mutating func grant(
+        _ partition: Int, instance: String, incarnation: String, above known: Int, _ world: World
+    ) -> GrantChunk {
+        let stored = owners[partition]?.epoch ?? 0
+        let isNew = stored == 0 || !world.isBroken(.epochsAreNew)
+        let epoch = isNew ? max(stored, known) + 1 : stored
         owners[partition] = Owner(epoch: epoch, instance: instance, incarnation: incarnation)
         var all = GrantChunk(partition: partition, epoch: epoch, incarnation: incarnation, index: 0, isLast: true)
         all.agents = agents.filter { lies($0.key.gateway, partition) }.sorted { $0.key < $1.key }.map(\.value)
@@ -200,13 +204,11 @@ struct DatabaseModel {
 
     private mutating func add(_ answer: AnswerEntry, _ partition: Int, _ now: Timestamp) {
         let outcome: CommandOutcome
-        var minted = answer.minted
         if let given = answer.outcome {
             outcome = given
             var mintedFor: String?
             if case .record(let record, minted: true) = given { mintedFor = record.address.description }
             if case .gateway(let gateway, minted: true) = given { mintedFor = gateway }
-            minted = mintedFor != nil
             if answer.isFinal {
                 let until = until(now, isKeyed: answer.isKeyed)
                 lastPlace += 1
@@ -224,7 +226,8 @@ struct DatabaseModel {
             .answer(
                 provisioner: answer.provisioner,
                 .answer(
-                    requestID: answer.requestID, digest: answer.requestDigest, outcome: outcome, minted: minted)))
+                    requestID: answer.requestID, digest: answer.requestDigest, outcome: outcome,
+                    mintedToken: answer.mintedToken)))
     }
 
     private func until(_ now: Timestamp, isKeyed: Bool) -> Timestamp {

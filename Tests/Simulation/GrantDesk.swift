@@ -104,7 +104,9 @@ final class GrantDesk {
     // MARK: Inside
 
     private func grant(_ partition: Int, to instance: String, _ incarnation: String) {
-        let all = store.database.grant(partition, instance: instance, incarnation: incarnation, store.world)
+        let all = store.database.grant(
+            partition, instance: instance, incarnation: incarnation, above: assignment.highestClaim(of: partition),
+            store.world)
         store.world.note("store grants \(partition) under \(all.epoch) to \(incarnation)")
         assignment.granted(partition, to: .init(epoch: all.epoch, instance: instance, incarnation: incarnation))
         // In two chunks: what is not an agent, and the agents.

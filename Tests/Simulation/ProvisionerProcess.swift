@@ -61,9 +61,11 @@ final class ProvisionerProcess: Process {
             if let (stream, upTo) = outlet.receive(receipt, now: now), let id = outlet.id(of: stream) {
                 oracle.receipted(id, upTo: upTo)
             }
-        case .answer(.answer(let requestID, let digest, let outcome, let minted)):
+        case .answer(.answer(let requestID, let digest, let outcome, let mintedToken)):
             let isBlank = world.isBroken(.answersNameTheirUse)
-            handle(.answered(requestID: requestID, digest: isBlank ? nil : digest, outcome: outcome, minted: minted))
+            handle(
+                .answered(
+                    requestID: requestID, digest: isBlank ? nil : digest, outcome: outcome, mintedToken: mintedToken))
         case .answer(.claimed(let requestID, let digest)): handle(.claimed(requestID: requestID, digest: digest))
         case .order(let message):
             orders[Issue(agent: message.order.agent, issue: message.order.issue)] = message.order

@@ -198,6 +198,17 @@ func presence(
             told == [0, 1].map { .revoke(.init(partition: $0, epoch: 40, instance: "r1", incarnation: "i1")) })
     }
 
+    @Test func whatWasClaimedIsKnown() {
+        var assignment = PartitionAssignment(partitionCount: 2, owners: [:], now: at(0))
+        var members = Membership(of: .reconciler)
+        members.heard(presence("r1", epochs: [0: 13, 7: 99]), isRetained: false, now: at(1))
+        assignment.heard(members, now: at(1))
+        members.heard(presence("r1", epochs: [0: 12]), isRetained: false, now: at(2))
+        assignment.heard(members, now: at(2))
+        assignment.revoked(.init(partition: 1, epoch: 40, instance: "r1", incarnation: "i1"), now: at(2))
+        #expect([0, 1, 7].map { assignment.highestClaim(of: $0) } == [13, 40, 0])
+    }
+
     @Test func whoConfirmedIsWaitedForAsAtFirst() {
         var members = Membership(of: .reconciler)
         var assignment = PartitionAssignment(partitionCount: 1, owners: [:], now: at(0))

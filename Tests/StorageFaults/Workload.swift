@@ -128,7 +128,7 @@ public struct Workload: Sendable {
         var entry = StoreEntry()
         entry.answer = AnswerEntry(
             requestID: id, requestDigest: "d", isKeyed: true, provisioner: "p1", outcome: outcome, isFinal: true,
-            minted: true)
+            mintedToken: "t")
         return entry
     }
 

@@ -106,7 +106,7 @@ func answer(_ id: String, _ outcome: CommandOutcome?, minted: Bool = false, isKe
     var entry = StoreEntry()
     entry.answer = AnswerEntry(
         requestID: id, requestDigest: "d", isKeyed: isKeyed, provisioner: "p1", outcome: outcome, isFinal: true,
-        minted: minted)
+        mintedToken: minted ? "t" : nil)
     return entry
 }
 

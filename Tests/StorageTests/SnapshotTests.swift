@@ -29,6 +29,20 @@ import Testing
         #expect(try database.grant((partition + 1) % 16, instance: "r2", incarnation: "i9").tombstones.isEmpty)
     }
 
+    /// An older copy of a database does not know the epochs that were granted after it was made.
+    @Test(arguments: Implementation.allCases)
+    func anEpochLiesAboveWhatWasClaimed(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try implementation.open(place)
+        func epoch(above known: Int) throws -> Int {
+            try database.grant(partition, instance: "r1", incarnation: "i1", above: known).epoch
+        }
+        #expect(try epoch(above: 4) == 5)
+        #expect(try epoch(above: 2) == 6)
+        #expect(try epoch(above: 6) == 7)
+        #expect(try database.grantToFirst().epoch == 8)
+    }
+
     @Test(arguments: Implementation.allCases)
     func tombstonesKeepNumbersUntilTheAgentReturns(_ implementation: Implementation) throws {
         let place = try Place()
@@ -71,15 +85,16 @@ import Testing
         try database.grantToFirst()
         let record = state("gw/a", revision: 1).record
         try database.commit(
-            frame(1, answer("q", .record(record, minted: true))), frame(2, answer("q", nil, minted: false)))
+            frame(1, answer("q", .record(record, minted: true), minted: true)),
+            frame(2, answer("q", nil, minted: false)))
         let answers = try database.outbox(after: 0, limit: 10).map { entry in
             guard case .answer(_, let message) = entry.content else { return "" }
             return String(decoding: message.bytes, as: UTF8.self)
         }
         let first = ProvisionerMessage.answer(
-            requestID: "q", digest: "d", outcome: .record(record, minted: true), minted: true)
+            requestID: "q", digest: "d", outcome: .record(record, minted: true), mintedToken: "t")
         let second = ProvisionerMessage.answer(
-            requestID: "q", digest: "d", outcome: .record(record, minted: false), minted: false)
+            requestID: "q", digest: "d", outcome: .record(record, minted: false), mintedToken: nil)
         #expect(answers == [JSON.text(first), JSON.text(second)])
     }
 

@@ -28,7 +28,8 @@ public struct CommandDesk: Sendable {
         /// The store keeps this key for the request with this digest.
         case claimed(requestID: String, digest: String)
         /// `digest`: of the request that is answered, when the store says so.
-        case answered(requestID: String, digest: String? = nil, outcome: CommandOutcome, minted: Bool)
+        /// `mintedToken`: the id of the token that is in force by it.
+        case answered(requestID: String, digest: String? = nil, outcome: CommandOutcome, mintedToken: String?)
         case timePassed
         /// The service stops: nothing waits any longer.
         case stopped
@@ -114,8 +115,8 @@ public struct CommandDesk: Sendable {
         case .credentialsRequested(let agent, let reply, let fresh):
             receiveCredentialsRequest(event, agent, reply, fresh, now, &directives)
         case .claimed(let requestID, let digest): claimed(requestID, by: digest, now, &directives)
-        case .answered(let requestID, let digest, let outcome, let minted):
-            settle(requestID, digest, outcome, minted, &directives)
+        case .answered(let requestID, let digest, let outcome, let mintedToken):
+            settle(requestID, digest, outcome, mintedToken, &directives)
         case .timePassed:
             expire(where: { $0 <= now }, &directives)
             claimAgain(now, &directives)
@@ -269,7 +270,7 @@ public struct CommandDesk: Sendable {
     // MARK: Answers
 
     private mutating func settle(
-        _ wireID: String, _ digest: String?, _ outcome: CommandOutcome, _ minted: Bool,
+        _ wireID: String, _ digest: String?, _ outcome: CommandOutcome, _ mintedToken: String?,
         _ directives: inout [Directive]
     ) {
         let parts = wireID.split(separator: "/", maxSplits: 1)
@@ -298,7 +299,9 @@ public struct CommandDesk: Sendable {
         case .render(let inputs): renderAgain(use, request, inputs, &directives)
         case .refused(let problem): finish(use, .failure(problem), minted: false, &directives)
         case .record, .paused, .gateway, .gatewayRemoved:
-            finish(use, .success(outcome), minted: minted, &directives)
+            // That token went with an earlier asking, and nobody has its text any more. The answer to this one comes behind it.
+            if let mintedToken, mintedToken != request.token?.id { return }
+            finish(use, .success(outcome), minted: mintedToken != nil, &directives)
         }
     }
 

@@ -28,6 +28,18 @@ public final class Provisioner: Service {
     private var tickets: [Int: WakeDesk.Key] = [:]
     private var tally = Tally()
     private var drainingSince: Instant?
+    private var drain = Drain.notYet
+
+    /// How far a clean stop has come.
+    private enum Drain {
+        case notYet
+        /// What the broker had for us before is still to be read, up to a canary.
+        case unsubscribed
+        /// All of it has been read.
+        case read
+        /// It took too long: whoever waits is told, and this is no clean stop unless everything is handed over.
+        case givenUp
+    }
 
     private struct Tally {
         var commands: Int64 = 0
@@ -44,6 +56,8 @@ public final class Provisioner: Service {
 
     private var topics: Topics { runtime.topics }
     private var receiptsTopic: String { topics.receipts(service: runtime.name.rawValue, instance: runtime.instance) }
+
+    private var canaryTopic: String { topics.canary(service: runtime.name.rawValue, instance: runtime.instance) }
 
     // MARK: Service
 
@@ -65,7 +79,9 @@ public final class Provisioner: Service {
     public func connected(_ connection: Connection) {
         self.connection = connection
         tickets = [:]
-        connection.subscribe([receiptsTopic, topics.answers(instance: runtime.instance), topics.allPresence])
+        connection.subscribe([
+            receiptsTopic, topics.answers(instance: runtime.instance), topics.allPresence, canaryTopic,
+        ])
         if drainingSince == nil { connection.subscribe(sharedFilters(withOrders: partitionCount != nil)) }
         outlet.connection = connection
         outlet.reconnected(now: Clock.now())
@@ -73,12 +89,15 @@ public final class Provisioner: Service {
 
     public func disconnected() {
         tickets = [:]
+        if drain == .unsubscribed { drain = .read }
         wake(.disconnected)
     }
 
     public func received(_ delivery: Delivery) {
         let topic = delivery.topic
-        if topic == receiptsTopic {
+        if topic == canaryTopic {
+            drain = drain == .unsubscribed ? .read : drain
+        } else if topic == receiptsTopic {
             if let receipt: StreamReceipt = decode(delivery) { _ = outlet.receive(receipt, now: Clock.now()) }
         } else if topic == topics.answers(instance: runtime.instance) {
             if let message: ProvisionerMessage = decode(delivery) { answered(message) }
@@ -113,15 +132,20 @@ public final class Provisioner: Service {
         let now = Clock.now()
         guard let drainingSince else {
             drainingSince = now
+            drain = .unsubscribed
             for filter in sharedFilters(withOrders: true) { connection?.unsubscribe(filter) }
+            // Behind all that the broker has for us. Refused only without a connection, when it has nothing.
+            let canary = Publication(topic: canaryTopic, payload: Array(runtime.incarnation.utf8))
+            if (try? connection?.publish(canary)) == nil { drain = .read }
             return false
         }
-        if now.milliseconds(since: drainingSince) >= Provisioner.drainLimit.milliseconds {
+        if drain != .givenUp, now.milliseconds(since: drainingSince) >= Provisioner.drainLimit.milliseconds {
+            drain = .givenUp
             handle(.stopped)
             handleFiles(.stopped)
-            return true
         }
-        return commands.pendingCount == 0 && files.pendingCount == 0 && wakes.count == 0 && outlet.keptCount() == 0
+        let isAnswered = commands.pendingCount == 0 && files.pendingCount == 0 && wakes.count == 0
+        return drain != .unsubscribed && isAnswered && outlet.keptCount() == 0
     }
 
     public var counters: [String: Int64] {
@@ -189,8 +213,8 @@ public final class Provisioner: Service {
 
     private func answered(_ message: ProvisionerMessage) {
         switch message {
-        case .answer(let requestID, let digest, let outcome, let minted):
-            handle(.answered(requestID: requestID, digest: digest, outcome: outcome, minted: minted))
+        case .answer(let requestID, let digest, let outcome, let mintedToken):
+            handle(.answered(requestID: requestID, digest: digest, outcome: outcome, mintedToken: mintedToken))
         case .claimed(let requestID, let digest): handle(.claimed(requestID: requestID, digest: digest))
         case .found(let questionID, let record): handleFiles(.recordFound(questionID: questionID, record))
         }

@@ -39,6 +39,12 @@ struct ExecutedRequest: Sendable {
     private(set) var replacedSecrets: [String] = []
     private static let replacedSecretsMax = 8
 
+    /// A request that is younger would be known, had it been executed: less by a minute than it is remembered, for clocks that
+    /// do not run alike.
+    static func surelyRememberedFor(isKeyed: Bool) -> TimeSpan {
+        TimeSpan(milliseconds: RememberedRequest.lifetime(isKeyed: isKeyed).milliseconds - 60_000)
+    }
+
     mutating func replaced(_ secret: String) {
         replacedSecrets = (replacedSecrets + [secret]).suffix(ExecutedRequest.replacedSecretsMax)
     }
@@ -60,13 +66,20 @@ struct ExecutedRequest: Sendable {
 
 extension PartitionOwner {
     /// Executes a command once: a repeat of its id gets the answer of the first.
-    mutating func execute(_ request: PartitionRequest) {
+    ///
+    /// - Parameter held: how long ago its frame was made: one that is as old as what is remembered may have been executed, and
+    ///   forgotten since.
+    mutating func execute(_ request: PartitionRequest, held: TimeSpan) {
         if let known = requests[request.id], known.forgottenAt > now { return repeatAnswer(request, known) }
         // It is being executed: whoever asks now gets the answer.
         if let index = waitingAnswers.firstIndex(where: { $0.request.id == request.id }) {
             guard waitingAnswers[index].request.digest == request.digest else { return refuseOtherUse(of: request) }
             waitingAnswers[index].request = request
             return
+        }
+        guard held.milliseconds < ExecutedRequest.surelyRememberedFor(isKeyed: request.isKeyed).milliseconds else {
+            return answer(
+                request, .refused(Problem(.unavailable, "the request is so old that it may have been executed")))
         }
         do {
             try perform(request)
@@ -118,7 +131,7 @@ extension PartitionOwner {
         return AnswerEntry(
             requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
             provisioner: request.provisioner,
-            outcome: outcome, isFinal: isFinal, minted: mintedFor != nil)
+            outcome: outcome, isFinal: isFinal, mintedToken: mintedFor == nil ? nil : request.minted?.id)
     }
 
     /// The first request keeps the key.
@@ -127,7 +140,7 @@ extension PartitionOwner {
         var entry = StoreEntry()
         entry.answer = AnswerEntry(
             requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
-            provisioner: request.provisioner, outcome: .refused(problem), isFinal: false, minted: false)
+            provisioner: request.provisioner, outcome: .refused(problem), isFinal: false, mintedToken: nil)
         directives.append(.commit(entry))
     }
 
@@ -145,7 +158,7 @@ extension PartitionOwner {
         entry.answer = AnswerEntry(
             requestID: request.id, requestDigest: request.digest, isKeyed: request.isKeyed,
             provisioner: request.provisioner,
-            outcome: nil, isFinal: true, minted: minted)
+            outcome: nil, isFinal: true, mintedToken: minted ? request.minted?.id : nil)
         directives.append(.commit(entry))
     }
 

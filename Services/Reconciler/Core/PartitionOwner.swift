@@ -5,7 +5,8 @@ public import Lifecycle
 public enum PartitionEvent: Sendable {
     /// A chunk of the snapshot that came with the grant.
     case granted(GrantChunk)
-    case requestReceived(PartitionRequest)
+    /// `held`: how long ago its frame was made.
+    case requestReceived(PartitionRequest, held: TimeSpan = .zero)
     /// `held`: how long the report was on its way.
     case reportReceived(WakeReport, held: TimeSpan)
     case batchReceived(HeartbeatBatch, held: TimeSpan)
@@ -126,7 +127,7 @@ public struct PartitionOwner: Sendable {
         dependence = step
         switch event {
         case .granted(let chunk): restore(chunk)
-        case .requestReceived(let request): execute(request)
+        case .requestReceived(let request, let held): execute(request, held: held)
         case .reportReceived(let report, let held): take(report, held)
         case .batchReceived(let batch, let held): take(batch, held)
         case .gatewayStatusReceived(let gateway, let state): hear(gateway, state)

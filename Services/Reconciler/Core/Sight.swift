@@ -63,7 +63,6 @@ public struct Sight: Sendable {
         // What was retained says nothing of who lives now: each must be heard again.
         ingests = [:]
         endings = [:]
-        orphans = [:]
     }
 
     // MARK: What is heard of ingests

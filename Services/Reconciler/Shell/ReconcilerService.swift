@@ -214,7 +214,7 @@ public final class ReconcilerService: Service {
         }
         let stamp = Clock.stamp()
         switch arrival.body {
-        case .request(let request): handle(.requestReceived(request), partition, now, stamp)
+        case .request(let request): handle(.requestReceived(request, held: arrival.held), partition, now, stamp)
         case .report(let report): handle(.reportReceived(report, held: arrival.held), partition, now, stamp)
         case .batch(let batch): handle(.batchReceived(batch, held: arrival.held), partition, now, stamp)
         case .introduction(let line):

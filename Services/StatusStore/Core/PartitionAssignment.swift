@@ -60,6 +60,8 @@ public struct PartitionAssignment: Sendable {
 
     public let partitionCount: Int
     private var ownerships: [Int: Ownership] = [:]
+    /// The highest epoch of each partition that anybody has claimed.
+    private var claimed: [Int: Int] = [:]
     /// When each claim was denied last.
     private var revokedAt: [Claim: Instant] = [:]
 
@@ -72,6 +74,9 @@ public struct PartitionAssignment: Sendable {
     }
 
     public func owner(of partition: Int) -> Owner? { ownerships[partition]?.owner }
+
+    /// The highest epoch of a partition that anybody has claimed; 0 for none. An older copy of the database may not know it.
+    public func highestClaim(of partition: Int) -> Int { claimed[partition] ?? 0 }
 
     /// What has to change; nothing while somebody is still expected, or when nobody is there.
     public func decide(_ members: Membership, now: Instant) -> [Directive] {
@@ -111,12 +116,18 @@ public struct PartitionAssignment: Sendable {
     public mutating func heard(_ members: Membership, now: Instant) {
         for (instance, member) in members.live(now: now) {
             for (partition, epoch) in member.epochs {
+                note(partition, epoch)
                 guard let owner = ownerships[partition]?.owner, owner.epoch == epoch,
                     (owner.instance, owner.incarnation) == (instance, member.incarnation)
                 else { continue }
                 ownerships[partition]?.patience = PartitionAssignment.confirmationTime
             }
         }
+    }
+
+    private mutating func note(_ partition: Int, _ epoch: Int) {
+        guard (0..<partitionCount).contains(partition) else { return }
+        claimed[partition] = max(claimed[partition] ?? 0, epoch)
     }
 
     /// The owner has received the whole grant.
@@ -128,6 +139,7 @@ public struct PartitionAssignment: Sendable {
     /// This claim was denied.
     public mutating func revoked(_ claim: Claim, now: Instant) {
         if revokedAt.count >= PartitionAssignment.revokedMax { revokedAt.removeAll() }
+        note(claim.partition, claim.epoch)
         revokedAt[claim] = now
     }
 
@@ -146,7 +158,7 @@ public struct PartitionAssignment: Sendable {
             guard let owner = ownerships[partition]?.owner else { return nil }
             // Its own grant may be under way.
             let isOwner = (owner.instance, owner.incarnation) == (instance, member.incarnation)
-            guard isOwner ? epoch > owner.epoch : epoch != owner.epoch else { return nil }
+            guard !isOwner || epoch > owner.epoch else { return nil }
             let claim = Claim(
                 partition: partition, epoch: epoch, instance: instance, incarnation: member.incarnation)
             let isAnswered = revokedAt[claim].map { $0 >= heardAt } ?? false

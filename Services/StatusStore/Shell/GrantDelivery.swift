@@ -161,7 +161,8 @@ final class GrantDelivery {
     }
 
     private func grant(_ partition: Int, to instance: String, incarnation: String) throws(StorageError) {
-        let snapshot = try database.grant(partition, instance: instance, incarnation: incarnation)
+        let snapshot = try database.grant(
+            partition, instance: instance, incarnation: incarnation, above: assignment.highestClaim(of: partition))
         assignment.granted(
             partition, to: .init(epoch: snapshot.epoch, instance: instance, incarnation: incarnation))
         var first: [GrantChunks.Item] = []
@@ -170,7 +171,10 @@ final class GrantDelivery {
         } catch {
             // Nobody gets it by this grant: the next one waits, and says so again.
             assignment.receipted(partition, epoch: snapshot.epoch, now: Clock.now())
-            throw error
+            runtime.log.event(
+                "store.grant_unreadable", .error,
+                ["partition": LogValue(partition), "reconciler": LogValue(instance), "error": LogValue(error)])
+            return
         }
         first += snapshot.boardPauses.map { .boardPause($0) } + snapshot.tombstones.map { .tombstone($0) }
         let chunks = GrantChunks(
@@ -217,10 +221,27 @@ final class GrantDelivery {
                 runtime.loop.after(.zero) {}
                 return
             }
-            guard let message = try nextMessage(to: instance) else { continue }
+            let message: Message?
+            do {
+                message = try nextMessage(to: instance)
+            } catch  where error.kind.isOfContent {
+                giveUpGrant(to: instance, error, now)
+                continue
+            }
+            guard let message else { continue }
             if let frame = recipients[instance]?.sender.send(Reference(), now: now) { frames.append(frame) }
             if let seq = recipients[instance]?.sender.highestSeq { recipients[instance]?.sent[seq] = message }
         }
+    }
+
+    /// A grant that cannot be read to its end is nobody's: the next one waits, and says so again.
+    private func giveUpGrant(to instance: String, _ error: StorageError, _ now: Instant) {
+        guard case .grant(let chunks)? = recipients[instance]?.waiting.first else { return }
+        recipients[instance]?.waiting.removeFirst()
+        assignment.receipted(chunks.partition, epoch: chunks.epoch, now: now)
+        runtime.log.event(
+            "store.grant_unreadable", .error,
+            ["partition": LogValue(chunks.partition), "reconciler": LogValue(instance), "error": LogValue(error)])
     }
 
     /// Takes what is to be sent next out of what waits; `nil` for a grant that is nobody's any more.

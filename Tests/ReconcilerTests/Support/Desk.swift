@@ -247,7 +247,7 @@ struct Desk {
     }
 
     private static func text(_ answer: AnswerEntry) -> String {
-        guard let outcome = answer.outcome else { return "as before" + (answer.minted ? ", minted" : "") }
+        guard let outcome = answer.outcome else { return "as before" + (answer.mintedToken != nil ? ", minted" : "") }
         return switch outcome {
         case .record(let record, let minted): "\(record.status.rawValue)" + (minted ? ", minted" : "")
         case .paused(let count): "paused \(count)"
