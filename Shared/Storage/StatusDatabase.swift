@@ -98,15 +98,6 @@ public protocol StatusDatabase: AnyObject {
     func tidy(published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int) throws(StorageError) -> Bool
 }
 
-extension StatusDatabase {
-    /// Gives a partition to a reconciler under the next epoch that is stored.
-    public func grant(
-        _ partition: Int, instance: String, incarnation: String
-    ) throws(StorageError) -> PartitionSnapshot {
-        try grant(partition, instance: instance, incarnation: incarnation, above: 0)
-    }
-}
-
 /// A frame as it came from its stream.
 public struct ReceivedFrame: Sendable {
     /// Why a frame cannot be read. Whatever is done with it, it fails.

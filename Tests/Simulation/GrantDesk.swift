@@ -39,7 +39,7 @@ final class GrantDesk {
     func heard(_ presence: Presence, isRetained: Bool) {
         members.heard(presence, isRetained: isRetained, now: store.now)
         guard presence.service == ServiceName.reconciler.rawValue else { return }
-        assignment.heard(members, now: store.now)
+        assignment.heard(presence.instance, among: members, now: store.now)
         decideAt = store.now
     }
 

@@ -258,8 +258,7 @@ final class ReconcilerProcess: Process {
         guard isNext, let body = frame.body else { return }
         let held = TimeSpan(milliseconds: frame.held)
         switch body {
-        case .request(let request):
-            handle(.requestReceived(request, held: TimeSpan(milliseconds: frame.held)), partition)
+        case .request(let request): handle(.requestReceived(request, held: held), partition)
         case .report(let report):
             if let report = altered(report, partition) {
                 let isAgeless = world.isBroken(.reportsHaveAges)

@@ -202,9 +202,9 @@ func presence(
         var assignment = PartitionAssignment(partitionCount: 2, owners: [:], now: at(0))
         var members = Membership(of: .reconciler)
         members.heard(presence("r1", epochs: [0: 13, 7: 99]), isRetained: false, now: at(1))
-        assignment.heard(members, now: at(1))
+        assignment.heard("r1", among: members, now: at(1))
         members.heard(presence("r1", epochs: [0: 12]), isRetained: false, now: at(2))
-        assignment.heard(members, now: at(2))
+        assignment.heard("r1", among: members, now: at(2))
         assignment.revoked(.init(partition: 1, epoch: 40, instance: "r1", incarnation: "i1"), now: at(2))
         #expect([0, 1, 7].map { assignment.highestClaim(of: $0) } == [13, 40, 0])
     }
@@ -219,7 +219,7 @@ func presence(
             assignment.granted(0, to: .init(epoch: round, instance: "r1", incarnation: "i1"))
             assignment.receipted(0, epoch: round, now: now)
             members.heard(presence("r1", epochs: [0: round]), isRetained: false, now: now)
-            assignment.heard(members, now: now)
+            assignment.heard("r1", among: members, now: now)
             members.heard(presence("r1"), isRetained: false, now: now + .seconds(3))
             #expect(assignment.decide(members, now: now + .seconds(3)) == grant, "round \(round)")
         }

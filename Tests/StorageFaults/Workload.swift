@@ -61,7 +61,7 @@ public struct Workload: Sendable {
     public static func perform(_ step: WorkloadStep, on database: any StatusDatabase) throws(StorageError) {
         switch step {
         case .grant(let partition, let instance):
-            _ = try database.grant(partition, instance: instance, incarnation: "i")
+            _ = try database.grant(partition, instance: instance, incarnation: "i", above: 0)
         case .commit(let frames, let published): _ = try database.commit(frames, published: published, now: noon)
         case .bury(let letter): _ = try database.bury(letter)
         case .tidy(let published):

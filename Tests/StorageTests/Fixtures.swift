@@ -116,6 +116,11 @@ extension StatusDatabase {
         try commit(frames, published: published, now: noon)
     }
 
+    /// Gives a partition to a reconciler under the next epoch that is stored.
+    func grant(_ partition: Int, instance: String, incarnation: String) throws(StorageError) -> PartitionSnapshot {
+        try grant(partition, instance: instance, incarnation: incarnation, above: 0)
+    }
+
     /// The partition of gateway `gw`, granted to `r1`.
     @discardableResult
     func grantToFirst() throws(StorageError) -> PartitionSnapshot {

@@ -17,7 +17,7 @@ public struct BatchCollector: Sendable {
     /// A closed batch on its way to the owner of a partition.
     public struct Closed: Sendable {
         public let partition: Int
-        public fileprivate(set) var batch: HeartbeatBatch
+        public let batch: HeartbeatBatch
         /// About as many as JSON.
         public let bytes: Int
     }
@@ -33,9 +33,7 @@ public struct BatchCollector: Sendable {
     }
 
     private var open: [Open]
-    private var closed: [Closed] = []
-    /// When each of them was closed: its ages are of then.
-    private var closedAt: [Instant] = []
+    private var closed: [(partition: Int, content: Open)] = []
 
     public init(partitionCount: Int) {
         open = Array(repeating: Open(), count: partitionCount)
@@ -58,7 +56,7 @@ public struct BatchCollector: Sendable {
         }
         open[partition].names += 1
         open[partition].bytes += size
-        if open[partition].isFull { close(partition, now: received) }
+        if open[partition].isFull { close(partition) }
     }
 
     /// Adds the heartbeats of one gateway message, as one segment where they fit.
@@ -67,13 +65,13 @@ public struct BatchCollector: Sendable {
     ) {
         for start in stride(from: 0, to: names.count, by: BatchCollector.namesMax) {
             let part = Array(names[start..<min(names.count, start + BatchCollector.namesMax)])
-            if open[partition].names + part.count > BatchCollector.namesMax { close(partition, now: received) }
+            if open[partition].names + part.count > BatchCollector.namesMax { close(partition) }
             append(
                 HeartbeatBatch.Segment(
                     at: stamp.millisecondsSince1970, age: 0, gateway: gateway, names: part, detail: nil),
                 bytes: part.reduce(0) { $0 + $1.utf8.count + 3 }, partition, received)
             open[partition].names += part.count
-            if open[partition].isFull { close(partition, now: received) }
+            if open[partition].isFull { close(partition) }
         }
     }
 
@@ -82,7 +80,7 @@ public struct BatchCollector: Sendable {
         append(
             HeartbeatBatch.Segment(at: stamp.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: detail),
             bytes: BatchCollector.estimatedBytes(detail), partition, received)
-        if open[partition].isFull { close(partition, now: received) }
+        if open[partition].isFull { close(partition) }
     }
 
     /// What is to be sent now: the full batches and those that waited long enough, or all of them.
@@ -90,15 +88,18 @@ public struct BatchCollector: Sendable {
         for partition in open.indices {
             guard let oldest = open[partition].received.first else { continue }
             if all || now.milliseconds(since: oldest) >= BatchCollector.waitMax.milliseconds {
-                close(partition, now: now)
+                close(partition)
             }
         }
-        for (index, instant) in closedAt.enumerated() {
-            let waited = max(0, now.milliseconds(since: instant))
-            for segment in closed[index].batch.segments.indices { closed[index].batch.segments[segment].age += waited }
+        defer { closed = [] }
+        return closed.map { partition, content in
+            var batch = HeartbeatBatch(segments: content.segments)
+            // As of now: a batch that was full may have waited while this process stood still.
+            for (index, received) in content.received.enumerated() {
+                batch.segments[index].age = max(0, now.milliseconds(since: received))
+            }
+            return Closed(partition: partition, batch: batch, bytes: content.bytes)
         }
-        defer { (closed, closedAt) = ([], []) }
-        return closed
     }
 
     private func extendLast(
@@ -120,14 +121,9 @@ public struct BatchCollector: Sendable {
         open[partition].bytes += bytes + 60 + (segment.gateway?.utf8.count ?? 0)
     }
 
-    private mutating func close(_ partition: Int, now: Instant) {
+    private mutating func close(_ partition: Int) {
         guard !open[partition].segments.isEmpty else { return }
-        var batch = HeartbeatBatch(segments: open[partition].segments)
-        for (index, received) in open[partition].received.enumerated() {
-            batch.segments[index].age = max(0, now.milliseconds(since: received))
-        }
-        closedAt.append(now)
-        closed.append(Closed(partition: partition, batch: batch, bytes: open[partition].bytes))
+        closed.append((partition, open[partition]))
         open[partition] = Open()
     }
 

@@ -35,6 +35,7 @@ final class HeartbeatSource: ConnectionDelegate {
     private var pausedAt: Instant?
     /// The number of the subscription that stands, which is its line's; `nil` while none does.
     private(set) var session: Int?
+    /// The broker has not answered the subscription: it may have given heartbeats to the line already.
     private var isSubscribing = false
     private var canaries: [Int: () -> Void] = [:]
     private var nextCanary = 0
@@ -59,8 +60,7 @@ final class HeartbeatSource: ConnectionDelegate {
 
     var isPaused: Bool { pausedAt != nil }
     var isOpen: Bool { if case .open = state { true } else { false } }
-    /// Whether the broker may have given heartbeats to the line that are not read yet: it has not answered the subscription, or
-    /// the line is draining.
+    /// Whether the broker may have given heartbeats to the line that are not read yet.
     var mayHoldHeartbeats: Bool {
         if case .draining = state { return true }
         return isSubscribing || session != nil

@@ -27,18 +27,15 @@ public final class Provisioner: Service {
     private var partitionCount: Int?
     private var tickets: [Int: WakeDesk.Key] = [:]
     private var tally = Tally()
-    private var drainingSince: Instant?
-    private var drain = Drain.notYet
+    private var drain: Drain?
 
     /// How far a clean stop has come.
-    private enum Drain {
-        case notYet
-        /// What the broker had for us before is still to be read, up to a canary.
-        case unsubscribed
-        /// All of it has been read.
-        case read
-        /// It took too long: whoever waits is told, and this is no clean stop unless everything is handed over.
-        case givenUp
+    private struct Drain {
+        let since: Instant
+        /// What the broker had for us before has been read, up to a canary, or is lost.
+        var isRead = false
+        /// It took too long: whoever waits was told, and this is no clean stop unless everything is handed over.
+        var isGivenUp = false
     }
 
     private struct Tally {
@@ -56,7 +53,6 @@ public final class Provisioner: Service {
 
     private var topics: Topics { runtime.topics }
     private var receiptsTopic: String { topics.receipts(service: runtime.name.rawValue, instance: runtime.instance) }
-
     private var canaryTopic: String { topics.canary(service: runtime.name.rawValue, instance: runtime.instance) }
 
     // MARK: Service
@@ -82,21 +78,21 @@ public final class Provisioner: Service {
         connection.subscribe([
             receiptsTopic, topics.answers(instance: runtime.instance), topics.allPresence, canaryTopic,
         ])
-        if drainingSince == nil { connection.subscribe(sharedFilters(withOrders: partitionCount != nil)) }
+        if drain == nil { connection.subscribe(sharedFilters(withOrders: partitionCount != nil)) }
         outlet.connection = connection
         outlet.reconnected(now: Clock.now())
     }
 
     public func disconnected() {
         tickets = [:]
-        if drain == .unsubscribed { drain = .read }
+        drain?.isRead = true
         wake(.disconnected)
     }
 
     public func received(_ delivery: Delivery) {
         let topic = delivery.topic
         if topic == canaryTopic {
-            drain = drain == .unsubscribed ? .read : drain
+            drain?.isRead = true
         } else if topic == receiptsTopic {
             if let receipt: StreamReceipt = decode(delivery) { _ = outlet.receive(receipt, now: Clock.now()) }
         } else if topic == topics.answers(instance: runtime.instance) {
@@ -130,22 +126,22 @@ public final class Provisioner: Service {
 
     public func isDrained() -> Bool {
         let now = Clock.now()
-        guard let drainingSince else {
-            drainingSince = now
-            drain = .unsubscribed
+        guard let since = drain?.since else {
+            drain = Drain(since: now)
             for filter in sharedFilters(withOrders: true) { connection?.unsubscribe(filter) }
             // Behind all that the broker has for us. Refused only without a connection, when it has nothing.
             let canary = Publication(topic: canaryTopic, payload: Array(runtime.incarnation.utf8))
-            if (try? connection?.publish(canary)) == nil { drain = .read }
+            if (try? connection?.publish(canary)) == nil { drain?.isRead = true }
             return false
         }
-        if drain != .givenUp, now.milliseconds(since: drainingSince) >= Provisioner.drainLimit.milliseconds {
-            drain = .givenUp
+        if drain?.isGivenUp == false, now.milliseconds(since: since) >= Provisioner.drainLimit.milliseconds {
+            drain?.isRead = true
+            drain?.isGivenUp = true
             handle(.stopped)
             handleFiles(.stopped)
         }
         let isAnswered = commands.pendingCount == 0 && files.pendingCount == 0 && wakes.count == 0
-        return drain != .unsubscribed && isAnswered && outlet.keptCount() == 0
+        return drain?.isRead == true && isAnswered && outlet.keptCount() == 0
     }
 
     public var counters: [String: Int64] {
@@ -174,7 +170,7 @@ public final class Provisioner: Service {
             return runtime.fail(ServiceFailure("the store has \(count) partitions, it had \(partitionCount)"))
         }
         partitionCount = count
-        if drainingSince == nil { connection?.subscribe([topics.shared(topics.orders, by: runtime.name.rawValue)]) }
+        if drain == nil { connection?.subscribe([topics.shared(topics.orders, by: runtime.name.rawValue)]) }
         handle(.partitionsAnnounced(count))
     }
 

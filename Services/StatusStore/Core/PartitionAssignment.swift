@@ -112,14 +112,15 @@ public struct PartitionAssignment: Sendable {
         ownerships[partition] = ownership
     }
 
-    /// The owner says that it owns the partition: should it lose it and be granted it again, it is waited for as at first.
-    public mutating func heard(_ members: Membership, now: Instant) {
-        for (instance, member) in members.live(now: now) {
-            for (partition, epoch) in member.epochs {
-                note(partition, epoch)
-                guard let owner = ownerships[partition]?.owner, owner.epoch == epoch,
-                    (owner.instance, owner.incarnation) == (instance, member.incarnation)
-                else { continue }
+    /// Takes what this instance claims. Of what is its own it is the confirmation: should it lose it and be granted it again, it is
+    /// waited for as at first.
+    public mutating func heard(_ instance: String, among members: Membership, now: Instant) {
+        guard let member = members.live(now: now)[instance] else { return }
+        for (partition, epoch) in member.epochs {
+            note(partition, epoch)
+            if ownerships[partition]?.owner
+                == Owner(epoch: epoch, instance: instance, incarnation: member.incarnation)
+            {
                 ownerships[partition]?.patience = PartitionAssignment.confirmationTime
             }
         }

@@ -67,7 +67,7 @@ final class GrantDelivery {
     func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
         members.heard(presence, isRetained: isRetained, now: now)
         guard presence.service == ServiceName.reconciler.rawValue else { return }
-        assignment.heard(members, now: now)
+        assignment.heard(presence.instance, among: members, now: now)
         decideAt = now
     }
 
@@ -169,12 +169,7 @@ final class GrantDelivery {
         do {
             for gateway in snapshot.gateways { first.append(.gateway(try gateway.decoded())) }
         } catch {
-            // Nobody gets it by this grant: the next one waits, and says so again.
-            assignment.receipted(partition, epoch: snapshot.epoch, now: Clock.now())
-            runtime.log.event(
-                "store.grant_unreadable", .error,
-                ["partition": LogValue(partition), "reconciler": LogValue(instance), "error": LogValue(error)])
-            return
+            return giveUpGrant(of: partition, epoch: snapshot.epoch, to: instance, error)
         }
         first += snapshot.boardPauses.map { .boardPause($0) } + snapshot.tombstones.map { .tombstone($0) }
         let chunks = GrantChunks(
@@ -221,27 +216,18 @@ final class GrantDelivery {
                 runtime.loop.after(.zero) {}
                 return
             }
-            let message: Message?
-            do {
-                message = try nextMessage(to: instance)
-            } catch  where error.kind.isOfContent {
-                giveUpGrant(to: instance, error, now)
-                continue
-            }
-            guard let message else { continue }
+            guard let message = try nextMessage(to: instance) else { continue }
             if let frame = recipients[instance]?.sender.send(Reference(), now: now) { frames.append(frame) }
             if let seq = recipients[instance]?.sender.highestSeq { recipients[instance]?.sent[seq] = message }
         }
     }
 
     /// A grant that cannot be read to its end is nobody's: the next one waits, and says so again.
-    private func giveUpGrant(to instance: String, _ error: StorageError, _ now: Instant) {
-        guard case .grant(let chunks)? = recipients[instance]?.waiting.first else { return }
-        recipients[instance]?.waiting.removeFirst()
-        assignment.receipted(chunks.partition, epoch: chunks.epoch, now: now)
+    private func giveUpGrant(of partition: Int, epoch: Int, to instance: String, _ error: StorageError) {
+        assignment.receipted(partition, epoch: epoch, now: Clock.now())
         runtime.log.event(
             "store.grant_unreadable", .error,
-            ["partition": LogValue(chunks.partition), "reconciler": LogValue(instance), "error": LogValue(error)])
+            ["partition": LogValue(partition), "reconciler": LogValue(instance), "error": LogValue(error)])
     }
 
     /// Takes what is to be sent next out of what waits; `nil` for a grant that is nobody's any more.
@@ -266,9 +252,16 @@ final class GrantDelivery {
                     recipients[instance]?.waiting.removeFirst()
                 }
             }
-            let (body, isLast) = try chunks.next { page throws(StorageError) in try read(page, of: partition) }
-            isLeft = !isLast
-            return Message(body: body, completes: isLast ? (partition, epoch) : nil)
+            do {
+                let (body, isLast) = try chunks.next { page throws(StorageError) in try read(page, of: partition) }
+                isLeft = !isLast
+                return Message(body: body, completes: isLast ? (partition, epoch) : nil)
+            } catch {
+                guard error.kind.isOfContent else { throw error }
+                isLeft = false
+                giveUpGrant(of: partition, epoch: epoch, to: instance, error)
+                return nil
+            }
         case nil: return nil
         }
     }
