@@ -130,6 +130,9 @@ def run(options):
     summary["left_out"] = missing
     violations = [json.loads(line) for line in (directory / "violations.jsonl").read_text().splitlines()]
     if violations or options.keep or options.evidence:
+        # `infra/test` keeps there what a failed test leaves.
+        if not options.evidence and (kept := os.environ.get("ROLLCALL_EVIDENCE")):
+            directory = shutil.move(directory, kept)
         summary["evidence"] = str(directory)
     else:
         shutil.rmtree(directory)

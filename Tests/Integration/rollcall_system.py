@@ -6,11 +6,13 @@
         agent = system.client("gw/main", token)
         status, problem = system.request("wake", {"agent": "gw/nobody"})
 
-`ROLLCALL_BUILD` names the directory of the built programs (default: .build/debug of this repository).
+`ROLLCALL_BUILD` names the directory of the built programs (default: .build/debug of this repository). With `ROLLCALL_EVIDENCE`,
+a directory, every system leaves its log there: `infra/test` keeps it when a test of the file fails.
 """
 
 import concurrent.futures
 import datetime
+import itertools
 import json
 import os
 import pathlib
@@ -28,10 +30,17 @@ BUILD = pathlib.Path(os.environ.get("ROLLCALL_BUILD") or REPOSITORY / ".build" /
 ROLLCALL = BUILD / "rollcall"
 # A system is up within a second or two; a loaded machine gets more.
 READY_SECONDS = 60
+EVIDENCE_NUMBERS = itertools.count(1)
 
 
 class SystemFailed(AssertionError):
     """`rollcall up` ended, or did not get ready in time; the text holds the end of its log."""
+
+
+def evidence(name):
+    """The path of a new file or directory that is kept when a test of this file fails; `None` when nobody keeps anything."""
+    directory = os.environ.get("ROLLCALL_EVIDENCE")
+    return pathlib.Path(directory) / f"{next(EVIDENCE_NUMBERS)}-{name}" if directory else None
 
 
 def clean_environment():
@@ -96,6 +105,7 @@ class RollcallSystem:
         self.log_events = []
         self.other_lines = []
         self.errors = ""
+        self._kept_log = evidence("system.log")
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment,
             cwd=self._temporary or "/", start_new_session=True)
@@ -275,8 +285,9 @@ class RollcallSystem:
     # Inside
 
     def _read_log(self, stream):
-        with stream:
+        with stream, open(self._kept_log or os.devnull, "wb", buffering=0) as kept:
             for line in stream:
+                kept.write(line)
                 self._take(line.decode(errors="replace").rstrip("\n"))
 
     def _take(self, text):
