@@ -15,10 +15,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Integration"))
-
-from mqtt_client import TOPIC_ROOT, without_delay  # noqa: E402
-from rollcall_system import RollcallSystem, wait_until  # noqa: E402
+from mqtt_client import TOPIC_ROOT, without_delay
+from rollcall_system import RollcallSystem, wait_until
 
 __all__ = [
     "TOPIC_ROOT", "Player", "Seen", "SystemTest", "Watcher", "percentiles", "properties", "stamp", "wait_until",

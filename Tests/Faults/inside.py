@@ -41,7 +41,6 @@ def make_system(stage, directory, instances):
     """A private system whose log goes to the evidence; only what the trial looks at stays in memory."""
     # rollcall_system reads it when it is imported.
     os.environ["ROLLCALL_BUILD"] = str(stage.programs)
-    sys.path.insert(0, str(REPOSITORY / "Tests" / "Integration"))
     from rollcall_system import RollcallSystem
 
     class System(RollcallSystem):

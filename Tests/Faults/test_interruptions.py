@@ -49,7 +49,6 @@ class Inside(unittest.TestCase):
         cls.addClassCleanup(cls.stage.close)
         # rollcall_system reads it when it is imported.
         os.environ["ROLLCALL_BUILD"] = str(cls.stage.programs)
-        sys.path.insert(0, str(REPOSITORY / "Tests" / "Integration"))
         from rollcall_system import RollcallSystem, wait_until
 
         cls.wait_until = staticmethod(wait_until)
