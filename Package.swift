@@ -47,10 +47,11 @@ let package = Package(
         // Pure modules: no clock, no input or output.
         module("Lifecycle", "Shared/Lifecycle"),
         module("Contract", "Shared/Contract", ["Lifecycle"]),
+        module("Streams", "Shared/Streams", ["Contract", "Lifecycle"]),
 
         // Adapters.
         module("Secrets", "Shared/Secrets", ["CCrypto"]),
-        module("Bus", "Shared/Bus", ["CMosquitto", "CLinux", "Contract", "Lifecycle"]),
+        module("Bus", "Shared/Bus", ["CMosquitto", "CLinux", "Contract", "Lifecycle", "Streams"]),
         module("Storage", "Shared/Storage", ["CSQLite", "Contract", "Lifecycle"]),
         module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "Lifecycle"]),
 
@@ -58,28 +59,28 @@ let package = Package(
         module("ProvisionerCore", "Services/Provisioner/Core", ["Contract", "Lifecycle"]),
         module(
             "ProvisionerShell", "Services/Provisioner/Shell",
-            ["Bus", "Contract", "Lifecycle", "ProvisionerCore", "Secrets", "ServiceKit"]),
+            ["Bus", "Contract", "Lifecycle", "ProvisionerCore", "Secrets", "ServiceKit", "Streams"]),
         program("rollcall-provisioner", "Services/Provisioner/Executable", ["ProvisionerShell", "ServiceKit"]),
 
         module("ReconcilerCore", "Services/Reconciler/Core", ["Contract", "Lifecycle"]),
         module(
             "ReconcilerShell", "Services/Reconciler/Shell",
-            ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit"]),
+            ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit", "Streams"]),
         program(
             "rollcall-reconciler", "Services/Reconciler/Executable",
             ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
 
-        module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle"]),
+        module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle", "Streams"]),
         module(
             "HeartbeatIngestShell", "Services/HeartbeatIngest/Shell",
-            ["Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "Secrets", "ServiceKit"]),
+            ["Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "Secrets", "ServiceKit", "Streams"]),
         program(
             "rollcall-heartbeat-ingest", "Services/HeartbeatIngest/Executable", ["HeartbeatIngestShell", "ServiceKit"]),
 
         module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle"]),
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
-            ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage"]),
+            ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage", "Streams"]),
         program(
             "rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
 
@@ -111,8 +112,8 @@ let package = Package(
         module(
             "Simulation", "Tests/Simulation",
             [
-                "Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "ProvisionerCore", "ReconcilerCore",
-                "StatusStoreCore",
+                "Contract", "HeartbeatIngestCore", "Lifecycle", "ProvisionerCore", "ReconcilerCore", "StatusStoreCore",
+                "Streams",
             ]),
         program("rollcall-simulate", "Tests/SimulateProgram", ["Simulation"]),
 
@@ -136,7 +137,7 @@ let package = Package(
         tests(
             "SupervisorTests", "Tests/SupervisorTests",
             ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
-        tests("BusTests", "Tests/BusTests", ["Bus", "CLinux", "Contract", "Lifecycle"]),
+        tests("BusTests", "Tests/BusTests", ["Bus", "CLinux", "Contract", "Lifecycle", "Streams"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
@@ -144,6 +145,8 @@ let package = Package(
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
         tests("StorageFaultTests", "Tests/StorageFaultTests", ["Contract", "Lifecycle", "Storage", "StorageFaults"]),
         tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
-        tests("HeartbeatIngestTests", "Tests/HeartbeatIngestTests", ["Contract", "HeartbeatIngestCore", "Lifecycle"]),
+        tests(
+            "HeartbeatIngestTests", "Tests/HeartbeatIngestTests",
+            ["Contract", "HeartbeatIngestCore", "Lifecycle", "Streams"]),
     ]
 )

@@ -1,157 +1,102 @@
 public import Contract
 public import Lifecycle
+public import Streams
 
-/// All streams of one kind that a service sends, one for each destination, with their topics, receipts and repeats.
+/// Streams on a connection: what `StreamSenders` decides is published at once, and only kept while there is none.
 ///
-/// Belongs to the loop's thread. Publishing while disconnected only keeps the frame: `reconnected` sends it.
+/// Belongs to the loop's thread.
 public final class StreamOutlet<Body: Codable & Sendable> {
-    private struct Key: Hashable {
-        let destination: StreamDestination
-        let stream: String
-    }
-
-    private let topics: Topics
-    private let service: ServiceName
-    private let instance: String
-    private let incarnation: String
-    private var senders: [Key: StreamSender<Body>] = [:]
-    private var announcedAt = Instant(nanoseconds: 0)
-    private var progressedAt = Instant(nanoseconds: 0)
-    private let windowMax: Int
-    private let windowOfAll: Int
-    /// The newest frame of each stream that was too large.
-    private var oversized: [Key: Int] = [:]
-    /// Called once for each frame that is too large to be published, with its size. It is kept, and whatever comes behind it
-    /// waits for ever: who made it did not divide what it sends.
-    public var frameTooLarge: (_ stream: String, _ seq: Int, _ bytes: Int) -> Void = { _, _, _ in }
+    private var senders: StreamSenders<Body>
+    /// How its frames are published.
+    public let publisher: FramePublisher
     /// The connection frames go out on; the service sets it.
     public weak var connection: Connection?
 
-    /// - Parameters:
-    ///   - windowMax: frames of one stream under way at once.
-    ///   - windowOfAll: of all streams together, shared by those that have any, but one of each: when large frames go to one
-    ///     receiver, so that a turn in which all are sent, as on a new connection, takes a bounded time.
+    /// `windowMax`, `windowOfAll`: those of `StreamSenders`.
     public init(
         topics: Topics, service: ServiceName, instance: String, incarnation: String,
         windowMax: Int = StreamSender<Body>.windowMax, windowOfAll: Int = .max
     ) {
-        self.topics = topics
-        self.service = service
-        self.instance = instance
-        self.incarnation = incarnation
-        self.windowMax = windowMax
-        self.windowOfAll = windowOfAll
+        publisher = FramePublisher(topics: topics)
+        senders = StreamSenders(
+            service: service, instance: instance, incarnation: incarnation, windowMax: windowMax,
+            windowOfAll: windowOfAll)
     }
 
     /// Sends a body on a stream that begins with its first frame; the frame's seq.
     @discardableResult
     public func send(_ body: Body, to destination: StreamDestination, stream: String, now: Instant) -> Int {
-        let key = Key(destination: destination, stream: stream)
-        // In its place: a copy of the sender would copy all that it keeps.
-        if senders[key] == nil { senders[key] = StreamSender(identifier(stream), windowMax: windowMax) }
-        share(key)
-        let frame = senders[key]?.send(body, now: now)
-        if let frame { publish([frame], to: destination) }
-        return senders[key]?.highestSeq ?? 0
+        defer { publish() }
+        return senders.send(body, to: destination, stream: stream, now: now)
     }
 
-    /// The stream a receipt is for has gone on; `nil` when it is none of ours, else everything up to here is committed.
-    public func receive(_ receipt: StreamReceipt, now: Instant) -> (
-        destination: StreamDestination, stream: String, upTo: Int
-    )? {
-        guard receipt.id.incarnation == incarnation,
-            let key = senders.keys.first(where: { $0.stream == receipt.id.stream })
-        else { return nil }
-        share(key)
-        let before = senders[key]?.receiptedSeq ?? 0
-        let frames = senders[key]?.receive(receipt, now: now) ?? []
-        if senders[key]?.receiptedSeq ?? 0 > before { progressedAt = now }
-        publish(frames, to: key.destination)
-        return (key.destination, key.stream, senders[key]?.receiptedSeq ?? receipt.upTo)
+    /// The stream that a receipt is for; `nil` when it is none of ours.
+    public func receive(_ receipt: StreamReceipt, now: Instant) -> StreamSenders<Body>.Progress? {
+        defer { publish() }
+        return senders.receive(receipt, now: now)
     }
 
     /// Repeats what waited too long and announces what is kept. Call it every 200 ms or so.
     public func tick(now: Instant) {
-        let announces = now.milliseconds(since: announcedAt) >= 1_000
-        if announces { announcedAt = now }
-        for key in senders.keys {
-            guard let frames = senders[key]?.due(now: now) else { continue }
-            publish(frames, to: key.destination)
-            if announces, frames.isEmpty, let announcement = senders[key]?.announcement() {
-                publish([announcement], to: key.destination)
-            }
-        }
+        senders.tick(now: now)
+        publish()
     }
 
     /// Sends what has no receipt again, as far as the windows go: after each reconnection.
     public func reconnected(now: Instant) {
-        for key in senders.keys {
-            share(key)
-            publish(senders[key]?.resendAll(now: now) ?? [], to: key.destination)
-        }
-    }
-
-    /// Gives a stream its part of the window of all.
-    private func share(_ key: Key) {
-        guard windowOfAll < .max else { return }
-        let others = senders.reduce(0) { $0 + ($1.key != key && $1.value.keptCount > 0 ? 1 : 0) }
-        senders[key]?.windowMax = max(1, min(windowMax, windowOfAll / (others + 1)))
+        senders.reconnected(now: now)
+        publish()
     }
 
     /// Ends a stream: what it keeps is nobody's any more.
     public func end(stream: String) {
-        for key in senders.keys where key.stream == stream {
-            senders[key] = nil
-            oversized[key] = nil
-        }
+        senders.end(stream: stream)
+        publisher.forget(stream: stream)
     }
 
-    /// Frames without a receipt, of one stream or of all.
-    public func keptCount(stream: String? = nil) -> Int {
-        senders.reduce(0) { $0 + (stream == nil || $1.key.stream == stream ? $1.value.keptCount : 0) }
-    }
-
+    /// Frames without a receipt.
+    public var keptCount: Int { senders.keptCount }
     /// The newest frame of a stream, when it has no receipt yet.
-    public func newestKept(stream: String) -> Int? {
-        senders.first { $0.key.stream == stream && $0.value.keptCount > 0 }?.value.highestSeq
-    }
-
-    public func isFull(stream: String) -> Bool {
-        senders.contains { $0.key.stream == stream && $0.value.isFull }
-    }
-
+    public func newestKept(stream: String) -> Int? { senders.newestKept(stream: stream) }
     /// Since when a frame of any stream has waited for its receipt.
-    public var oldestKept: Instant? {
-        senders.values.compactMap(\.oldestKept).min()
+    public var oldestKept: Instant? { senders.oldestKept }
+    /// Since when frames have waited and none was receipted (`StreamSenders.stuckSince`).
+    public var stuckSince: Instant? { senders.stuckSince }
+
+    private func publish() {
+        for outgoing in senders.takeFrames() { publisher.publish(outgoing, on: connection) }
+    }
+}
+
+/// Publishes frames of streams. One that there is no connection for is kept by its stream, and comes again.
+public final class FramePublisher {
+    private let topics: Topics
+    /// The newest frame of each stream that was too large.
+    private var oversized: [String: Int] = [:]
+    /// Called once for each frame that is too large to be published, with its size. It is kept, and whatever comes behind it
+    /// waits for ever: who made it did not divide what it sends.
+    public var frameTooLarge: (_ stream: String, _ seq: Int, _ bytes: Int) -> Void = { _, _, _ in }
+
+    public init(topics: Topics) {
+        self.topics = topics
     }
 
-    /// Since when frames have waited and none was receipted, of any stream: a receiver that is behind goes on, one that is
-    /// not there does not.
-    public var stuckSince: Instant? {
-        oldestKept.map { max($0, progressedAt) }
-    }
-
-    private func identifier(_ stream: String) -> StreamID {
-        StreamID(service: service.rawValue, instance: instance, incarnation: incarnation, stream: stream)
-    }
-
-    private func publish(_ frames: [StreamFrame<Body>], to destination: StreamDestination) {
+    public func publish<Body>(_ outgoing: StreamSenders<Body>.Outgoing, on connection: Connection?) {
         guard let connection, connection.isConnected else { return }
-        let topic = topics.stream(to: destination)
-        for frame in frames {
-            let payload = JSON.bytes(frame)
-            do throws(BusError) {
-                try connection.publish(Publication(topic: topic, payload: payload))
-            } catch {
-                // Else the connection is lost or full: the frame is kept and goes out later.
-                guard error.isTooLarge else { continue }
-                let key = Key(destination: destination, stream: frame.id.stream)
-                guard frame.seq > oversized[key] ?? 0 else { continue }
-                oversized[key] = frame.seq
-                frameTooLarge(frame.id.stream, frame.seq, payload.count)
-            }
+        let payload = JSON.bytes(outgoing.frame)
+        do throws(BusError) {
+            try connection.publish(
+                Publication(topic: topics.stream(to: outgoing.destination), payload: payload))
+        } catch {
+            // Else the connection is lost or full: the frame is kept and goes out later.
+            let (stream, seq) = (outgoing.frame.id.stream, outgoing.frame.seq)
+            guard error.isTooLarge, seq > oversized[stream] ?? 0 else { return }
+            oversized[stream] = seq
+            frameTooLarge(stream, seq, payload.count)
         }
     }
+
+    func forget(stream: String) { oversized[stream] = nil }
 }
 
 /// All streams of one kind that a service receives.
@@ -181,25 +126,14 @@ public final class StreamInlet<Body: Codable & Sendable> {
     public func receive(_ payload: [UInt8], now: Instant, dispensable: Set<String> = []) throws -> Arrival? {
         do {
             let frame = try JSON.decode(StreamFrame<Body>.self, from: payload)
-            guard judge(frame, now), let body = frame.body else { return nil }
+            guard receiver.accepts(frame, now: now), let body = frame.body else { return nil }
             return Arrival(id: frame.id, seq: frame.seq, held: TimeSpan(milliseconds: frame.held), body: body)
         } catch {
             guard let frame = try? JSON.decode(StreamFrame<AnyBody>.self, from: payload),
                 let kind = frame.body?.kind, dispensable.contains(kind)
             else { throw error }
-            guard judge(frame, now) else { return nil }
+            guard receiver.accepts(frame, now: now) else { return nil }
             throw UnreadableBody(id: frame.id, seq: frame.seq, kind: kind, error: error)
-        }
-    }
-
-    /// Whether it is to be applied now.
-    private func judge(_ frame: StreamFrame<some Codable & Sendable>, _ now: Instant) -> Bool {
-        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: frame.body != nil, now: now) {
-        case .apply: return true
-        case .duplicate: return false
-        case .gap(let from):
-            if let from { publish(receiver.ask(frame.id, from: from)) }
-            return false
         }
     }
 
@@ -208,30 +142,20 @@ public final class StreamInlet<Body: Codable & Sendable> {
         receiver.hasApplied(id, upTo: seq)
     }
 
-    public func restore(_ id: StreamID, committed: Int, now: Instant) {
-        receiver.restore(id, committed: committed, now: now)
-    }
-
     /// All that the frames up to `seq` caused is committed.
     public func committed(_ id: StreamID, upTo seq: Int) {
         receiver.committed(id, upTo: seq)
     }
 
-    /// Publishes the receipts that are owed. Call it at the end of a turn.
+    /// Publishes the receipts that are owed, and asks for what is missing. Call it at the end of a turn.
     public func publishReceipts() {
-        for receipt in receiver.takeReceipts() { publish(receipt) }
-    }
-
-    /// Forgets all streams that `isForgotten` names: their senders begin anew at the lowest frame they keep.
-    public func forget(where isForgotten: (StreamID) -> Bool) {
-        receiver.forget(where: isForgotten)
-    }
-
-    private func publish(_ receipt: StreamReceipt) {
+        let receipts = receiver.takeReceipts()
         guard let connection, connection.isConnected else { return }
-        let topic = topics.receipts(service: receipt.id.service, instance: receipt.id.instance)
-        // Lost with the connection: the sender repeats its frame and is receipted again.
-        _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(receipt)))
+        for receipt in receipts {
+            let topic = topics.receipts(service: receipt.id.service, instance: receipt.id.instance)
+            // Lost with the connection: the sender repeats its frame and is receipted again.
+            _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(receipt)))
+        }
     }
 }
 

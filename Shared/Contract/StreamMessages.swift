@@ -16,6 +16,13 @@ public struct StreamID: Codable, Hashable, Sendable {
     }
 }
 
+extension StreamID: Comparable {
+    public static func < (one: StreamID, other: StreamID) -> Bool {
+        (one.service, one.instance, one.incarnation, one.stream)
+            < (other.service, other.instance, other.incarnation, other.stream)
+    }
+}
+
 /// One message of a stream, or, without a body, the announcement of what its sender keeps.
 public struct StreamFrame<Body: Codable & Sendable>: Codable, Sendable {
     public let id: StreamID

@@ -73,7 +73,9 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var peers = PeerLives()
     /// Announcements that the broker has not acknowledged, each with when it was made.
     private var announcements: [Int: Instant] = [:]
-    private var acknowledgedAt: Instant?
+    /// Called when the broker has acknowledged a presence, with when it was announced: a connection that is half open shows by its
+    /// absence long before its keepalive.
+    public var presenceAcknowledged: (Instant) -> Void = { _ in }
 
     public init(
         _ service: any Service, name: ServiceName, instance: String, options: ProgramOptions
@@ -131,12 +133,6 @@ public final class ServiceRuntime: ConnectionDelegate {
     public func announce() {
         guard let connection, connection.isConnected, !isStopping else { return }
         publishPresence(.running, on: connection)
-    }
-
-    /// Whether the broker has acknowledged, on this connection, a presence that is no older than `limit`: a connection that is
-    /// half open shows by it long before its keepalive.
-    public func isAcknowledged(within limit: TimeSpan, now: Instant) -> Bool {
-        acknowledgedAt.map { now <= $0 + limit } ?? false
     }
 
     /// Takes note of a service: introduces this one to a new life, and logs, once, a configuration that cannot work
@@ -201,7 +197,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     public func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
-        if let announcedAt = announcements.removeValue(forKey: ticket) { acknowledgedAt = announcedAt }
+        if let announcedAt = announcements.removeValue(forKey: ticket) { presenceAcknowledged(announcedAt) }
         service.published(ticket, reason: reason)
     }
 
@@ -211,7 +207,6 @@ public final class ServiceRuntime: ConnectionDelegate {
             log.event("service.disconnected", .warning, ["error": LogValue(error.description)])
         }
         announcements = [:]
-        acknowledgedAt = nil
         if hasConnected { service.disconnected() }
     }
 

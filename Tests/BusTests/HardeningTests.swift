@@ -3,6 +3,7 @@ import Contract
 import FoundationEssentials
 import Glibc
 import Lifecycle
+import Streams
 import Testing
 
 extension RealBroker {
@@ -107,7 +108,7 @@ extension RealBroker {
                 topics: Topics(root: "test/v1"), service: .reconciler, instance: "1", incarnation: "a")
             outlet.connection = client.connection
             var told: [String] = []
-            outlet.frameTooLarge = { stream, seq, bytes in
+            outlet.publisher.frameTooLarge = { stream, seq, bytes in
                 told.append("\(stream) \(seq) \(bytes > Connection.publicationBytesMax)")
             }
             outlet.send("small", to: .store, stream: "s", now: Instant(nanoseconds: 0))
@@ -116,7 +117,7 @@ extension RealBroker {
                 now: Instant(nanoseconds: 0))
             for second in 1...3 { outlet.tick(now: Instant(nanoseconds: 0) + .seconds(Int64(second) * 2)) }
             #expect(told == ["s 2 true"])
-            #expect(outlet.keptCount() == 2)
+            #expect(outlet.keptCount == 2)
         }
 
         /// The library aborts the process for a few sizes just above the broker's limit.

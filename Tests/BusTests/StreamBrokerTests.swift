@@ -1,6 +1,7 @@
 import Bus
 import Contract
 import Lifecycle
+import Streams
 import Testing
 
 extension RealBroker {
@@ -56,11 +57,11 @@ extension RealBroker {
                 broker.stop()
                 try sender.wait { sender.losses.count >= kill && receiver.losses.count >= kill }
                 // What the sender has forgotten was committed.
-                mayBeForgotten = max(mayBeForgotten, sent - outlet.keptCount())
+                mayBeForgotten = max(mayBeForgotten, sent - outlet.keptCount)
                 #expect(mayBeForgotten <= committed.count)
                 try broker.start()
             }
-            try sender.wait(30) { committed.count >= sent && sent >= 2_000 && outlet.keptCount() == 0 }
+            try sender.wait(30) { committed.count >= sent && sent >= 2_000 && outlet.keptCount == 0 }
             #expect(committed == Array(1...sent))
         }
 

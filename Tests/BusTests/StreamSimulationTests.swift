@@ -1,6 +1,7 @@
 import Bus
 import Contract
 import Lifecycle
+import Streams
 import Testing
 
 /// A stream over a channel that loses, repeats and reorders, whose ends crash: by seed, so that a failure comes again.

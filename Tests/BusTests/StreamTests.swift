@@ -1,6 +1,7 @@
 import Bus
 import Contract
 import Lifecycle
+import Streams
 import Testing
 
 private let id = StreamID(service: "s", instance: "1", incarnation: "a", stream: "x")
@@ -145,7 +146,7 @@ private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: millise
         for seq in 1...100_000 {
             _ = outlet.receive(StreamReceipt(id: id, upTo: seq, resendFrom: nil), now: at(1))
         }
-        #expect(outlet.keptCount() == 0)
+        #expect(outlet.keptCount == 0)
     }
 }
 

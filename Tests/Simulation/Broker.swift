@@ -156,8 +156,9 @@ final class Broker {
     func publish(_ session: Session, _ message: SimMessage) {
         var message = message
         message.sentAt = world.time
-        // What awaits its acknowledgement is not lost but with the connection.
-        let isInternal = isBetweenServices(message) && message.ticket == nil
+        if world.sendsBytes { message.body = RealBytes.recoded(message.body) }
+        // What awaits its acknowledgement is not lost but with the connection. A presence is: then it has none.
+        let isInternal = isBetweenServices(message) && (message.ticket == nil || message.topic == .presence)
         if isInternal, world.isChaotic, world.random.chance(world.plan.lossPercent) { return }
         guard let delay = trouble(message, by: session.client) else { return }
         let isOrdered = world.plan.isHonest || !world.isChaotic || !isInternal

@@ -153,7 +153,7 @@ extension Simulation {
     func flap() {
         world.after(300_000) { [unowned self] in
             flap()
-            guard let ingest = ingests.dropFirst().first, ingest.line.number != nil else { return }
+            guard let ingest = ingests.dropFirst().first, ingest.heartbeatSession != nil else { return }
             ingest.crash()
             world.after(100_000) { if !ingest.isUp { ingest.start() } }
         }

@@ -1,7 +1,7 @@
-import Bus
 import Contract
 import Lifecycle
 import StatusStoreCore
+import Streams
 
 /// Gives partitions to the reconcilers that live, as `GrantDelivery` does.
 final class GrantDesk {
@@ -142,7 +142,7 @@ final class GrantDesk {
             recipients.removeAll { $0.instance == instance }
             streamNumber += 1
             let id = StreamID(
-                service: store.service.rawValue, instance: store.instance, incarnation: store.streamIncarnation,
+                service: store.service.rawValue, instance: store.instance, incarnation: store.incarnation,
                 stream: "grants-\(streamNumber)")
             recipients.append(Recipient(instance: instance, incarnation: incarnation, sender: StreamSender(id)))
         }
@@ -153,6 +153,7 @@ final class GrantDesk {
     }
 
     private func publish(_ frames: [StreamFrame<ReconcilerMessage>], _ index: Int) {
-        for frame in frames { store.publish(.reconciler(recipients[index].instance), .reconciler(frame)) }
+        let destination = StreamDestination.reconciler(recipients[index].instance)
+        store.publish(frames.map { .init(destination: destination, frame: $0) }) { .reconciler($0) }
     }
 }

@@ -1,23 +1,13 @@
-import Bus
 import Contract
 import HeartbeatIngestCore
 import Lifecycle
+import Streams
 
-/// The connection on which heartbeats come, as `HeartbeatSource` keeps it.
+/// The connection of an ingest on which heartbeats come.
 final class HeartbeatLine: Client {
     unowned let process: IngestProcess
-    /// The line that is open, or being opened.
-    private var line: Int?
-    /// The number of the subscription that stands; `nil` while none does.
-    private(set) var number: Int?
-    private var isSubscribing = false
-    /// Whether the broker may have given it heartbeats that are not read yet.
-    var mayHoldHeartbeats: Bool { number != nil || isSubscribing || draining == .underWay }
-    var canaries: [Int: () -> Void] = [:]
-    private var nextCanary = 0
-    private enum Draining { case notYet, underWay, done, cutOff }
-    /// Once nothing new is taken, what was queued before is still read, up to a canary.
-    private var draining = Draining.notYet
+    /// The Last Will of the line that is open, or being opened.
+    private var end: HeartbeatLineEnded?
 
     init(_ process: IngestProcess) {
         self.process = process
@@ -27,51 +17,38 @@ final class HeartbeatLine: Client {
     override var connectTime: ClosedRange<Int64> { 2_000...700_000 }
     override var keepalive: Int64 { 5 }
 
-    override func started() {
-        line = nil
-        number = nil
-        isSubscribing = false
-        canaries = [:]
-        draining = .notYet
-    }
+    /// Whether it is open, or being opened.
+    var isWanted: Bool { end != nil }
 
-    func open(_ line: Int) {
-        self.line = line
+    override func started() { end = nil }
+
+    func open(_ end: HeartbeatLineEnded) {
+        self.end = end
         connectSoon()
     }
 
     /// A line that ends is not made again.
     override func connectSoon() {
-        if line != nil { super.connectSoon() }
+        if end != nil { super.connectSoon() }
     }
 
     override func wills() -> [SimMessage] {
-        let end = HeartbeatLineEnded(
-            ingest: process.instance, incarnation: process.incarnation, line: line ?? 0)
+        guard let end else { return [] }
         return [SimMessage(topic: .lines, body: .lineEnded(end), retainedKey: "lines/\(process.name)")]
     }
 
     override func opened() {
-        guard let session else { return }
-        guard line != nil, draining == .notYet else { return abandon() }
-        broker.subscribe(session, [.canary(process.instance), .heartbeats])
-        isSubscribing = true
+        guard end != nil else { return abandon() }
+        process.handle(.lineConnected)
     }
 
-    override func subscribed() {
-        isSubscribing = false
-        number = line
-        process.lineSubscribed()
-    }
+    override func subscribed() { process.handle(.lineSubscribed(refused: [])) }
 
     override func closed() {
-        if draining == .underWay { draining = .cutOff }
-        line = nil
-        number = nil
-        isSubscribing = false
-        canaries = [:]
+        let wasWanted = end != nil
+        end = nil
         process.dropOthers()
-        process.lineEnded()
+        if wasWanted { process.handle(.lineLost) }
     }
 
     override func lostConnection() {
@@ -85,104 +62,78 @@ final class HeartbeatLine: Client {
 
     override func deliver(_ message: SimMessage) { process.deliver(message) }
 
-    func sendCanary(_ done: @escaping () -> Void) {
-        guard number != nil, let session else { return }
-        sendCanary(on: session, done)
-    }
-
-    private func sendCanary(on session: Session, _ done: @escaping () -> Void) {
-        nextCanary += 1
-        canaries[nextCanary] = done
-        broker.publish(session, SimMessage(topic: .canary(process.instance), body: .canary(nextCanary)))
-    }
-
-    /// Whether all heartbeats that were queued here have been read.
-    func drain() -> Bool {
-        guard draining == .notYet else { return draining == .done }
-        guard let session else {
-            draining = .done
-            return true
-        }
-        draining = .underWay
-        broker.unsubscribe(session, .heartbeats)
-        sendCanary(on: session) { [unowned self] in draining = .done }
-        return false
-    }
-
+    /// Ends the connection without a word; nobody is told but by its Last Will.
     func abandon() {
-        line = nil
+        end = nil
         guard let session else { return }
         broker.end(session, isCrash: false)
         super.lostConnection()
     }
 }
 
-/// A heartbeat-ingest: the real collector, with a connection for heartbeats and one for everything else.
+/// Hosts the real `IngestCore`, with a connection for heartbeats and one for everything else.
 final class IngestProcess: Process {
-    private var outlet: SimOutlet<PartitionMessage>!
-    private var collector: BatchCollector?
-    private var partitionCount = 1
+    /// What may wait for receipts: small, so that reading stops.
+    private static let backlogBytesMax = 20_000
+
+    private var core: IngestCore!
     private(set) lazy var line = HeartbeatLine(self)
-    private var admission = Admission()
+    private(set) var isReadingPaused = false
+    /// What lies in the socket of a line that is not read.
+    private var unread: [SimMessage] = []
+    private var isDrainedByCore = false
+    private var announcedAt: [Int: Instant] = [:]
+    /// The subscription to heartbeats that stands.
+    var heartbeatSession: Int? { core?.heartbeatSession }
+    /// Lives that ended with something in hand.
+    private(set) var lostLives: Set<Int> = []
 
     override func begin() {
-        outlet = SimOutlet(self) { .partition($0) }
-        collector = nil
-        admission = Admission()
-        every(200_000) { [unowned self] in outlet.tick(now: now) }
+        core = IngestCore(
+            topics: Topics(), instance: instance, incarnation: incarnation, windowMax: 6,
+            backlogBytesMax: IngestProcess.backlogBytesMax)
+        isReadingPaused = false
+        unread = []
+        isDrainedByCore = false
+        announcedAt = [:]
+        line.start()
+        every(200_000) { [unowned self] in handle(.ticked) }
+        every(1_000_000) { [unowned self] in handle(.secondPassed) }
     }
 
     override func crashed() {
         super.crashed()
+        unread = []
         guard line.isUp else { return }
         lostLives.insert(life)
         line.crash()
     }
 
-    /// Lives that ended with something in hand.
-    private(set) var lostLives: Set<Int> = []
-
-    override func connected() {
-        subscribe([
-            .receipts(service: service.rawValue, instance: instance), .presence,
-            .barriers(service: service.rawValue, instance: instance),
-        ])
-        if admission.past == nil { admission.found(retainedEndings, now: now, stamp: stamp) }
-        if let past = admission.past { publish(.endings, .endings(past), retained: endingsKey) }
-        outlet.reconnected(now: now)
-    }
+    override func connected() { handle(.connected) }
 
     override func disconnected() {
-        line.abandon()
-        admission.closed(now: now)
+        announcedAt = [:]
+        handle(.disconnected)
     }
 
     override func received(_ message: SimMessage) {
         switch message.body {
-        case .receipt(let receipt): receipted(receipt)
         case .presence(let presence):
             check(presence)
-            if presence.service == service.rawValue, presence.instance != instance {
-                admission.heard(presence, now: now)
-            }
-            if presence.service == ServiceName.reconciler.rawValue, admission.isIntroducing,
-                !admission.isAcknowledged
-            {
-                outlet.reconnected(now: now)
-            }
-            guard collector == nil, let count = presence.partitionCount else { return }
-            partitionCount = count
-            collector = BatchCollector(partitionCount: count)
-            line.start()
-        case .heartbeat(let detail): take(detail)
-        case .question(let question):
-            guard line.mayHoldHeartbeats, !world.isBroken(.canariesProveTheLine) else { return answer(question) }
-            line.sendCanary { [unowned self] in answer(question) }
-        case .canary(let number): line.canaries.removeValue(forKey: number)?()
-        case .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command, .barrierAnswer,
-            .reply, .wake, .fact, .credentials, .claim, .acknowledged, .lineEnded, .endings:
+            handle(.presenceReceived(presence))
+        case .heartbeat(let detail): read(message) { handle(.heartbeatsReceived(heartbeat(detail), at: now)) }
+        case .canary(let canary): read(message) { handle(.canaryReceived(canary)) }
+        case .question(let question): handle(.questionReceived(question))
+        case .receipt, .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command,
+            .barrierAnswer, .reply, .wake, .fact, .credentials, .claim, .acknowledged, .lineEnded, .endings:
             break
         }
+    }
+
+    override func received(_ receipt: StreamReceipt) { handle(.receiptReceived(receipt)) }
+
+    override func acknowledged(_ ticket: Int, isHeard: Bool) {
+        if let at = announcedAt.removeValue(forKey: ticket) { handle(.presenceAcknowledged(announcedAt: at)) }
     }
 
     override func isOfOtherConnection(_ message: SimMessage) -> Bool {
@@ -194,19 +145,22 @@ final class IngestProcess: Process {
         }
     }
 
+    override func dropOthers() {
+        super.dropOthers()
+        unread = []
+    }
+
     override func turnEnded(step: Int) {
-        flush(all: false)
-        admit()
-        publish(outlet.take())
-        wakeAt = collector?.isEmpty ?? true ? nil : now + BatchCollector.waitMax
+        handle(.turnEnded)
+        oracle.ingestHolds(core.backlogBytes, of: IngestProcess.backlogBytesMax, by: self)
+        wakeAt = core.wakeAt
     }
 
     override func isDrained() -> Bool {
-        guard line.isUp, !world.isBroken(.ingestsDrain) else { return true }
-        guard line.drain() else { return false }
-        flush(all: true)
-        publish(outlet.take())
-        return outlet.keptCount == 0
+        guard !world.isBroken(.ingestsDrain) else { return true }
+        handle(.stopRequested)
+        handle(.turnEnded)
+        return isDrainedByCore
     }
 
     override func shutDown() {
@@ -222,96 +176,121 @@ final class IngestProcess: Process {
     }
 
     override func stalled() {
-        line.abandon()
-        admission.stalled(now: now, stamp: stamp)
+        if line.isWanted {
+            line.abandon()
+            dropOthers()
+            handle(.lineLost)
+        }
+        handle(.stalled)
     }
 
     override func describe(_ presence: inout Presence) {
-        guard isUp, line.isUp else { return }
-        presence.heartbeatSession = world.isBroken(.lostSubscriptionsBlind) ? 1 : line.number
-    }
-
-    func lineSubscribed() {
-        admission.subscribed()
-        announceSoon()
-    }
-
-    func lineEnded() {
-        admission.closed(now: now)
-        announceSoon()
-    }
-
-    /// The subscription changed: everybody is to know.
-    private func announceSoon() {
         guard isUp else { return }
-        announce()
-        scheduleTurn(at: world.time)
+        core.describe(&presence)
+        if world.isBroken(.lostSubscriptionsBlind) { presence.heartbeatSession = 1 }
     }
 
-    // MARK: Inside
+    override var wantsPresenceAcknowledged: Bool { true }
+
+    override func announced(_ ticket: Int) { announcedAt[ticket] = now }
+
+    // MARK: Hosting
+
+    func handle(_ input: IngestInput) {
+        guard isUp, core != nil else { return }
+        var actions: [IngestAction] = []
+        core.handle(input, now: now, stamp: stamp, into: &actions)
+        actions.forEach(carryOut)
+    }
+
+    private func carryOut(_ action: IngestAction) {
+        switch action {
+        case .subscribe:
+            subscribe([
+                .receipts(service: service.rawValue, instance: instance), .presence,
+                .barriers(service: service.rawValue, instance: instance),
+            ])
+        case .send(let outgoing): if !hides(outgoing) { publish([outgoing]) { .partition($0) } }
+        case .answer(let answer, let reconciler): publish(altered(answer), to: reconciler)
+        case .announce:
+            announce()
+            scheduleTurn(at: world.time)
+        case .askForNotes:
+            // A real ingest is told what is retained before the echo of its own question.
+            if let past = retainedEndings { handle(.noteFound(past)) }
+            handle(.notesEnded)
+        case .note(let past): publish(.endings, .endings(past), retained: endingsKey)
+        case .openLine(let end): line.open(end)
+        case .subscribeLine:
+            if let session = line.session { broker.subscribe(session, [.canary(instance), .heartbeats]) }
+        case .unsubscribeLine: if let session = line.session { broker.unsubscribe(session, .heartbeats) }
+        case .sendCanary(let canary): send(canary)
+        case .pauseLine(let isPaused): pauseReading(isPaused)
+        case .abandonLine:
+            line.abandon()
+            dropOthers()
+        case .closeLine, .log: break
+        case .fail(let reason): preconditionFailure(reason)
+        case .drained: isDrainedByCore = true
+        }
+    }
+
+    private func publish(_ answer: BarrierAnswer, to reconciler: String) {
+        publish(
+            .barriers(service: ServiceName.reconciler.rawValue, instance: reconciler), .barrierAnswer(answer))
+    }
+
+    private func send(_ canary: IngestCanary) {
+        if case .barrier = canary, world.isBroken(.canariesProveTheLine) { return handle(.canaryReceived(canary)) }
+        guard let session = line.session else { return }
+        broker.publish(session, SimMessage(topic: .canary(instance), body: .canary(canary)))
+    }
+
+    private func pauseReading(_ isPaused: Bool) {
+        guard !world.isBroken(.fullIngestsPause) else { return }
+        isReadingPaused = isPaused
+        guard !isPaused else { return }
+        let messages = unread
+        unread = []
+        messages.forEach(received)
+    }
+
+    /// Takes what came on the line, unless it is left in its socket.
+    private func read(_ message: SimMessage, _ take: () -> Void) {
+        guard !isReadingPaused else { return unread.append(message) }
+        if case .heartbeat(let detail) = message.body { oracle.heartbeatReceived(detail, by: self) }
+        take()
+    }
+
+    private func heartbeat(_ detail: HeartbeatDetail) -> HeartbeatMessage {
+        guard world.sendsBytes else { return .decoded(detail) }
+        return .bytes(
+            topic: Topics().heartbeat(detail.agent), payload: RealBytes.payload(of: detail),
+            tokenDigest: detail.tokenDigest)
+    }
+
+    // MARK: Rules that are switched off
 
     private var endingsKey: String { "endings/\(name)" }
 
-    /// What an earlier life has noted; a real ingest is told before the echo of its own question.
     private var retainedEndings: UncleanEnds? {
         guard case .endings(let past)? = broker.isRetaining(endingsKey)?.body else { return nil }
         return world.isBroken(.flappingIngestsWait) ? nil : past
     }
 
-    private func admit() {
-        guard isConnected, line.isUp, !isStopping else { return }
-        if admission.isAcknowledged || (admission.isIntroducing && world.isBroken(.ingestsAreKnownFirst)) {
-            admission.opened()
-            return line.open(admission.line)
-        }
-        guard let number = admission.begin(now: now) else { return }
-        if world.isBroken(.ingestsAreKnownFirst) { return scheduleTurn(at: world.time) }
-        for partition in 0..<partitionCount {
-            let seq = outlet.send(
-                .introduction(line: number), to: .partition(partition), stream: stream(partition), now: now)
-            admission.introduced(to: partition, seq: seq)
-        }
+    private func altered(_ answer: BarrierAnswer) -> BarrierAnswer {
+        let session = world.isBroken(.lostSubscriptionsBlind) ? 1 : answer.session
+        let isStopping = answer.isStopping == true && !world.isBroken(.stoppingIngestsSaySo)
+        return BarrierAnswer(
+            number: answer.number, ingest: answer.ingest, incarnation: answer.incarnation, session: session,
+            batches: answer.batches, isStopping: isStopping)
     }
 
-    private func receipted(_ receipt: StreamReceipt) {
-        guard let (stream, upTo) = outlet.receive(receipt, now: now),
-            let partition = Int(stream.dropFirst("batches/".count))
-        else { return }
-        admission.receipted(partition, upTo: upTo)
-    }
-
-    private func flush(all: Bool) {
-        for closed in collector?.take(now: now, all: all) ?? [] {
-            _ = outlet.send(
-                .batch(closed.batch), to: .partition(closed.partition), stream: stream(closed.partition), now: now)
-        }
-    }
-
-    private func stream(_ partition: Int) -> String { "batches/\(partition)" }
-
-    private func answer(_ question: BarrierQuestion) {
-        flush(all: true)
-        var batches: [String: Int] = [:]
-        for lane in outlet.lanes where lane.sender.keptCount > 0 {
-            batches[String(lane.stream.dropFirst("batches/".count))] = lane.sender.highestSeq
-        }
-        let session = world.isBroken(.lostSubscriptionsBlind) ? 1 : line.number
-        publish(
-            .barriers(service: ServiceName.reconciler.rawValue, instance: question.reconciler),
-            .barrierAnswer(
-                BarrierAnswer(
-                    number: question.number, ingest: instance, incarnation: incarnation, session: session,
-                    batches: batches, isStopping: isStopping && !world.isBroken(.stoppingIngestsSaySo))))
-    }
-
-    private func take(_ detail: HeartbeatDetail) {
-        oracle.heartbeatReceived(detail, by: self)
-        let partition = Partition.of(gateway: detail.agent.gateway, count: partitionCount)
-        if detail == HeartbeatDetail(agent: detail.agent) {
-            collector?.add(
-                detail.agent.description, gateway: nil, partition: partition, at: stamp, received: now)
-        } else {
-            collector?.add(detail, partition: partition, at: stamp, received: now)
-        }
+    /// An introduction that no owner is told, and that counts as receipted all the same.
+    private func hides(_ outgoing: StreamSenders<PartitionMessage>.Outgoing) -> Bool {
+        guard world.isBroken(.ingestsAreKnownFirst), case .introduction? = outgoing.frame.body else { return false }
+        handle(
+            .receiptReceived(StreamReceipt(id: outgoing.frame.id, upTo: outgoing.frame.seq, resendFrom: nil)))
+        return true
     }
 }

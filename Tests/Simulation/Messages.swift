@@ -62,7 +62,7 @@ enum SimBody {
     case command(SimCommand)
     case question(BarrierQuestion)
     case barrierAnswer(BarrierAnswer)
-    case canary(Int)
+    case canary(IngestCanary)
     case lineEnded(HeartbeatLineEnded)
     case endings(UncleanEnds)
     case reply(key: String, isProblem: Bool, payload: [UInt8])
@@ -94,7 +94,7 @@ struct SimCommand {
 
 struct SimMessage {
     let topic: SimTopic
-    let body: SimBody
+    var body: SimBody
     /// Names the retained message it replaces.
     var retainedKey: String?
     /// How long it may lie at the broker, in microseconds.

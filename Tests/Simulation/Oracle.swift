@@ -82,6 +82,15 @@ final class Oracle {
 
     func violate(_ text: String) { world.violate(text) }
 
+    /// An ingest keeps no more than it may, but for what it read before it stopped reading.
+    func ingestHolds(_ bytes: Int, of bytesMax: Int, by ingest: IngestProcess) {
+        guard bytes > bytesMax + Oracle.readBeforePause else { return }
+        violate("\(ingest.name) keeps \(bytes) bytes")
+    }
+
+    /// Bytes of batches: what a turn hands over at most.
+    private static let readBeforePause = 10_000
+
     // MARK: Operators
 
     func asked(_ command: SimCommand) {}

@@ -54,6 +54,11 @@ extension Plan {
             ($0.ingests, $0.troubles) = (3, [.batches: Trouble(lost: 50), .lastBatches: Trouble(lost: 50)])
             $0.lookForLostAnswers()
         },
+        .fullIngestsPause: {
+            $0.beHonest([.pauseReconciler], every: 1_000_000)
+            ($0.reconcilers, $0.ingests, $0.agentsPerGateway, $0.favourite) = (1, 1, 3, .well)
+            ($0.longMin, $0.longMax, $0.chaosFor) = (14_000_000, 20_000_000, 30_000_000)
+        },
         .stoppingIngestsSaySo: {
             $0.beHonest([.stopIngest], every: 4_000_000)
             $0.lookForLostAnswers()

@@ -1,5 +1,6 @@
 import Contract
 import Lifecycle
+import Streams
 
 /// A service's process: turns of a loop as `EventLoop` has them, timers, two clocks, pauses, presence.
 ///
@@ -39,9 +40,9 @@ class Process: Client {
     }
 
     private(set) var instance = ""
+    /// What its streams say and hear.
+    private(set) lazy var streamRules = StreamRules(world)
     var incarnation: String { "\(instance)-\(life)" }
-    /// What this life's streams are named by.
-    var streamIncarnation: String { world.isBroken(.incarnationsDiffer) ? instance : incarnation }
     var now: Instant { Instant(nanoseconds: (world.time + clockOffset + steps) * 1_000) }
     var stamp: Timestamp { Timestamp(millisecondsSince1970: 1_700_000_000_000 + world.time / 1_000 + wallOffset) }
     var isConnected: Bool { session != nil }
@@ -61,11 +62,15 @@ class Process: Client {
     func subscriptionsStand() {}
     func disconnected() {}
     func received(_ message: SimMessage) {}
+    func received(_ receipt: StreamReceipt) {}
     func acknowledged(_ ticket: Int, isHeard: Bool) {}
     /// How many steps the end of a turn has: the process may die between them.
     var endSteps: Int { 1 }
     func turnEnded(step: Int) {}
     func describe(_ presence: inout Presence) {}
+    /// Whether it asks for the broker's acknowledgement of its presence, and with which ticket.
+    var wantsPresenceAcknowledged: Bool { false }
+    func announced(_ ticket: Int) {}
     /// Asked again and again once it stops: whether all is handed over.
     func isDrained() -> Bool { true }
 
@@ -173,6 +178,32 @@ class Process: Client {
         return message.ticket
     }
 
+    /// The streams of one kind that it sends.
+    ///
+    /// - Parameter windowMax: small, so that frames wait for receipts.
+    func senders<Body>(windowMax: Int = 6) -> StreamSenders<Body> {
+        StreamSenders(
+            service: service, instance: instance, incarnation: incarnation, windowMax: windowMax)
+    }
+
+    func publish<Body>(_ frames: [StreamSenders<Body>.Outgoing], _ wrap: (StreamFrame<Body>) -> SimBody) {
+        for outgoing in streamRules.outgoing(frames, instance: instance) {
+            let topic: SimTopic =
+                switch outgoing.destination {
+                case .partition(let number): .partition(number)
+                case .store: .store
+                case .reconciler(let instance): .reconciler(instance)
+                }
+            publish(topic, wrap(outgoing.frame))
+        }
+    }
+
+    func publish(_ receipts: [StreamReceipt]) {
+        for receipt in receipts {
+            publish(.receipts(service: receipt.id.service, instance: receipt.id.instance), .receipt(receipt))
+        }
+    }
+
     func subscribe(_ topics: [SimTopic]) {
         guard let session else { return }
         broker.subscribe(session, topics)
@@ -186,7 +217,9 @@ class Process: Client {
     func announce() {
         guard isConnected, !isStopping else { return }
         let message = presence(.running)
-        publish(.presence, message.body, retained: message.retainedKey)
+        let ticket = publish(
+            .presence, message.body, retained: message.retainedKey, wantsTicket: wantsPresenceAcknowledged)
+        if let ticket { announced(ticket) }
     }
 
     func check(_ other: Presence) {
@@ -275,10 +308,10 @@ class Process: Client {
 
     private func handle(_ message: SimMessage) {
         world.mix(life)
-        if case .acknowledged(let ticket, let isHeard) = message.body {
-            acknowledged(ticket, isHeard: isHeard)
-        } else {
-            received(message)
+        switch message.body {
+        case .acknowledged(let ticket, let isHeard): acknowledged(ticket, isHeard: isHeard)
+        case .receipt(let receipt): received(streamRules.incoming(receipt, incarnation: incarnation))
+        default: received(message)
         }
     }
 

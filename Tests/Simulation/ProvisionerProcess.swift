@@ -1,11 +1,11 @@
-import Bus
 import Contract
 import Lifecycle
 import ProvisionerCore
+import Streams
 
 /// A provisioner: the real desks.
 final class ProvisionerProcess: Process {
-    private var outlet: SimOutlet<PartitionMessage>!
+    private var outlet: StreamSenders<PartitionMessage>!
     private var commands: CommandDesk!
     private var wakes: WakeDesk!
     private var partitionCount: Int?
@@ -18,7 +18,7 @@ final class ProvisionerProcess: Process {
     private(set) var hasBrokenTemplates = false
 
     override func begin() {
-        outlet = SimOutlet(self) { .partition($0) }
+        outlet = senders()
         hasBrokenTemplates = world.isChaotic && world.random.chance(world.plan.brokenTemplatesPercent)
         let version = world.random.int(1...3)
         let text = hasBrokenTemplates ? "{{missing}}" : "v\(version) {{agent}}"
@@ -57,10 +57,6 @@ final class ProvisionerProcess: Process {
 
     override func received(_ message: SimMessage) {
         switch message.body {
-        case .receipt(let receipt):
-            if let (stream, upTo) = outlet.receive(receipt, now: now), let id = outlet.id(of: stream) {
-                oracle.receipted(id, upTo: upTo)
-            }
         case .answer(.answer(let requestID, let digest, let outcome, let mintedToken)):
             let isBlank = world.isBroken(.answersNameTheirUse)
             handle(
@@ -77,9 +73,16 @@ final class ProvisionerProcess: Process {
             partitionCount = count
             if drainingSince == nil { subscribe([.orders]) }
             handle(.partitionsAnnounced(count))
-        case .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .question, .barrierAnswer,
+        case .receipt, .partition, .store, .reconciler, .gatewayStatus, .cursor, .answer, .reply, .question,
+            .barrierAnswer,
             .canary, .heartbeat, .wake, .fact, .credentials, .claim, .acknowledged, .lineEnded, .endings:
             break
+        }
+    }
+
+    override func received(_ receipt: StreamReceipt) {
+        if let progress = outlet.receive(receipt, now: now), let id = outlet.id(of: progress.stream) {
+            oracle.receipted(id, upTo: progress.upTo)
         }
     }
 
@@ -89,7 +92,7 @@ final class ProvisionerProcess: Process {
     }
 
     override func turnEnded(step: Int) {
-        publish(outlet.take())
+        publish(outlet.takeFrames()) { .partition($0) }
     }
 
     /// Whether a command is under way that may still have an effect.

@@ -1,7 +1,7 @@
-import Bus
 import Contract
 import Lifecycle
 import ReconcilerCore
+import Streams
 
 /// A reconciler: the real owners, sight and ledgers, wired as `ReconcilerService` wires them.
 final class ReconcilerProcess: Process {
@@ -9,7 +9,7 @@ final class ReconcilerProcess: Process {
         var owner: PartitionOwner
         let epoch: Int
         var ledger = CommitLedger()
-        var inlet: SimInlet
+        var inlet = StreamReceiver()
         /// The next chunk of the snapshot; `nil` once it is complete.
         var nextChunk: Int? = 0
         /// The newest order of each agent, and the one it repeats: for the rules that are switched off.
@@ -21,10 +21,9 @@ final class ReconcilerProcess: Process {
         /// Last Wills that came while blind.
         var wills: [HeartbeatDetail] = []
 
-        init(_ owner: PartitionOwner, _ epoch: Int, _ world: World) {
+        init(_ owner: PartitionOwner, _ epoch: Int) {
             self.owner = owner
             self.epoch = epoch
-            inlet = SimInlet(world)
         }
 
         var stream: String { "events/\(owner.partition)/\(epoch)" }
@@ -52,8 +51,8 @@ final class ReconcilerProcess: Process {
     private(set) var partitions: [Int: Owned] = [:]
     private let room = CommitRoom(framesMax: 8)
     private var workedLast = -1
-    private var outlet: SimOutlet<StoreFrame>!
-    private var grants: SimInlet!
+    private var outlet: StreamSenders<StoreFrame>!
+    private var grants = StreamReceiver()
     private var sight = Sight()
     private var barrier = VerdictBarrier()
     private var blind: String? = "starting"
@@ -65,8 +64,8 @@ final class ReconcilerProcess: Process {
 
     override func begin() {
         partitions = [:]
-        outlet = SimOutlet(self) { .store($0) }
-        grants = SimInlet(world)
+        outlet = senders()
+        grants = StreamReceiver()
         sight = Sight()
         barrier = VerdictBarrier()
         blind = "starting"
@@ -100,10 +99,6 @@ final class ReconcilerProcess: Process {
 
     override func received(_ message: SimMessage) {
         switch message.body {
-        case .receipt(let receipt):
-            guard let (stream, upTo) = outlet.receive(receipt, now: now) else { return }
-            guard let partition = numbered.first(where: { $0.value.stream == stream })?.value else { return }
-            settle(partition.ledger.committed(upTo: upTo), partition)
         case .partition(let frame):
             guard case .partition(let number) = message.topic else { return }
             receive(frame, number, transit: world.time - message.sentAt)
@@ -126,7 +121,7 @@ final class ReconcilerProcess: Process {
             guard !world.isBroken(.lostSubscriptionsBlind), !world.isBroken(.uncleanEndsBlind) else { return }
             sight.ended(end, isRetained: message.isRetained)
             evaluateSight()
-        case .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
+        case .receipt, .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
             .credentials, .claim, .acknowledged, .endings:
             break
         }
@@ -143,7 +138,7 @@ final class ReconcilerProcess: Process {
             if let due = partition.owner.nextDue { next = next.map { min($0, due) } ?? due }
         }
         if let due = work() { next = next.map { min($0, due) } ?? due }
-        publish(outlet.take())
+        publish(outlet.takeFrames()) { .store($0) }
         publish(grants.takeReceipts())
         if !barrier.isOpen, var verdict = nextVerdict {
             if let begin = barrier.mayBeginAt { verdict = max(verdict, begin) }
@@ -154,7 +149,7 @@ final class ReconcilerProcess: Process {
 
     private func handOver() {
         complete.forEach(flush)
-        publish(outlet.take())
+        publish(outlet.takeFrames()) { .store($0) }
         publish(grants.takeReceipts())
         wakeAt = nil
     }
@@ -224,7 +219,7 @@ final class ReconcilerProcess: Process {
         }
         let asOf = barrier.pass { number, id, seq in
             guard let partition = partitions[number], partition.isComplete else { return true }
-            return world.isBroken(.verdictsAwaitBatches) || partition.inlet.hasGiven(id, upTo: seq)
+            return world.isBroken(.verdictsAwaitBatches) || partition.inlet.hasApplied(id, upTo: seq)
         }
         if let asOf {
             let instant = world.isBroken(.verdictsAreOfTheirQuestion) ? now : asOf
@@ -249,9 +244,16 @@ final class ReconcilerProcess: Process {
         for input in inputs { partition.inlet.committed(input.id, upTo: input.seq) }
     }
 
+    override func received(_ receipt: StreamReceipt) {
+        guard let progress = outlet.receive(receipt, now: now),
+            let partition = numbered.first(where: { $0.value.stream == progress.stream })?.value
+        else { return }
+        settle(partition.ledger.committed(upTo: progress.upTo), partition)
+    }
+
     private func receive(_ frame: StreamFrame<PartitionMessage>, _ number: Int, transit: Int64) {
         guard !isStopping, let partition = partitions[number], partition.isComplete else { return }
-        let isNext = partition.inlet.accepts(frame, now: now)
+        let isNext = partition.inlet.accepts(streamRules.incoming(frame), now: now)
         world.note(
             "\(name) has \(frame.id.incarnation) \(frame.id.stream) \(frame.seq) of \(frame.lowest)\(frame.body == nil ? " announced" : "")\(isNext ? "" : " (not next)")"
         )
@@ -286,7 +288,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func receiveGrant(_ frame: StreamFrame<ReconcilerMessage>) {
-        let isNext = grants.accepts(frame, now: now)
+        let isNext = grants.accepts(streamRules.incoming(frame), now: now)
         world.note("\(name) got grant frame \(frame.id.stream) \(frame.seq) of \(frame.lowest) \(isNext)")
         guard isNext, let body = frame.body else { return }
         grants.committed(frame.id, upTo: frame.seq)
@@ -308,7 +310,7 @@ final class ReconcilerProcess: Process {
                 partition: chunk.partition, epoch: chunk.epoch, instance: instance,
                 systemPolicy: ReconcilerProcess.policy(world),
                 boot: world.plan.isOneMachine ? "machine" : instance, sliceMax: ReconcilerProcess.sliceMax)
-            partitions[chunk.partition] = Owned(owner, chunk.epoch, world)
+            partitions[chunk.partition] = Owned(owner, chunk.epoch)
         }
         guard let partition = partitions[chunk.partition], partition.nextChunk == chunk.index else { return }
         handle(.granted(chunk), partition)

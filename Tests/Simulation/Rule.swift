@@ -17,6 +17,7 @@ public enum Rule: String, CaseIterable, Sendable {
     case quietIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped, reportsHaveAges, deadlinesIgnoreWallClocks
     // The ingest.
     case ingestsDrain, stoppingIngestsSaySo, ingestsAreKnownFirst, canariesProveTheLine, flappingIngestsWait
+    case fullIngestsPause
     // The provisioner.
     case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse, keysAreClaimed
     // Agents.

@@ -227,6 +227,9 @@ extension Rule {
             Row(
                 .flappingIngestsWait, "One that keeps ending uncleanly waits while another receives",
                 without: "nobody ever sees for as long as a deadline lasts"),
+            Row(
+                .fullIngestsPause, "One whose batches nobody takes stops reading",
+                without: "its memory grows for as long as an owner hangs"),
         ])
 
     private static let provisioner = Part(

@@ -1,7 +1,7 @@
-import Bus
 import Contract
 import Lifecycle
 import StatusStoreCore
+import Streams
 
 /// The status store: the real membership, assignment, order book and outbox window around a database of the model.
 final class StoreProcess: Process {
@@ -10,7 +10,7 @@ final class StoreProcess: Process {
     /// Commits fail as a whole until then: the disk is full.
     var commitsFailUntil: Int64 = 0
 
-    private var inlet: SimInlet!
+    private var inlet = StreamReceiver()
     private var waiting: [DatabaseModel.Received] = []
     private var claims: [KeyClaim] = []
     /// Committed and not yet answered.
@@ -37,7 +37,7 @@ final class StoreProcess: Process {
     }
 
     override func begin() {
-        inlet = SimInlet(world)
+        inlet = StreamReceiver()
         waiting = []
         (claims, claimed) = ([], [])
         retryAt = 0
@@ -86,12 +86,11 @@ final class StoreProcess: Process {
         guard !isStopping else { return }
         switch message.body {
         case .store(let frame):
-            guard inlet.accepts(frame, now: now), let body = frame.body else { return }
+            guard inlet.accepts(streamRules.incoming(frame), now: now), let body = frame.body else { return }
             let received = DatabaseModel.Received(id: frame.id, seq: frame.seq, frame: body)
             waiting.append(received)
             if world.isBroken(.storeReceiptsAfterCommit) { inlet.committed(frame.id, upTo: frame.seq) }
             if world.isBroken(.publishAfterCommit) { publishEarly(body) }
-        case .receipt(let receipt): grants.received(receipt)
         case .presence(let presence):
             check(presence)
             grants.heard(presence, isRetained: message.isRetained)
@@ -103,10 +102,15 @@ final class StoreProcess: Process {
         case .claim(let claim): claims.append(claim)
         case .cursor(let note):
             if message.isRetained { cursor.received(note, believes: world.isBroken(.oldNotesCount)) }
-        case .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question, .barrierAnswer,
+        case .receipt, .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question,
+            .barrierAnswer,
             .canary, .heartbeat, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
             break
         }
+    }
+
+    override func received(_ receipt: StreamReceipt) {
+        if !isStopping { grants.received(receipt) }
     }
 
     override func acknowledged(_ ticket: Int, isHeard: Bool) {

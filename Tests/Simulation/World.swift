@@ -14,6 +14,8 @@ final class World {
     var random: SeededRandom
     let plan: Plan
     let broken: Rule?
+    /// Messages go through the real codecs.
+    let sendsBytes: Bool
     private(set) var time: Int64 = 0
     private var heap: [Item] = []
     private var scheduled = 0
@@ -29,6 +31,7 @@ final class World {
         random = SeededRandom(seed: seed)
         plan = Plan(&random, focus: focus)
         self.broken = broken
+        sendsBytes = seed.isMultiple(of: RealBytes.seedsEvery)
     }
 
     func isBroken(_ rule: Rule) -> Bool { broken == rule }

@@ -8,8 +8,6 @@ public struct Backlog: Sendable {
     /// What may wait: more than 20,000 heartbeats a second bring in half a minute, when nobody takes any. As values it is
     /// a few times that. Beyond it heartbeats wait at the broker.
     public static let bytesMax = 64 << 20
-    /// Below it heartbeats are read again.
-    public static let bytesBeforeResume = 32 << 20
     /// What a batch takes besides its segments.
     static let batchBytes = 300
 
@@ -18,12 +16,15 @@ public struct Backlog: Sendable {
         let bytes: Int
     }
 
+    private let bytesMax: Int
     private var waiting: [Queue<Batch>]
     /// About as many as JSON.
     public private(set) var bytes = 0
     public private(set) var isFull = false
 
-    public init(partitionCount: Int) {
+    /// - Parameter bytesMax: what may wait; below half of it heartbeats are read again.
+    public init(partitionCount: Int, bytesMax: Int = Backlog.bytesMax) {
+        self.bytesMax = bytesMax
         waiting = Array(repeating: Queue(), count: partitionCount)
     }
 
@@ -35,7 +36,7 @@ public struct Backlog: Sendable {
         let batch = Batch(seq: seq, bytes: bytes + Backlog.batchBytes)
         waiting[partition].append(batch)
         self.bytes += batch.bytes
-        if self.bytes > Backlog.bytesMax { isFull = true }
+        if self.bytes > bytesMax { isFull = true }
     }
 
     /// All of a partition up to this seq has its receipt.
@@ -44,6 +45,6 @@ public struct Backlog: Sendable {
             waiting[partition].removeFirst(1)
             bytes -= batch.bytes
         }
-        if bytes < Backlog.bytesBeforeResume { isFull = false }
+        if bytes < bytesMax / 2 { isFull = false }
     }
 }

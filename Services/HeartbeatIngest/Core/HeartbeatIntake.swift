@@ -65,6 +65,19 @@ public struct HeartbeatIntake: Sendable {
         }
     }
 
+    /// Takes one agent's heartbeat that was read already.
+    public mutating func receive(_ detail: HeartbeatDetail, at stamp: Timestamp, now: Instant) {
+        counters.messages += 1
+        counters.received += 1
+        let partition = Partition.of(gateway: detail.agent.gateway, count: partitionCount)
+        if detail == HeartbeatDetail(agent: detail.agent) {
+            counters.plain += 1
+            collector.add(detail.agent.description, gateway: nil, partition: partition, at: stamp, received: now)
+        } else {
+            collector.add(detail, partition: partition, at: stamp, received: now)
+        }
+    }
+
     /// The batches to send now.
     public mutating func takeBatches(now: Instant, all: Bool = false) -> [BatchCollector.Closed] {
         let closed = collector.take(now: now, all: all)

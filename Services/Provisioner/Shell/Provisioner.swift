@@ -4,6 +4,7 @@ public import Lifecycle
 internal import ProvisionerCore
 internal import Secrets
 public import ServiceKit
+internal import Streams
 
 /// The front of the commands, the publisher of wakes, and who hands out files and credentials.
 ///
@@ -62,7 +63,7 @@ public final class Provisioner: Service {
         outlet = StreamOutlet(
             topics: runtime.topics, service: runtime.name, instance: runtime.instance, incarnation: runtime.incarnation,
             windowMax: Provisioner.windowMax)
-        runtime.watch(outlet)
+        runtime.watch(outlet.publisher)
         let agentFiles = AgentFiles(templates, topicRoot: topics.root) { templatesDigest(of: $0) }
         commands = CommandDesk(instance: runtime.instance, topics: topics, files: agentFiles) {
             Digest(of: $0).description
@@ -141,14 +142,14 @@ public final class Provisioner: Service {
             handleFiles(.stopped)
         }
         let isAnswered = commands.pendingCount == 0 && files.pendingCount == 0 && wakes.count == 0
-        return drain?.isRead == true && isAnswered && outlet.keptCount() == 0
+        return drain?.isRead == true && isAnswered && outlet.keptCount == 0
     }
 
     public var counters: [String: Int64] {
         [
             "commands": tally.commands, "answers": tally.answers, "orders": tally.orders, "woken": tally.woken,
             "expired": tally.expired, "failed": tally.failed, "pending": Int64(commands.pendingCount),
-            "kept": Int64(outlet.keptCount()),
+            "kept": Int64(outlet.keptCount),
         ]
     }
 
@@ -179,7 +180,7 @@ public final class Provisioner: Service {
         let reply = ReplyAddress(
             delivery.responseTopic, correlation: delivery.correlationData, below: topics.repliesPrefix)
         if reply == nil, let topic = delivery.responseTopic { logForeign(topic) }
-        commands.hasRoom = outlet.keptCount() < Provisioner.keptMax
+        commands.hasRoom = outlet.keptCount < Provisioner.keptMax
         handle(
             .commandReceived(
                 CommandArrival(
@@ -201,7 +202,7 @@ public final class Provisioner: Service {
         switch what {
         case "files": handleFiles(.filesRequested(agent, reply, questionID: Token.randomIdentifier()))
         case "credentials":
-            commands.hasRoom = outlet.keptCount() < Provisioner.keptMax
+            commands.hasRoom = outlet.keptCount < Provisioner.keptMax
             handle(.credentialsRequested(agent, reply, freshSecrets()))
         default: break
         }

@@ -2,6 +2,7 @@ internal import Bus
 internal import Contract
 internal import Lifecycle
 internal import ReconcilerCore
+internal import Streams
 
 /// A partition that this reconciler owns, or is being given: its core, its streams, and which inputs wait for which commit.
 final class OwnedPartition {

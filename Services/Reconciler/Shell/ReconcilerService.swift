@@ -3,6 +3,7 @@ public import Contract
 public import Lifecycle
 internal import ReconcilerCore
 public import ServiceKit
+internal import Streams
 
 /// The reconciler: owns partitions, keeps their deadlines, decides.
 ///
@@ -39,7 +40,7 @@ public final class ReconcilerService: Service {
         outlet = StreamOutlet(
             topics: runtime.topics, service: .reconciler, instance: runtime.instance, incarnation: runtime.incarnation,
             windowOfAll: ReconcilerService.windowOfAll)
-        runtime.watch(outlet)
+        runtime.watch(outlet.publisher)
         grants = StreamInlet(topics: runtime.topics)
         gate = VerdictGate(runtime)
         runtime.loop.every(TimeSpan(milliseconds: 100)) { [unowned self] in tick() }
@@ -145,7 +146,7 @@ public final class ReconcilerService: Service {
     }
 
     private func hasRoom(_ now: Instant) -> Bool {
-        room.isThere(now: now, oldestUncommitted: outlet.oldestKept, frames: outlet.keptCount())
+        room.isThere(now: now, oldestUncommitted: outlet.oldestKept, frames: outlet.keptCount)
     }
 
     private var nextVerdict: Instant? {
@@ -179,7 +180,7 @@ public final class ReconcilerService: Service {
                 connection?.unsubscribe(runtime.topics.stream(to: .partition(partition.owner.partition)))
             }
         }
-        return outlet.keptCount() == 0
+        return outlet.keptCount == 0
     }
 
     public var counters: [String: Int64] {
@@ -196,8 +197,8 @@ public final class ReconcilerService: Service {
     // MARK: Inputs
 
     private func receipted(_ receipt: StreamReceipt) {
-        guard let (_, stream, upTo) = outlet.receive(receipt, now: Clock.now()) else { return }
-        partitions.values.first { $0.stream == stream }?.committed(upTo: upTo)
+        guard let progress = outlet.receive(receipt, now: Clock.now()) else { return }
+        partitions.values.first { $0.stream == progress.stream }?.committed(upTo: progress.upTo)
     }
 
     private func receivePartition(_ number: Int, _ payload: [UInt8]) throws {

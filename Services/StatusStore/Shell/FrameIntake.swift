@@ -4,6 +4,7 @@ internal import Lifecycle
 internal import ServiceKit
 internal import StatusStoreCore
 internal import Storage
+internal import Streams
 
 /// Takes the frames of all reconcilers, commits those of a turn together, and receipts what is committed.
 final class FrameIntake {

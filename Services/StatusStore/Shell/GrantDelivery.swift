@@ -4,6 +4,7 @@ internal import Lifecycle
 internal import ServiceKit
 internal import StatusStoreCore
 internal import Storage
+internal import Streams
 
 /// Gives partitions to the reconcilers that live, and keeps sending each grant until it is receipted.
 final class GrantDelivery {

@@ -5,7 +5,7 @@ public import Lifecycle
 ///
 /// A pure value. What `due` and `resendAll` return is to be published; frames are kept in memory only, so a promise
 /// ends with the process: the receiver's state and the next incarnation begin anew.
-public struct StreamSender<Body: Codable & Sendable> {
+public struct StreamSender<Body: Codable & Sendable>: Sendable {
     /// Frames kept without a receipt before `isFull`: the sender's own input is then to wait.
     public static var keptMax: Int { 4_096 }
     /// What is not receipted so long after its last sending is sent again.
@@ -100,113 +100,5 @@ public struct StreamSender<Body: Codable & Sendable> {
         return StreamFrame(
             id: id, seq: item.seq, lowest: kept[0].seq, held: max(0, now.milliseconds(since: item.made)),
             body: item.body)
-    }
-}
-
-/// The receiving end of streams of one kind: applies each frame once, in order, and says what to receipt.
-///
-/// A pure value. `accept` gives a frame that is next; its user reports with `committed` once all that it caused is
-/// durable. A receiver without state starts at the lowest frame that the sender keeps.
-public struct StreamReceiver {
-    /// Streams remembered: dead incarnations are forgotten, the one unheard of for longest first.
-    public static let streamsMax = 4_096
-    /// A gap is asked for at most so often.
-    static let askAgainAfter = TimeSpan(milliseconds: 200)
-
-    /// What to do with a frame.
-    public enum Verdict: Equatable, Sendable {
-        /// It is the next one: apply it.
-        case apply
-        /// It was applied before: nothing to do but the receipt.
-        case duplicate
-        /// Something before it is missing; `askFrom` is set when it is time to ask.
-        case gap(askFrom: Int?)
-    }
-
-    private struct Position {
-        var applied: Int
-        var committed: Int
-        var askedAt = Instant(nanoseconds: 0)
-        var heardAt: Instant
-    }
-
-    private var positions: [StreamID: Position] = [:]
-    private var owed: Set<StreamID> = []
-
-    public init() {}
-
-    /// Remembers where a stream stands, from storage.
-    public mutating func restore(_ id: StreamID, committed: Int, now: Instant) {
-        positions[id] = Position(applied: committed, committed: committed, heardAt: now)
-    }
-
-    /// Judges a frame or an announcement (`hasBody` false).
-    public mutating func judge(_ id: StreamID, seq: Int, lowest: Int, hasBody: Bool, now: Instant) -> Verdict {
-        // What no sender counts to is no frame.
-        guard lowest >= 1, seq >= 0, seq < Int.max else { return .gap(askFrom: nil) }
-        var position = positions[id] ?? Position(applied: lowest - 1, committed: lowest - 1, heardAt: now)
-        position.heardAt = now
-        // Frames below the lowest were receipted, perhaps by whoever received them before us.
-        if position.applied < lowest - 1 {
-            position.applied = lowest - 1
-            position.committed = max(position.committed, lowest - 1)
-        }
-        defer {
-            positions[id] = position
-            if positions.count > StreamReceiver.streamsMax { forgetOldest() }
-        }
-        if seq <= position.applied {
-            if seq <= position.committed { owed.insert(id) }
-            return .duplicate
-        }
-        if hasBody, seq == position.applied + 1 {
-            position.applied = seq
-            return .apply
-        }
-        guard now.milliseconds(since: position.askedAt) >= StreamReceiver.askAgainAfter.milliseconds else {
-            return .gap(askFrom: nil)
-        }
-        position.askedAt = now
-        return .gap(askFrom: position.applied + 1)
-    }
-
-    public func hasApplied(_ id: StreamID, upTo seq: Int) -> Bool {
-        positions[id].map { $0.applied >= seq } ?? false
-    }
-
-    /// All that the frames up to `seq` caused is committed.
-    public mutating func committed(_ id: StreamID, upTo seq: Int) {
-        guard var position = positions[id], seq > position.committed else { return }
-        position.committed = min(seq, position.applied)
-        positions[id] = position
-        owed.insert(id)
-    }
-
-    /// The receipts to publish now, one for each stream that is owed one.
-    public mutating func takeReceipts() -> [StreamReceipt] {
-        defer { owed.removeAll(keepingCapacity: true) }
-        return owed.compactMap { id in
-            positions[id].map { StreamReceipt(id: id, upTo: $0.committed, resendFrom: nil) }
-        }
-    }
-
-    /// The request to send again from `seq` on.
-    public func ask(_ id: StreamID, from seq: Int) -> StreamReceipt {
-        StreamReceipt(id: id, upTo: positions[id]?.committed ?? 0, resendFrom: seq)
-    }
-
-    public mutating func forget(_ id: StreamID) {
-        positions[id] = nil
-        owed.remove(id)
-    }
-
-    /// Forgets all streams that `isForgotten` names.
-    public mutating func forget(where isForgotten: (StreamID) -> Bool) {
-        for id in positions.keys where isForgotten(id) { forget(id) }
-    }
-
-    private mutating func forgetOldest() {
-        guard let oldest = positions.min(by: { $0.value.heardAt < $1.value.heardAt }) else { return }
-        forget(oldest.key)
     }
 }

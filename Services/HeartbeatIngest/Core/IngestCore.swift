@@ -1,0 +1,301 @@
+public import Contract
+public import Lifecycle
+internal import Streams
+
+/// Takes all heartbeats, judges their form and hands them to the owners of the partitions in batches, each kept until
+/// its receipt: all that an ingest decides, its streams, subscriptions and its end included.
+///
+/// A pure value: inputs and the time go in, actions come out. Its hosts are `HeartbeatIngest` and the simulator. It subscribes
+/// once `Admission` lets it.
+public struct IngestCore: Sendable {
+    /// Batches under way to one partition: what a turn of its owner takes at most, whatever they bring.
+    public static let windowMax = 4
+    /// Dismissals logged in one second; the others are counted.
+    public static let dismissalsLoggedMax = 20
+    /// Without an acknowledgement of its presence for so long this ingest takes no heartbeats: it ends its line before the
+    /// reconcilers forget it (`Sight.presenceLimit`).
+    public static let acknowledgementLimit = TimeSpan.seconds(5)
+    /// What lies unread on a paused line for longer is too old to be believed.
+    public static let pauseLimit = TimeSpan.seconds(1)
+
+    private let topics: Topics
+    private let instance: String
+    private let incarnation: String
+    private let backlogBytesMax: Int
+    private var senders: StreamSenders<PartitionMessage>
+    private var intake: HeartbeatIntake?
+    private var backlog = Backlog(partitionCount: 0)
+    private var line = HeartbeatLine()
+    private var streams: [String] = []
+    private var admission = Admission()
+    private var noted: UncleanEnds?
+    private var isConnected = false
+    private var acknowledgedAt: Instant?
+    private var isWaiting = false
+    private var isStopping = false
+    private var isDrained = false
+    private var dismissalsLogged = 0
+    private var dismissalsSuppressed = 0
+    /// When a turn is to end again, since heartbeats wait for their batch.
+    public private(set) var wakeAt: Instant?
+
+    // The time of the input that is handled.
+    private var now = Instant(nanoseconds: 0)
+    private var stamp = Timestamp(millisecondsSince1970: 0)
+
+    /// - Parameters:
+    ///   - incarnation: names this life.
+    ///   - windowMax: batches under way to one partition.
+    ///   - backlogBytesMax: what may wait for receipts before reading stops.
+    public init(
+        topics: Topics, instance: String, incarnation: String, windowMax: Int = IngestCore.windowMax,
+        backlogBytesMax: Int = Backlog.bytesMax
+    ) {
+        self.topics = topics
+        self.instance = instance
+        self.incarnation = incarnation
+        self.backlogBytesMax = backlogBytesMax
+        senders = StreamSenders(
+            service: .heartbeatIngest, instance: instance, incarnation: incarnation, windowMax: windowMax)
+    }
+
+    /// Handles one input; the actions are appended in the order in which they are to be carried out.
+    public mutating func handle(
+        _ input: IngestInput, now: Instant, stamp: Timestamp, into actions: inout [IngestAction]
+    ) {
+        self.now = now
+        self.stamp = stamp
+        switch input {
+        case .heartbeatsReceived(let message, let at): take(message, at, &actions)
+        case .connected: connected(&actions)
+        case .disconnected: disconnected(&actions)
+        case .stalled: admission.stalled(now: now, stamp: stamp)
+        case .receiptReceived(let receipt): receipted(receipt)
+        case .presenceReceived(let presence): heard(presence, &actions)
+        case .presenceAcknowledged(let announcedAt): acknowledgedAt = announcedAt
+        case .noteFound(let note): if admission.past == nil { noted = note }
+        case .notesEnded:
+            guard admission.past == nil else { break }
+            admission.found(noted, now: now, stamp: stamp)
+            if let past = admission.past { actions.append(.note(past)) }
+        case .questionReceived(let question):
+            // Without a subscription that stands nothing can be proven yet: the question comes again.
+            if line.mayHoldHeartbeats { line.ask(question, into: &actions) } else { answer(question, &actions) }
+        case .lineConnected: line.connected(into: &actions)
+        case .lineSubscribed(let refused):
+            guard line.subscribed(refused: refused) else { break }
+            admission.subscribed()
+            actions.append(.announce)
+        case .lineLost: if line.lost() { lineEnded(&actions) }
+        case .canaryReceived(let canary): if let question = line.received(canary) { answer(question, &actions) }
+        case .ticked: tick(&actions)
+        case .secondPassed: logSuppressed(&actions)
+        case .turnEnded: endTurn(&actions)
+        case .stopRequested: isStopping = true
+        }
+        let frames = senders.takeFrames()
+        if isConnected { for frame in frames { actions.append(.send(frame)) } }
+    }
+
+    /// The subscription to heartbeats that stands; `nil` while none does.
+    public var heartbeatSession: Int? { line.session }
+
+    /// What its presence says besides.
+    public func describe(_ presence: inout Presence) {
+        presence.heartbeatSession = line.session
+    }
+
+    /// Bytes of batches that wait for their receipts.
+    public var backlogBytes: Int { backlog.bytes }
+
+    public var counters: [String: Int64] {
+        guard let counters = intake?.counters else { return [:] }
+        return [
+            "messages": counters.messages, "received": counters.received, "names": counters.names,
+            "plain": counters.plain, "rejected": counters.rejected, "batches": counters.batches,
+            "kept": Int64(senders.keptCount),
+        ]
+    }
+
+    // MARK: The connection to the owners
+
+    private mutating func connected(_ actions: inout [IngestAction]) {
+        isConnected = true
+        actions.append(.subscribe)
+        // Of what is retained there the first life's question comes behind it: then all is known that there is to know.
+        actions.append(admission.past.map { .note($0) } ?? .askForNotes)
+        senders.reconnected(now: now)
+    }
+
+    private mutating func disconnected(_ actions: inout [IngestAction]) {
+        isConnected = false
+        acknowledgedAt = nil
+        // Owners may be told that this ingest is gone: it receives nothing until they know it again.
+        abandonLine(reason: "the connection to the owners was lost", &actions)
+        admission.closed(now: now)
+    }
+
+    /// The store's presence tells how many partitions there are: only then heartbeats can be taken.
+    private mutating func heard(_ presence: Presence, _ actions: inout [IngestAction]) {
+        if presence.service == ServiceName.heartbeatIngest.rawValue, presence.instance != instance {
+            admission.heard(presence, now: now)
+        }
+        // Its owner is there now: the introductions that nobody took are not left to their next repeat.
+        if presence.service == ServiceName.reconciler.rawValue, admission.isIntroducing, !admission.isAcknowledged {
+            senders.reconnected(now: now)
+        }
+        guard presence.service == ServiceName.statusStore.rawValue, let count = presence.partitionCount,
+            (1...Partition.countMax).contains(count)
+        else { return }
+        if let intake {
+            guard intake.partitionCount != count else { return }
+            return actions.append(.fail("the store has \(count) partitions, it had \(intake.partitionCount)"))
+        }
+        intake = HeartbeatIntake(topics: topics, partitionCount: count)
+        backlog = Backlog(partitionCount: count, bytesMax: backlogBytesMax)
+        streams = (0..<count).map { "batches/\($0)" }
+    }
+
+    private mutating func receipted(_ receipt: StreamReceipt) {
+        guard let progress = senders.receive(receipt, now: now), case .partition(let partition) = progress.destination
+        else { return }
+        backlog.receipted(partition, upTo: progress.upTo)
+        admission.receipted(partition, upTo: progress.upTo)
+    }
+
+    private mutating func tick(_ actions: inout [IngestAction]) {
+        senders.tick(now: now)
+        if line.isStale(now: now, after: IngestCore.pauseLimit) {
+            abandonLine(reason: "its batches are not receipted", &actions)
+        }
+        guard line.isOpen, !isAcknowledged else { return }
+        abandonLine(reason: "the broker does not acknowledge this ingest's presence", &actions)
+    }
+
+    /// Whether the broker has lately acknowledged, on this connection, what this ingest says: one that is half open shows by
+    /// it long before its keepalive.
+    private var isAcknowledged: Bool { acknowledgedAt.map { now <= $0 + IngestCore.acknowledgementLimit } ?? false }
+
+    // MARK: The line
+
+    /// Introduces the next line when it is time, and opens it once every owner has acknowledged it.
+    private mutating func admit(_ actions: inout [IngestAction]) {
+        guard intake != nil, !isStopping, !line.isPaused, isConnected, isAcknowledged else { return }
+        if admission.isAcknowledged {
+            admission.opened()
+            let end = HeartbeatLineEnded(ingest: instance, incarnation: incarnation, line: admission.line)
+            return line.open(admission.line, end: end, into: &actions)
+        }
+        noteWait(&actions)
+        guard let number = admission.begin(now: now) else { return }
+        for (partition, stream) in streams.enumerated() {
+            let seq = senders.send(
+                .introduction(line: number), to: .partition(partition), stream: stream, now: now)
+            admission.introduced(to: partition, seq: seq)
+        }
+    }
+
+    private mutating func noteWait(_ actions: inout [IngestAction]) {
+        let wait = admission.wait(now: now)
+        if let wait, !isWaiting { actions.append(.log(.subscriptionDelayed(wait))) }
+        isWaiting = wait != nil
+    }
+
+    private mutating func abandonLine(reason: String, _ actions: inout [IngestAction]) {
+        if line.abandon(reason: reason, into: &actions) { lineEnded(&actions) }
+    }
+
+    private mutating func lineEnded(_ actions: inout [IngestAction]) {
+        admission.closed(now: now)
+        actions.append(.announce)
+    }
+
+    /// Stops reading while more waits for the owners than memory is to hold, and begins again.
+    private mutating func steer(_ actions: inout [IngestAction]) {
+        guard line.isPaused != backlog.isFull else { return }
+        if backlog.isFull {
+            line.pause(now: now, into: &actions)
+            actions.append(.log(.readingPaused(kept: backlog.count)))
+        } else {
+            line.resume(into: &actions)
+            actions.append(.log(.readingResumed(kept: backlog.count)))
+        }
+    }
+
+    // MARK: Heartbeats
+
+    private mutating func take(_ message: HeartbeatMessage, _ at: Instant, _ actions: inout [IngestAction]) {
+        switch message {
+        case .bytes(let topic, let payload, let tokenDigest):
+            let dismissal = intake?.receive(
+                topic: topic, payload: payload, tokenDigest: tokenDigest, at: stamp, now: at)
+            if let dismissal { dismiss(dismissal, &actions) }
+        case .decoded(let detail): intake?.receive(detail, at: stamp, now: at)
+        }
+    }
+
+    private mutating func dismiss(_ dismissal: HeartbeatIntake.Dismissal, _ actions: inout [IngestAction]) {
+        guard dismissalsLogged < IngestCore.dismissalsLoggedMax else {
+            dismissalsSuppressed += dismissal.count
+            return
+        }
+        dismissalsLogged += 1
+        actions.append(.log(.rejected(dismissal)))
+    }
+
+    private mutating func logSuppressed(_ actions: inout [IngestAction]) {
+        if dismissalsSuppressed > 0 { actions.append(.log(.rejectedBesides(dismissalsSuppressed))) }
+        dismissalsLogged = 0
+        dismissalsSuppressed = 0
+    }
+
+    private mutating func flush(all: Bool) {
+        for closed in intake?.takeBatches(now: now, all: all) ?? [] {
+            let seq = senders.send(
+                .batch(closed.batch), to: .partition(closed.partition), stream: streams[closed.partition], now: now)
+            backlog.sent(seq, to: closed.partition, bytes: closed.bytes)
+        }
+    }
+
+    /// The canary is back: what came before it goes out, and the owner is told up to where.
+    private mutating func answer(_ question: BarrierQuestion, _ actions: inout [IngestAction]) {
+        flush(all: true)
+        var batches: [String: Int] = [:]
+        for (partition, stream) in streams.enumerated() {
+            if let newest = senders.newestKept(stream: stream) { batches[String(partition)] = newest }
+        }
+        let answer = BarrierAnswer(
+            number: question.number, ingest: instance, incarnation: incarnation, session: line.session,
+            batches: batches, isStopping: isStopping)
+        // Behind the batches that it names. Lost with the connection: the owner is blind until it is answered again.
+        for frame in senders.takeFrames() where isConnected { actions.append(.send(frame)) }
+        if isConnected { actions.append(.answer(answer, to: question.reconciler)) }
+    }
+
+    // MARK: Turns and the end
+
+    private mutating func endTurn(_ actions: inout [IngestAction]) {
+        flush(all: false)
+        steer(&actions)
+        admit(&actions)
+        if isStopping, !isDrained { drain(&actions) }
+        guard let intake, !intake.isEmpty else {
+            wakeAt = nil
+            return
+        }
+        if wakeAt.map({ $0 <= now }) ?? true { wakeAt = now + BatchCollector.waitMax }
+    }
+
+    private mutating func drain(_ actions: inout [IngestAction]) {
+        if let intake {
+            guard line.drain(into: &actions) else { return }
+            flush(all: true)
+            // Introductions alone are nothing to hand over.
+            guard senders.keptCount == 0 || intake.counters.batches == 0 else { return }
+            actions.append(.closeLine)
+        }
+        if let past = admission.past { actions.append(.note(past.ended())) }
+        isDrained = true
+        actions.append(.drained)
+    }
+}

@@ -1,0 +1,92 @@
+public import Contract
+public import Lifecycle
+public import Streams
+
+// What the core of an ingest is told, and what it wants done. It has two connections: one to the owners and all else, and the
+// line on which heartbeats come, so that reading heartbeats can be stopped while receipts and barriers go on.
+
+/// A message with heartbeats, as its host read it.
+public enum HeartbeatMessage: Sendable {
+    /// As it came. `tokenDigest`: of the user property `x-agent-token`, when there is one.
+    case bytes(topic: String, payload: [UInt8], tokenDigest: String?)
+    /// One agent's, read already.
+    case decoded(HeartbeatDetail)
+}
+
+/// What an ingest sends to itself on its line, to know that everything the broker had for it before has been read.
+public enum IngestCanary: Hashable, Sendable {
+    /// Before the answer to a barrier.
+    case barrier(Int)
+    /// Behind the last heartbeat of a line that ends cleanly.
+    case last
+}
+
+public enum IngestInput: Sendable {
+    /// A new session on the connection to the owners.
+    case connected
+    case disconnected
+    /// The process stood still, and its connections were given up.
+    case stalled
+    case receiptReceived(StreamReceipt)
+    /// The presence of any service, this one's included.
+    case presenceReceived(Presence)
+    /// The broker has acknowledged the presence that was announced then.
+    case presenceAcknowledged(announcedAt: Instant)
+    /// The retained note of how earlier lives have ended; `nil` when it cannot be read.
+    case noteFound(UncleanEnds?)
+    /// Our own question behind what is retained has come back: there is no other note.
+    case notesEnded
+    case questionReceived(BarrierQuestion)
+    /// A session on the line: nothing is subscribed yet.
+    case lineConnected
+    case lineSubscribed(refused: [String])
+    case lineLost
+    case canaryReceived(IngestCanary)
+    /// `at`: the reading of the clock that followed its reading from the socket. The process may have stood still since.
+    case heartbeatsReceived(HeartbeatMessage, at: Instant)
+    /// Five times a second.
+    case ticked
+    /// Once a second.
+    case secondPassed
+    /// All that had arrived was handed in.
+    case turnEnded
+    /// Hand over and end. `drained` follows, unless the host ends it before.
+    case stopRequested
+}
+
+public enum IngestAction: Sendable {
+    /// On the connection to the owners: receipts, presences, barriers, the note.
+    case subscribe
+    case send(StreamSenders<PartitionMessage>.Outgoing)
+    case answer(BarrierAnswer, to: String)
+    /// Publishes presence now: what it says has changed.
+    case announce
+    /// Asks for the end of what is retained: what an earlier life noted comes before it.
+    case askForNotes
+    case note(UncleanEnds)
+    /// Connects the line; its Last Will is `end`, retained.
+    case openLine(end: HeartbeatLineEnded)
+    /// Canaries first, so that one that comes back proves that heartbeats come, too.
+    case subscribeLine
+    case unsubscribeLine
+    case sendCanary(IngestCanary)
+    /// Leaves what arrives on the line in its socket.
+    case pauseLine(Bool)
+    /// Ends it unread and without a word: its Last Will is published.
+    case abandonLine(reason: String)
+    /// Ends it with a goodbye.
+    case closeLine
+    case log(IngestLog)
+    case fail(String)
+    case drained
+}
+
+/// What an ingest has to tell its operators.
+public enum IngestLog: Hashable, Sendable {
+    case subscriptionDelayed(TimeSpan)
+    case readingPaused(kept: Int)
+    case readingResumed(kept: Int)
+    case rejected(HeartbeatIntake.Dismissal)
+    /// So many more were rejected in this second.
+    case rejectedBesides(Int)
+}
