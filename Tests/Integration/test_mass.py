@@ -27,7 +27,7 @@ class Storm(unittest.TestCase):
             [str(ROLLCALL), "bench", "storm", "--agents", str(agents), "--gateways", str(gateways),
              "--wake-rate", f"{wake_rate}/s", "--witnesses", "50", "--in-flight", "50", "--checkin-deadline", "3s", "--offline-after", "8s",
              "--log", *arguments],
-            capture_output=True, text=True, timeout=300, check=False, env=clean_environment(), cwd="/")
+            capture_output=True, text=True, timeout=1200, check=False, env=clean_environment(), cwd="/")
         kept = evidence("storm.log")
         if kept:
             kept.write_text(completed.stderr)
