@@ -96,6 +96,16 @@ class Client:
         assert status == 200, f"{verb} {members}: {answer}"
         return answer
 
+    def insist(self, verb, members=None, seconds=60):
+        """The answer to a command that must succeed, however busy the machine is: asked again under its key while it is
+        `unavailable`, as operators are told to."""
+        key, end = uuid.uuid4().hex, time.monotonic() + seconds
+        while True:
+            status, answer = self.request(verb, members, idempotency_key=key, seconds=seconds)
+            if status != 503 or time.monotonic() > end:
+                assert status == 200, f"{verb} {members}: {answer}"
+                return answer
+
     def wait_message(self, condition=lambda message: True, seconds=10, what="a message"):
         """The first received message for which `condition` holds; it is taken out."""
         def take():

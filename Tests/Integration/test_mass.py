@@ -4,7 +4,7 @@ import json
 import subprocess
 import unittest
 
-from rollcall_system import ROLLCALL, clean_environment
+from rollcall_system import ROLLCALL, clean_environment, evidence
 
 # In one second a gateway may get what its rate gives, what was saved up (a fifth) and what a busy machine made late: the
 # bench's own bound. All wakes at once would be four times the rate.
@@ -26,17 +26,21 @@ class Storm(unittest.TestCase):
         completed = subprocess.run(
             [str(ROLLCALL), "bench", "storm", "--agents", str(agents), "--gateways", str(gateways),
              "--wake-rate", f"{wake_rate}/s", "--witnesses", "50", "--in-flight", "50", "--checkin-deadline", "3s", "--offline-after", "8s",
-             *arguments],
-            capture_output=True, text=True, timeout=180, check=False, env=clean_environment(), cwd="/")
-        self.assertIn(completed.returncode, (0, 1), completed.stderr)
-        self.assertTrue(completed.stdout, completed.stderr)
+             "--log", *arguments],
+            capture_output=True, text=True, timeout=1200, check=False, env=clean_environment(), cwd="/")
+        kept = evidence("storm.log")
+        if kept:
+            kept.write_text(completed.stderr)
+        said = "\n".join(line for line in completed.stderr.splitlines() if line.startswith("rollcall bench: "))
+        self.assertIn(completed.returncode, (0, 1), said)
+        self.assertTrue(completed.stdout, said)
         report = json.loads(completed.stdout)
         print(json.dumps({name: report[name] for name in (
             "verdict_seconds", "ideal_verdict_seconds", "return_seconds", "busiest_second", "longest_turn_ms")}), flush=True)
         if report["violations"] and self.is_machines_fault(report):
             self.skipTest(f"the machine was too busy: {report['violations']}")
         self.assertEqual(report["violations"], [], report)
-        self.assertEqual(completed.returncode, 0, completed.stderr)
+        self.assertEqual(completed.returncode, 0, said)
         self.assertEqual(report["agents"], agents)
         self.assertEqual(report["events_lost"], 0)
         self.assertEqual(report["events_repeated"], 0)

@@ -131,7 +131,7 @@ class Outages(unittest.TestCase):
         cls.addClassCleanup(cls.fleet.close)
         cls.agents = [f"{gateway.name}/a{number}" for gateway in gateways for number in range(AGENTS)]
         members = {"role": "worker", "board": "b", "wake": False}
-        cls.system.each(cls.agents, lambda operator, agent: operator.expect("provision", {"agent": agent, **members}))
+        cls.system.each(cls.agents, lambda operator, agent: operator.insist("provision", {"agent": agent, **members}))
         # What it was, when it began, when the part was back, when all were online: by the wall clock.
         cls.outages = []
 
@@ -178,11 +178,22 @@ class Outages(unittest.TestCase):
         return lambda: os.kill(child, signal.SIGCONT)
 
     def wake_all(self):
-        """Lets everybody lapse at once, so that 1,000 agents wait for their deadline; the first and the last deadline."""
+        """Wakes everybody at once, so that 1,000 agents wait for their deadline; the first and the last deadline.
+
+        They are asked for while their gateways are paused, since no lapse comes at a moment that can be foretold: each blind
+        time, which a busy machine may cause, puts the lapses off by one interval and one deadline.
+        """
         self.fleet.speak()
         wait_until(self.all_online, 60, what="everybody online")
         known = {agent: wake["generation"] for agent, wake in self.newest_wakes().items()}
+        operator = self.system.operator()
+        for gateway in self.fleet.gateways:
+            operator.insist("pause", {"gateway": gateway.name})
+        self.system.each(self.agents, lambda operator, agent: operator.insist("wake", {"agent": agent}))
         self.fleet.fall_silent()
+        # Answered once all of a gateway are resumed, which nobody waits for here.
+        for gateway in self.fleet.gateways:
+            operator.publish(f"{TOPIC_ROOT}/commands/resume", {"gateway": gateway.name})
         wait_until(lambda: self.all_woken(known), 120, what="a wake of everybody")
         # What was reported of them is committed.
         time.sleep(0.3)

@@ -85,7 +85,7 @@ public enum BenchCommand {
             configuration.mqttPort = 0
             configuration.httpPort = 0
             configuration.counterInterval = "100ms"
-            configuration.logLevel = .warning
+            configuration.logLevel = logs ? .info : .warning
             configuration.childOutput = logs ? 2 : open("/dev/null", O_WRONLY | O_CLOEXEC)
             return try body(configuration) ? ExitStatus.done : ExitStatus.failed
         } catch {

@@ -136,8 +136,8 @@ final class StormBench {
         report.violations += aftermath.violations
     }
 
-    /// For what has no pace of its own.
-    private var patience: TimeSpan { .seconds(Int64(60 + options.agents / 200)) }
+    /// For what has no pace of its own: so long that only what never comes is given up, on a busy machine as well.
+    private var patience: TimeSpan { .seconds(Int64(300 + options.agents / 200)) }
 
     private func wait(_ what: String, _ limit: TimeSpan, _ condition: () -> Bool) throws(ServiceFailure) {
         guard system.loop.run(until: condition, for: limit) else {

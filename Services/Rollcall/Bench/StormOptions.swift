@@ -52,10 +52,11 @@ struct StormOptions {
         }
     }
 
-    /// The policy of the gateways that fall silent.
+    /// The policy of the gateways that fall silent. Its interval is how often they beat: what a blind time puts lapses off by.
     var policy: JSONValue {
         .object([
             "checkin_deadline": .string(deadline.description), "max_wake_attempts": .integer(Int64(attempts)),
+            "heartbeat_interval": .string(DurationText(beatInterval.milliseconds, .milliseconds).description),
             "offline_after": .string(offlineAfter.description), "wake_rate": .string(wakeRate.description),
         ])
     }
