@@ -49,11 +49,11 @@ extension AgentMachine {
 
     /// Whether a token counts; the first use of the newest one ends the one before.
     private mutating func accepts(_ digest: String, _ around: AgentSurroundings) -> Bool {
-        if digest == state.tokenDigest {
+        if let newest = state.tokenDigest, isSameDigest(digest, newest) {
             state.previousToken = nil
             return true
         }
-        return state.previousToken.map { $0.digest == digest && around.stamp < $0.until } ?? false
+        return state.previousToken.map { isSameDigest($0.digest, digest) && around.stamp < $0.until } ?? false
     }
 
     // MARK: Each status

@@ -35,11 +35,6 @@ public struct Digest: Hashable, Sendable, CustomStringConvertible {
         return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }
 
-    /// Whether both digests are equal, in a time that does not depend on where they differ.
-    public func equalsInConstantTime(_ other: Digest) -> Bool {
-        CRYPTO_memcmp(bytes, other.bytes, bytes.count) == 0
-    }
-
     private static func value(ofDigit digit: UInt8) -> UInt8? {
         switch digit {
         case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
