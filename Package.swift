@@ -95,17 +95,17 @@ let package = Package(
 
         // The command line.
         module(
-            "RollcallOperator", "Services/Rollcall/Operator", ["Bus", "Contract", "Lifecycle", "ServiceKit"]),
+            "RollcallOperator", "Services/CommandLine/Operator", ["Bus", "Contract", "Lifecycle", "ServiceKit"]),
         module(
-            "RollcallSupervisor", "Services/Rollcall/Supervisor",
+            "RollcallSupervisor", "Services/CommandLine/Supervisor",
             ["Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
         module(
-            "RollcallRuntime", "Services/Rollcall/Runtime", ["Bus", "CLinux", "Contract", "Lifecycle", "ServiceKit"]),
+            "RollcallRuntime", "Services/CommandLine/Runtime", ["Bus", "CLinux", "Contract", "Lifecycle", "ServiceKit"]),
         module(
-            "RollcallBench", "Services/Rollcall/Bench",
+            "RollcallBench", "Services/CommandLine/Bench",
             ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
         program(
-            "rollcall", "Services/Rollcall/Executable",
+            "rollcall", "Services/CommandLine/Executable",
             ["Contract", "RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
 
         // The simulator of the protocol: a library for its tests, a program for many seeds.
