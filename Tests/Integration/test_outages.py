@@ -132,7 +132,7 @@ class Outages(unittest.TestCase):
         cls.agents = [f"{gateway.name}/a{number}" for gateway in gateways for number in range(AGENTS)]
         cls.ask_all(
             "provision", {"role": "worker", "board": "b", "wake": False},
-            lambda: cls.system.expect("summary", seconds=60)["total"])
+            lambda: cls.system.insist("summary")["total"])
         # What it was, when it began, when the part was back, when all were online: by the wall clock.
         cls.outages = []
 
@@ -207,7 +207,7 @@ class Outages(unittest.TestCase):
         operator = self.system.operator()
         for gateway in self.fleet.gateways:
             operator.insist("pause", {"gateway": gateway.name})
-        self.ask_all("wake", {}, lambda: self.system.expect("summary", seconds=60)["by_status"]["updating"])
+        self.ask_all("wake", {}, lambda: self.system.insist("summary")["by_status"]["updating"])
         self.fleet.fall_silent()
         # Answered once all of a gateway are resumed, which nobody waits for here.
         for gateway in self.fleet.gateways:
@@ -230,7 +230,7 @@ class Outages(unittest.TestCase):
         self.assertLess(self.deadline, DEADLINE_MAX, f"1,000 wakes take longer than {self.deadline} s here")
         type(self).deadline = 2 * self.deadline
         for gateway in self.fleet.gateways:
-            self.system.expect(
+            self.system.insist(
                 "add-gateway", {"gateway": gateway.name, "policy": {"checkin_deadline": f"{self.deadline}s"}})
 
     def let_befall(self, name, befall):
@@ -271,7 +271,7 @@ class Outages(unittest.TestCase):
     def histories(self):
         """By agent, oldest first."""
         def ask(operator, agent):
-            return agent, operator.expect("history", {"agent": agent, "limit": 1000}, seconds=60)["events"][::-1]
+            return agent, operator.insist("history", {"agent": agent, "limit": 1000})["events"][::-1]
 
         return dict(self.system.each(self.agents, ask))
 
