@@ -97,14 +97,17 @@ class Client:
         return answer
 
     def insist(self, verb, members=None, seconds=60):
-        """The answer to a command that must succeed, however busy the machine is: asked again under its key while it is
-        `unavailable`, as operators are told to."""
+        """The answer to a command that must succeed, however busy the machine is: as operators are told to, it is asked again
+        under its key while it is `unavailable`, or unanswered, as when who read it stalled."""
         key, end = uuid.uuid4().hex, time.monotonic() + seconds
         while True:
-            status, answer = self.request(verb, members, idempotency_key=key, seconds=seconds)
-            if status != 503 or time.monotonic() > end:
-                assert status == 200, f"{verb} {members}: {answer}"
+            try:
+                status, answer = self.request(verb, members, idempotency_key=key, seconds=10)
+            except AssertionError as unanswered:
+                status, answer = 503, unanswered
+            if status == 200:
                 return answer
+            assert status == 503 and time.monotonic() < end, f"{verb} {members}: {answer}"
 
     def wait_message(self, condition=lambda message: True, seconds=10, what="a message"):
         """The first received message for which `condition` holds; it is taken out."""

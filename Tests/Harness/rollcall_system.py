@@ -261,6 +261,12 @@ class RollcallSystem:
         assert status == 200, f"{verb} {members}: {answer}"
         return answer
 
+    def insist(self, verb, members=None, **options):
+        """The same on a busy machine, see `Client.insist`."""
+        if self._operator is None:
+            self._operator = self.operator()
+        return self._operator.insist(verb, members, **options)
+
     def each(self, agents, body, operators=8):
         """The results of `body(operator, agent)` for every agent, `operators` of them at a time."""
         clients = [self.operator() for _ in range(operators)]
