@@ -326,7 +326,7 @@ class Outages(unittest.TestCase):
                 if begun <= seconds_of(event["time"]) <= end]
             found[name] = collections.Counter(event for event, _ in events)
             online = max((at for event, at in events if event == "online"), default=end)
-            print(f"{name}: all online {online - back:.1f} s after it is back: {dict(found[name])}", flush=True)
+            print(f"{name}: all online {max(0, online - back):.1f} s after it is back: {dict(found[name])}", flush=True)
         if ours or silent:
             print("\n".join(ours[:50] + silent[:50]), flush=True)
             self.keep(histories)
