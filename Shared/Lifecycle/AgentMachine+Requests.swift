@@ -118,8 +118,13 @@ extension AgentMachine {
         phase = .leaving
     }
 
-    /// The gateway is back: an agent that went offline because of it is tried again, a paused one on its resume.
+    /// The gateway is back: an agent that went offline because of it is tried again, a paused one on its resume. A wake that
+    /// reached nobody is repeated, and a full deadline runs.
     public mutating func gatewayReturned(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
+        if isUnheard, let cycle = state.cycle {
+            withdrawDeadline("gateway_returned", around, &directives)
+            return queueWake(isRepeat: true, reason: cycle.order?.reason ?? cycle.reason, &directives)
+        }
         guard state.wentOfflineWithGateway, state.record.status == .offline else { return }
         requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
     }

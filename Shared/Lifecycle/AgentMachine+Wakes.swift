@@ -178,12 +178,12 @@ extension AgentMachine {
         switch phase {
         case .resting, .held, .leaving, .online: break
         case .wakeQueued:
-            withdrawDeadline(around, &directives)
+            withdrawDeadline(LifecycleLog.Deferral.ownOutage.rawValue, around, &directives)
             directives.append(.requestTurn)
         case .wakeOrdered, .awaitingCheckin:
             guard let cycle = state.cycle else { return }
             abandonOrder(around, &directives)
-            withdrawDeadline(around, &directives)
+            withdrawDeadline(LifecycleLog.Deferral.ownOutage.rawValue, around, &directives)
             directives.append(
                 .log(.deadlineDeferred(attempt: cycle.attempt, delay: cycle.policy.checkinDeadline.span, .ownOutage)))
             queueWake(isRepeat: cycle.order != nil, reason: cycle.order?.reason ?? cycle.reason, &directives)
@@ -195,9 +195,11 @@ extension AgentMachine {
     }
 
     /// A deadline that was told and will not be judged: its wake is repeated.
-    private mutating func withdrawDeadline(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
+    mutating func withdrawDeadline(
+        _ reason: String, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+    ) {
         guard state.record.checkinDeadlineAt != nil else { return }
         state.record.checkinDeadlineAt = nil
-        emit(.changed, reason: LifecycleLog.Deferral.ownOutage.rawValue, around, &directives)
+        emit(.changed, reason: reason, around, &directives)
     }
 }

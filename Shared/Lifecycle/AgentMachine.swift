@@ -105,6 +105,11 @@ public struct AgentMachine: Hashable, Sendable {
         if case .wakeQueued = phase { true } else { false }
     }
 
+    /// Whether it waits for the answer to a wake that reached nobody.
+    public var isUnheard: Bool {
+        if case .awaitingCheckin = phase { state.record.wakeDelivery == .noSubscriber } else { false }
+    }
+
     /// Whether no wake of this agent can be published any more without a new order.
     public var isQuiet: Bool {
         switch phase {

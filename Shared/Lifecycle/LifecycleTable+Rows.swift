@@ -138,6 +138,9 @@ extension LifecycleTable {
         row(
             [.offline], .resting, .gatewayReturned, .wentOfflineWithGateway, .updating, .wakeQueued, [.updating],
             [.askForTurn]),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .gatewayReturned, .wakeReachedNobody, nil, .wakeQueued,
+            [.changed], [.askForTurn]),
         row([.offline], .held, .gatewayReturned, .wentOfflineWithGateway, .updating, .held, [.updating], []),
         // Pause and resume
         row([.offline], .resting, .pause, nil, nil, .held, [.paused], []),

@@ -74,6 +74,7 @@ public enum LifecycleTable {
         case ofOtherBoot = "its `boot_id` is not the current one"
         case withinASecond = "another was published within the last second"
         case wentOfflineWithGateway = "it went offline because the gateway was lost"
+        case wakeReachedNobody = "its wake reached nobody"
         case noOrderUnderWay = "no wake can be published any more"
         case orderUnderWay = "a wake may still be published"
         case otherCauseLeft = "another cause is left"

@@ -440,7 +440,7 @@ class CheckInTest(LifecycleCase):
 
 
 class LapseTest(LifecycleCase):
-    gateways = ("gw", "lost")
+    gateways = ("gw", "late", "lost")
 
     def test_a_last_will_lapses_after_its_grace_and_recovers(self):
         player = self.agent("will", policy={"lost_grace": "500ms"})
@@ -537,6 +537,24 @@ class LapseTest(LifecycleCase):
             f"{TOPIC_ROOT}/gateways/lost/heartbeats", {"agents": [player.address.split("/")[1] for player in players]})
         for player in players:
             self.watcher.wait_event(player.address, "online")
+
+    def test_a_wake_that_reached_nobody_is_repeated_when_its_gateway_comes(self):
+        player = self.agent("early", gateway="late", policy={"max_wake_attempts": 1, "checkin_deadline": "3s"})
+        record = self.watcher.wait_event(player.address, "woken").json["record"]
+        self.assertEqual(record["wake_delivery"], "no_subscriber")
+        time.sleep(2)
+        gateway = self.system.client("late", self.gateway_tokens["late"])
+        gateway.subscribe(f"{TOPIC_ROOT}/agents/late/+/wake")
+        gateway.publish(f"{TOPIC_ROOT}/gateways/late/status", {"state": "connected"}, retain=True)
+        wake = json.loads(gateway.wait_message(seconds=2, what="the same wake").payload)
+        self.assertEqual((wake["agent"], wake["generation"], wake["attempt"]), (player.address, 1, 1))
+        self.assertGreater(stamp(wake["deadline_at"]), stamp(record["checkin_deadline_at"]) + 1.5)
+        # Behind the first deadline, before the second.
+        time.sleep(2)
+        gateway.publish(f"{TOPIC_ROOT}/gateways/late/heartbeats", {"agents": [player.address.split("/")[1]]})
+        self.watcher.wait_event(player.address, "online")
+        self.assertEqual(
+            self.watcher.event_names(player.address), ["provisioning", "woken", "changed", "woken", "online"])
 
 
 class PauseTest(LifecycleCase):

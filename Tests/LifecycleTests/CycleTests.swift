@@ -283,6 +283,22 @@ import Testing
         #expect(subject.turn() == ["order 2.1#2 recover"])
     }
 
+    @Test func theReturnOfItsGatewayRepeatsAWakeThatReachedNobody() {
+        var subject = Subject([.maxWakeAttempts: "1"])
+        _ = subject.provision()
+        _ = subject.turn()
+        _ = subject.woken(delivery: .noSubscriber)
+        subject.pass("20s")
+        #expect(subject.gatewayReturned() == ["changed (gateway_returned)", "turn?"])
+        #expect(subject.gatewayReturned() == [], "once")
+        #expect(subject.turn() == ["order 1.1#2 provision"])
+        _ = subject.woken()
+        #expect(subject.gatewayReturned() == [], "somebody has got it")
+        subject.pass("29s")
+        #expect(subject.record.status == .provisioning, "a full deadline runs")
+        #expect(subject.passToDue() == ["offline (checkin_missed)"])
+    }
+
     @Test func theReturnOfItsGatewayLeavesOthersAlone() {
         var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
         _ = subject.passToDue()

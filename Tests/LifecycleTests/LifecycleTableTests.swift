@@ -96,7 +96,9 @@ import Testing
         if row.before.phase == .wakeQueued { return subject.pass("1s") }
         _ = subject.turn()
         subject.pass("1s")
-        if row.before.phase == .awaitingCheckin { _ = subject.woken() }
+        if row.before.phase == .awaitingCheckin {
+            _ = subject.woken(delivery: row.condition == .wakeReachedNobody ? .noSubscriber : .accepted)
+        }
         subject.pass("1s")
         if row.input == .starting, row.condition == .reportsNothingNew {
             _ = subject.heartbeat(.starting, extend: "1s")

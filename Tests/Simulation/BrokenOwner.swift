@@ -61,6 +61,12 @@ extension ReconcilerProcess {
         {
             return WakeReport(order, outcome: report.outcome, age: 0)
         }
+        if world.isBroken(.unheardWakesRepeat), let order = partition.newestOrder[report.agent],
+            order.issue == report.issue, case .woken(let sentAt, let deadlineAt, .noSubscriber) = report.outcome
+        {
+            let outcome = WakeReport.Outcome.woken(sentAt: sentAt, deadlineAt: deadlineAt, delivery: .accepted)
+            return WakeReport(order, outcome: outcome, age: report.age)
+        }
         if world.isBroken(.repeatsArm), partition.repeatedIssues.contains(report.issue) { return nil }
         if world.isBroken(.lateReportsArmNothing), let order = partition.newestOrder[report.agent],
             case .woken = report.outcome

@@ -87,6 +87,11 @@ final class GatewayClient: Client {
         return detail
     }
 
+    /// When it was connected last.
+    private(set) var openedAt: Int64 = 0
+
+    override var connectTime: ClosedRange<Int64> { 2_000...world.plan.gatewayReturnMax }
+
     override var isAdmitted: Bool { broker.admitted.contains(gateway) }
 
     /// Something that is not the system's fault happened to it.
@@ -116,6 +121,7 @@ final class GatewayClient: Client {
 
     override func opened() {
         guard let session else { return }
+        openedAt = world.time
         broker.subscribe(session, agents.map { .wake($0.address) })
         if isHurt { for index in agents.indices { agents[index].wellSince = world.time + 50_000 } }
         isHurt = false

@@ -92,4 +92,23 @@ extension Oracle {
             violate("\(agent) has a deadline \((due - wanted) / 1_000) ms after its wake's")
         }
     }
+
+    /// Whoever was well when it was woken has answered; so has, to a repeat, whose wake reached nobody before its gateway came back.
+    func judge(
+        _ agent: AgentAddress, _ issue: Issue, _ model: GatewayClient.Agent, _ published: Int64, _ due: Int64
+    ) {
+        guard unheard.contains(issue) else {
+            guard model.wellSince < published else { return }
+            return violate("\(agent) is offline though it was well since \(model.wellSince / 1_000) ms")
+        }
+        guard let gateway = gateways.first(where: { $0.gateway == agent.gateway }), gateway.openedAt > published,
+            max(gateway.openedAt, model.wellSince) < due - Oracle.returnIsHeardIn
+        else { return }
+        violate("\(agent) is offline though its gateway was back since \(gateway.openedAt / 1_000) ms")
+    }
+
+    /// From a gateway's connection to what its owner does about it.
+    private static let returnIsHeardIn: Int64 = 400_000
+
+    func wakeReachedNobody(_ issue: Issue) { unheard.insert(issue) }
 }

@@ -65,6 +65,8 @@ final class Oracle {
     private(set) var outcomeAt: [Issue: Int64] = [:]
     /// When each wake was published last.
     private(set) var publishedAt: [Issue: Int64] = [:]
+    /// Wakes that reached nobody.
+    var unheard: Set<Issue> = []
     var outages = Outages()
     private var failedIssues: Set<Issue> = []
     var publishedRevision: [AgentAddress: Int] = [:]
@@ -296,10 +298,8 @@ final class Oracle {
             violate("\(agent) was judged \((due - decided) / 1_000) ms before its deadline")
         }
         guard isFinal, !failedIssues.contains(issue) else { return }
-        if let model = model(agent), model.mode == .well || model.mode == .shy, model.wellSince < published,
-            !model.echoes
-        {
-            violate("\(agent) is offline though it was well since \(model.wellSince / 1_000) ms")
+        if let model = model(agent), model.mode == .well || model.mode == .shy, !model.echoes {
+            judge(agent, issue, model, published, due)
         }
         let ordered = firstOrdered["\(agent)#\(order.generation)"] ?? 0
         guard clocksAgree else { return }

@@ -35,6 +35,11 @@ extension Plan {
             $0.beHonest([.stallBroker, .failCommits, .changeAgent], every: 2_000_000)
             $0.lookForLostAnswers()
         },
+        .unheardWakesRepeat: {
+            $0.beHonest([.crashBroker, .changeAgent], every: 2_000_000)
+            $0.lookForLostAnswers()
+            ($0.gatewayReturnMax, $0.wishes, $0.agentsPerGateway) = (2_500_000, [.wake], 3)
+        },
         .blindnessStopsJudging: { $0.lookForOutages() },
         .blindnessRepeatsWakes: { $0.lookForOutages() },
         .ingestsAreKnownFirst: {

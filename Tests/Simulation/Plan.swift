@@ -69,6 +69,8 @@ struct Plan {
     var attemptsMax: Int64 = 3
     let partitionCount: Int
     var agentsPerGateway: Int
+    /// How long a gateway takes to come back at most, in microseconds.
+    var gatewayReturnMax: Int64
     var reconcilers: Int
     var ingests: Int
     var provisioners: Int
@@ -93,6 +95,7 @@ struct Plan {
         wakeRate = random.pick([2, 20, 20])
         partitionCount = Int(random.int(1...3))
         agentsPerGateway = Int(random.int(1...3))
+        gatewayReturnMax = random.pick([120_000, 120_000, 1_500_000])
         reconcilers = Int(random.int(1...3))
         ingests = Int(random.int(1...3))
         provisioners = Int(random.int(1...2))

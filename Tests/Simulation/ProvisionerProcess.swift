@@ -88,6 +88,7 @@ final class ProvisionerProcess: Process {
 
     override func acknowledged(_ ticket: Int, isHeard: Bool) {
         guard let key = tickets.removeValue(forKey: ticket) else { return }
+        if !isHeard { oracle.wakeReachedNobody(Issue(agent: key.agent, issue: key.issue)) }
         wake(.acknowledged(key, reason: isHeard ? 0 : 0x10))
     }
 

@@ -77,7 +77,7 @@ struct RecordLaw {
             switch reason {
             case "extended":
                 guard let had, let has, has > had else { return "its deadline was extended and is no later" }
-            case "provisioned", "own_outage": if has != nil { return "its deadline is not null" }
+            case "provisioned", "own_outage", "gateway_returned": if has != nil { return "its deadline is not null" }
             default: if has != had { return "its deadline changed" }
             }
         case .heartbeatRejected, .tokenRotated, .templatesSynced: if has != had { return "its deadline changed" }

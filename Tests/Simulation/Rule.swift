@@ -13,6 +13,7 @@ public enum Rule: String, CaseIterable, Sendable {
     case absentIngestsBlind, silentIngestsBlind, lateCommitsBlind, willsWhileBlindAreForgotten
     case verdictsAwaitBarrier, verdictsAwaitBatches, verdictsAreOfTheirQuestion, questionsRepeat
     case heartbeatsHaveAges, checkinsCountOnceOrdered, olderEchoesSettleNothing, otherBootsSayNothing
+    case unheardWakesRepeat
     case failuresArm, repeatsArm, lateReportsArmNothing, resumesRepeat, cyclesKeepTheirPolicy, wakesArePaced
     case quietIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped, reportsHaveAges, deadlinesIgnoreWallClocks
     // The ingest.

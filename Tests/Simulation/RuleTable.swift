@@ -181,6 +181,9 @@ extension Rule {
                 .repeatsArm, "The report of a repeat arms the deadline",
                 without: "an agent stays in `updating` after blindness"),
             Row(
+                .unheardWakesRepeat, "A wake that reached nobody is repeated when its gateway is back",
+                without: "an agent is judged by a wake that it could not get"),
+            Row(
                 .lateReportsArmNothing, "Only the report of the newest issue arms the deadline",
                 without: "a deadline runs from another publication than its wake's"),
             Row(

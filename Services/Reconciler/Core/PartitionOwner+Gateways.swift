@@ -9,6 +9,10 @@ struct GatewaySlot: Sendable {
     var pace: WakePace
     /// What its status topic said last; while blind it waits here.
     var heard: GatewayState.Connection?
+    /// When it last said that it is connected: it has subscribed by then.
+    var connectedAt: Instant?
+    /// A wake of one of its agents has reached nobody since it was told of its return.
+    var hasUnheardWakes = false
     /// All its agents are being deleted, and then it.
     var isLeaving = false
     var lostHeartbeats: Int64 = 0
@@ -127,7 +131,10 @@ extension PartitionOwner {
             case .lost: .lost
             case .stopped: .stopped
             }
+        if state == .connected { gateways[gateway]?.connectedAt = now }
         if !isBlind { applyHeardStatus(gateway) }
+        // Said again, it may have been away in between: with the broker, which has no Last Will then.
+        if gateways[gateway]?.hasUnheardWakes == true { noteReturn(of: gateway) }
     }
 
     mutating func applyHeardStatus(_ gateway: String) {

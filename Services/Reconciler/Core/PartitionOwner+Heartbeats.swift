@@ -90,6 +90,17 @@ extension PartitionOwner {
     }
 
     /// What became of a wake order.
+    /// A wake has reached nobody. Its gateway may have come since, before this was known: it is told so once for each return.
+    private mutating func noteUnheard(_ index: Int, publishedAt: Instant) {
+        guard let gateway = slots[index]?.address.gateway, let slot = gateways[gateway] else { return }
+        gateways[gateway]?.hasUnheardWakes = true
+        guard !isBlind, slot.state.connection == .connected, let connectedAt = slot.connectedAt,
+            connectedAt + PartitionOwner.reportOnItsWayMax >= publishedAt, slots[index]?.toldOfReturn != connectedAt
+        else { return }
+        slots[index]?.toldOfReturn = connectedAt
+        drive(index) { $0.gatewayReturned($1, into: &$2) }
+    }
+
     mutating func take(_ report: WakeReport, _ held: TimeSpan) {
         guard let index = index(of: report.agent) else { return directives.append(.logMissing(agent: report.agent)) }
         let age = TimeSpan(milliseconds: max(0, report.age)) + held
@@ -104,6 +115,7 @@ extension PartitionOwner {
             $0.wakeReported(
                 generation: report.generation, attempt: report.attempt, issue: report.issue, outcome, $1, into: &$2)
         }
+        if slots[index]?.machine.isUnheard == true { noteUnheard(index, publishedAt: now - age) }
         settleWaitingAnswers()
     }
 }

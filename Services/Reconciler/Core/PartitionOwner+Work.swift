@@ -91,11 +91,14 @@ extension PartitionOwner {
         for gateway in gateways.keys.sorted() { applyHeardStatus(gateway) }
     }
 
-    /// Agents that went offline because their gateway was lost are woken when it is back.
+    /// Agents that went offline because their gateway was lost are woken when it is back, and those whose wake reached nobody.
     mutating func noteReturn(of gateway: String) {
         guard let slot = gateways[gateway], slot.state.connection == .connected else { return }
-        for index in slot.agents.values.sorted() where slots[index]?.machine.state.wentOfflineWithGateway == true {
-            guard let occupant = slots[index]?.occupant else { continue }
+        gateways[gateway]?.hasUnheardWakes = false
+        for index in slot.agents.values.sorted() {
+            guard let machine = slots[index]?.machine, let occupant = slots[index]?.occupant,
+                machine.state.wentOfflineWithGateway || machine.isUnheard
+            else { continue }
             work.returned.append((index, occupant))
         }
     }

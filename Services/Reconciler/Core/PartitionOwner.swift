@@ -47,6 +47,8 @@ public struct PartitionOwner: Sendable {
     /// Sightings in one entry, and entries of them in one slice: writing a hundred thousand takes many.
     static let sightingsMax = 500
     static let sightingEntriesMax = 20
+    /// The age of a report does not count its way: by so much its wake may be older than it looks (decision 8).
+    static let reportOnItsWayMax = TimeSpan.seconds(2)
     /// Agents that one slice of the work is about: about a frame of entries, a few milliseconds.
     public static let sliceMax = 100
 
@@ -351,6 +353,8 @@ struct AgentSlot: Sendable {
     /// The owner's newest step with an entry about it.
     var changedIn = 0
     var traceparent: String?
+    /// The return of its gateway, by when it was heard, for which it was woken again.
+    var toldOfReturn: Instant?
 
     var address: AgentAddress { machine.record.address }
 
