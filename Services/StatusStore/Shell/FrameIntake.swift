@@ -23,7 +23,6 @@ final class FrameIntake {
     private var payloads: [[UInt8]] = []
     /// Judged and not yet committed, in order.
     private var waiting: [ReceivedFrame] = []
-    private var asks: [StreamReceipt] = []
     private var retryAt: Instant?
     private(set) var committedFrames: Int64 = 0
     /// Called for each frame that came under an old epoch, and for one that ended its epoch.
@@ -54,7 +53,7 @@ final class FrameIntake {
     /// What was read and not yet judged is read again by whoever sent it.
     func disconnected() {
         payloads.removeAll()
-        asks.removeAll()
+        receiver.dropAsks()
     }
 
     /// Commits what has arrived; `nil` when there was nothing or it did not work.
@@ -88,8 +87,7 @@ final class FrameIntake {
     /// Publishes the receipts that are owed, and asks for what is missing.
     func publishReceipts(on connection: Connection) {
         guard connection.isConnected else { return }
-        for receipt in receiver.takeReceipts() + asks { publish(receipt, on: connection) }
-        asks.removeAll()
+        for receipt in receiver.takeReceipts() { publish(receipt, on: connection) }
     }
 
     // MARK: Inside
@@ -131,7 +129,7 @@ final class FrameIntake {
     private func judge(_ payload: [UInt8], _ now: Instant) {
         do {
             let frame = try JSON.decode(StreamFrame<StoreFrame>.self, from: payload)
-            guard accepts(frame, now), let body = frame.body else { return }
+            guard receiver.accepts(frame, now: now), let body = frame.body else { return }
             waiting.append(ReceivedFrame(stream: frame.id, seq: frame.seq, frame: body))
         } catch {
             let (member, detail) = JSON.describe(error)
@@ -146,7 +144,7 @@ final class FrameIntake {
             runtime.log.event("store.frame_unreadable", .error, ["error": LogValue(error)])
             return
         }
-        guard accepts(frame, now) else { return }
+        guard receiver.accepts(frame, now: now) else { return }
         let number = frame.body?["partition"]?.integer.map { Int($0) }
         let epoch = frame.body?["epoch"]?.integer.map { Int($0) }
         let place = number.flatMap { number in epoch.map { (number, $0) } }
@@ -154,17 +152,6 @@ final class FrameIntake {
             ReceivedFrame(
                 stream: frame.id, seq: frame.seq, unreadable: frame.body.map { JSON.bytes($0) } ?? [], error: error,
                 place: place))
-    }
-
-    private func accepts<Body>(_ frame: StreamFrame<Body>, _ now: Instant) -> Bool {
-        let hasBody = frame.body != nil
-        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: hasBody, now: now) {
-        case .apply: return true
-        case .duplicate: return false
-        case .gap(let from):
-            if let from { asks.append(receiver.ask(frame.id, from: from)) }
-            return false
-        }
     }
 
     /// Puts a frame aside for good. Whether that worked.
