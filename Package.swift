@@ -62,7 +62,7 @@ let package = Package(
             ["Bus", "Contract", "Lifecycle", "ProvisionerCore", "Secrets", "ServiceKit", "Streams"]),
         program("rollcall-provisioner", "Services/Provisioner/Executable", ["ProvisionerShell", "ServiceKit"]),
 
-        module("ReconcilerCore", "Services/Reconciler/Core", ["Contract", "Lifecycle"]),
+        module("ReconcilerCore", "Services/Reconciler/Core", ["Contract", "Lifecycle", "Streams"]),
         module(
             "ReconcilerShell", "Services/Reconciler/Shell",
             ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit", "Streams"]),
@@ -129,7 +129,7 @@ let package = Package(
         .testTarget(
             name: "ContractTests", dependencies: ["Contract", "Lifecycle"], path: "Tests/ContractTests",
             exclude: ["Golden"], swiftSettings: strict),
-        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore"]),
+        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore", "Streams"]),
         .testTarget(
             name: "RollcallTests",
             dependencies: ["Bus", "Contract", "Lifecycle", "RollcallOperator", "RollcallRuntime", "ServiceKit"],

@@ -43,6 +43,31 @@ public struct StreamFrame<Body: Codable & Sendable>: Codable, Sendable {
     }
 }
 
+/// A body of which only the kind is read: its one member.
+public struct UnreadBody: Codable, Sendable {
+    public let kind: String?
+
+    public init(kind: String?) {
+        self.kind = kind
+    }
+
+    public init(from decoder: any Decoder) throws {
+        kind = try decoder.container(keyedBy: Member.self).allKeys.first?.stringValue
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var members = encoder.container(keyedBy: Member.self)
+        if let kind { try members.encode([String: Int](), forKey: Member(stringValue: kind)) }
+    }
+
+    private struct Member: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+}
+
 /// What the receiver of a stream tells its sender.
 public struct StreamReceipt: Codable, Hashable, Sendable {
     public let id: StreamID

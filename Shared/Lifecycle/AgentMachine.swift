@@ -21,13 +21,13 @@ public struct AgentMachine: Hashable, Sendable {
     public static let attemptsReachedError = "Agent did not check in after wake; max wake attempts reached"
 
     public internal(set) var state: AgentState
-    public internal(set) var phase: AgentPhase
+    public package(set) var phase: AgentPhase
 
     // In memory only.
-    var lastSeen: Instant?
+    package var lastSeen: Instant?
     /// An online agent does not lapse before this: after blindness, a resume, a restart.
-    var lapseFloor: Instant?
-    var firstOrderedAt: Instant?
+    package var lapseFloor: Instant?
+    package var firstOrderedAt: Instant?
     /// `starting` asked for time until then before the deadline of its wake was known.
     var extensionWanted: Instant?
     var goodbyeAt: Instant?

@@ -133,7 +133,13 @@ public struct StreamSenders<Body: Codable & Sendable>: Sendable {
     }
 
     /// Since when a frame of any stream has waited for its receipt.
-    public var oldestKept: Instant? { lanes.compactMap(\.sender.oldestKept).min() }
+    public var oldestKept: Instant? {
+        // A key path in generic code is made anew at each call.
+        lanes.reduce(nil) { oldest, lane in
+            guard let kept = lane.sender.oldestKept else { return oldest }
+            return oldest.map { min($0, kept) } ?? kept
+        }
+    }
 
     /// Since when frames have waited and none was receipted, of any stream: a receiver that is behind goes on, one that is
     /// not there does not.

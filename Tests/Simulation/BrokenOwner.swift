@@ -2,81 +2,144 @@ import Contract
 import Lifecycle
 import ReconcilerCore
 
-// What becomes of an owner's inputs and of its memory where a rule is switched off.
-extension ReconcilerProcess {
-    func altered(_ batch: HeartbeatBatch, _ partition: Owned) -> HeartbeatBatch {
-        var batch = batch
-        for index in batch.segments.indices {
-            if world.isBroken(.heartbeatsHaveAges) { batch.segments[index].age = 0 }
-            batch.segments[index].names.removeAll { name in
-                AgentAddress(name).map { isUncounted($0, .ok, partition) } ?? false
+/// The real owner of a partition under the oracle's eyes. Where a rule is switched off, what it is told, what it remembers or
+/// what it wants is changed.
+struct BrokenOwner: PartitionOwning {
+    private var owner: PartitionOwner
+    private unowned let process: ReconcilerProcess
+    private let world: World
+    /// Names this ownership.
+    private let key: String
+    /// The newest order of each agent, and those that repeat one.
+    private var newestOrder: [AgentAddress: WakeOrder] = [:]
+    private var repeatedIssues: Set<Int> = []
+    private var hadSight = false
+    /// Whether its reconciler may not judge, whatever the owner was told.
+    private var isBlind = true
+    /// Whether the newest input has caused entries, and came from a stream of requests.
+    private var hasCaused = false
+    private var isRequest = false
+    /// Last Wills that came while blind.
+    private var wills: [HeartbeatDetail] = []
+    private var now = Instant(nanoseconds: 0)
+    private var stamp = Timestamp(millisecondsSince1970: 0)
+
+    init(_ owner: PartitionOwner, _ process: ReconcilerProcess) {
+        self.owner = owner
+        self.process = process
+        world = process.world
+        key = "\(owner.partition).\(owner.epoch)"
+    }
+
+    var partition: Int { owner.partition }
+    var epoch: Int { owner.epoch }
+    var agentCount: Int { owner.agentCount }
+    var counters: PartitionCounters { owner.counters }
+    var step: Int { owner.step }
+    var nextWork: Instant? { owner.nextWork }
+
+    var dependence: Int {
+        if world.isBroken(.ownerReceiptsAfterCommit) { return 0 }
+        if world.isBroken(.repeatsAwaitTheFirst), isRequest, !hasCaused { return 0 }
+        return owner.dependence
+    }
+
+    var nextVerdict: Instant? { judgesByItself ? nil : owner.nextVerdict }
+
+    var nextDue: Instant? {
+        judgesByItself ? [owner.nextDue, owner.nextVerdict].compactMap { $0 }.min() : owner.nextDue
+    }
+
+    /// Whether what is due is judged without a barrier.
+    private var judgesByItself: Bool {
+        world.isBroken(.verdictsAwaitBarrier) || (world.isBroken(.blindnessStopsJudging) && isBlind)
+    }
+
+    mutating func handle(
+        _ event: PartitionEvent, now: Instant, stamp: Timestamp, into output: inout [PartitionDirective]
+    ) {
+        (self.now, self.stamp) = (now, stamp)
+        (hasCaused, isRequest) = (false, false)
+        switch event {
+        case .granted(let chunk): restore(altered(chunk), &output)
+        case .requestReceived(let request, _):
+            isRequest = true
+            act(event, &output)
+            if world.isBroken(.quietIsAwaited) { pretendQuiet(request.command, &output) }
+        case .reportReceived(let report, let held):
+            isRequest = true
+            take(report, held, &output)
+        case .batchReceived(let batch, let held):
+            process.oracle.batchArrived(batch, held: held.milliseconds, by: key)
+            keepWills(batch)
+            act(
+                .batchReceived(altered(batch), held: world.isBroken(.heartbeatsHaveAges) ? .zero : held), &output)
+            process.oracle.batchHandled()
+        case .gatewayStatusReceived:
+            if world.isBroken(.gatewayWordsWait), hadSight, isBlind { break }
+            act(event, &output)
+        case .sightLost:
+            isBlind = true
+            if !keepsSight { act(event, &output) }
+        case .sightRegained:
+            isBlind = false
+            process.oracle.sighted(key)
+            if !keepsSight { act(event, &output) }
+            hadSight = true
+        case .commitsAreLate: if !world.isBroken(.lateCommitsAreAwaited) { act(event, &output) }
+        case .timePassed:
+            act(event, &output)
+            if judgesByItself, let verdict = owner.nextVerdict, verdict <= now {
+                act(.barrierPassed(asOf: now), &output)
             }
-            guard let detail = batch.segments[index].detail else { continue }
-            if world.isBroken(.willsWhileBlindAreForgotten), detail.status == .lost, partition.owner.isBlind {
-                partition.wills.append(detail)
+        case .barrierPassed:
+            act(world.isBroken(.verdictsAreOfTheirQuestion) ? .barrierPassed(asOf: now) : event, &output)
+        case .roomCame: act(event, &output)
+        }
+        replayWills(&output)
+    }
+
+    /// Whether it is told nothing of blindness.
+    private var keepsSight: Bool {
+        hadSight && (world.isBroken(.blindnessStopsJudging) || world.isBroken(.blindnessRepeatsWakes))
+    }
+
+    private mutating func act(_ event: PartitionEvent, _ output: inout [PartitionDirective]) {
+        let memories = memories
+        var directives: [PartitionDirective] = []
+        owner.handle(event, now: now, stamp: stamp, into: &directives)
+        for directive in directives {
+            guard case .commit(let entry) = directive else { continue }
+            hasCaused = true
+            if entry.order != nil, isOrderLost(after: event) { continue }
+            note(entry)
+            output.append(directive)
+        }
+        tamper(event, before: memories)
+    }
+
+    private mutating func note(_ entry: StoreEntry) {
+        if let order = entry.order?.value {
+            if let before = newestOrder[order.agent], before.generation == order.generation,
+                before.attempt == order.attempt
+            {
+                repeatedIssues.insert(order.issue)
             }
-            let isDropped = isUncounted(detail.agent, detail.status ?? .ok, partition)
-            batch.segments[index].detail = isDropped ? nil : altered(detail, partition)
+            newestOrder[order.agent] = order
         }
-        return batch
+        process.oracle.decided(entry, epoch: epoch, partition: partition)
     }
 
-    private func altered(_ detail: HeartbeatDetail, _ partition: Owned) -> HeartbeatDetail {
-        var detail = detail
-        if world.isBroken(.olderEchoesSettleNothing), let machine = partition.owner.machine(of: detail.agent),
-            let generation = detail.generation, generation < machine.record.generation
-        {
-            detail.generation = nil
+    // MARK: What it is told
+
+    private mutating func restore(_ chunk: GrantChunk, _ output: inout [PartitionDirective]) {
+        act(.granted(chunk), &output)
+        for state in chunk.agents {
+            if let order = state.cycle?.order { newestOrder[state.record.address] = order }
         }
-        if world.isBroken(.otherBootsSayNothing), detail.status == .stopping || detail.status == .lost {
-            detail.bootID = nil
-        }
-        return detail
     }
 
-    /// Believes what was said while blind.
-    func replayWills(_ partition: Owned) {
-        guard !partition.wills.isEmpty, !partition.owner.isBlind else { return }
-        let segments = partition.wills.map {
-            HeartbeatBatch.Segment(
-                at: stamp.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: $0)
-        }
-        partition.wills = []
-        handle(.batchReceived(HeartbeatBatch(segments: segments), held: .zero), partition)
-    }
-
-    /// A check-in that comes before the report of its wake.
-    private func isUncounted(_ agent: AgentAddress, _ status: HeartbeatStatus, _ partition: Owned) -> Bool {
-        guard world.isBroken(.checkinsCountOnceOrdered), status == .ok,
-            case .wakeOrdered? = partition.owner.machine(of: agent)?.phase
-        else { return false }
-        return true
-    }
-
-    /// The report, or what becomes of it where a rule is switched off.
-    func altered(_ report: WakeReport, _ partition: Owned) -> WakeReport? {
-        if world.isBroken(.failuresArm), case .failed = report.outcome { return nil }
-        if world.isBroken(.reportsHaveAges), let order = partition.newestOrder[report.agent],
-            order.issue == report.issue
-        {
-            return WakeReport(order, outcome: report.outcome, age: 0)
-        }
-        if world.isBroken(.unheardWakesRepeat), let order = partition.newestOrder[report.agent],
-            order.issue == report.issue, case .woken(let sentAt, let deadlineAt, .noSubscriber) = report.outcome
-        {
-            let outcome = WakeReport.Outcome.woken(sentAt: sentAt, deadlineAt: deadlineAt, delivery: .accepted)
-            return WakeReport(order, outcome: outcome, age: report.age)
-        }
-        if world.isBroken(.repeatsArm), partition.repeatedIssues.contains(report.issue) { return nil }
-        if world.isBroken(.lateReportsArmNothing), let order = partition.newestOrder[report.agent],
-            case .woken = report.outcome
-        {
-            return WakeReport(order, outcome: report.outcome, age: report.age)
-        }
-        return report
-    }
-
-    func altered(_ chunk: GrantChunk) -> GrantChunk {
+    private func altered(_ chunk: GrantChunk) -> GrantChunk {
         guard world.isBroken(.cyclesKeepTheirPolicy) else { return chunk }
         var chunk = chunk
         for index in chunk.agents.indices {
@@ -92,79 +155,171 @@ extension ReconcilerProcess {
         return chunk
     }
 
-    func altered(_ presence: Presence) -> Presence {
-        guard world.isBroken(.uncleanEndsBlind), presence.state == .lost else { return presence }
-        var presence = presence
-        presence.state = .stopped
-        return presence
+    private func altered(_ batch: HeartbeatBatch) -> HeartbeatBatch {
+        var batch = batch
+        for index in batch.segments.indices {
+            if world.isBroken(.heartbeatsHaveAges) { batch.segments[index].age = 0 }
+            batch.segments[index].names.removeAll { name in AgentAddress(name).map { isUncounted($0, .ok) } ?? false }
+            guard let detail = batch.segments[index].detail else { continue }
+            let isDropped = isUncounted(detail.agent, detail.status ?? .ok)
+            batch.segments[index].detail = isDropped ? nil : altered(detail)
+        }
+        return batch
     }
 
-    /// What the owner's memory was before an event that a rule has it change.
-    func memories(_ partition: Owned) -> [AgentAddress: AgentMachine.Memory] {
-        guard world.isBroken(.lapsesAreExtended) || world.isBroken(.graceRunsAnew) else { return [:] }
-        var memories: [AgentAddress: AgentMachine.Memory] = [:]
-        partition.owner.tamper { agent, memory in memories[agent] = memory }
-        return memories
+    private func altered(_ detail: HeartbeatDetail) -> HeartbeatDetail {
+        var detail = detail
+        if world.isBroken(.olderEchoesSettleNothing), let machine = machine(of: detail.agent),
+            let generation = detail.generation, generation < machine.record.generation
+        {
+            detail.generation = nil
+        }
+        if world.isBroken(.otherBootsSayNothing), detail.status == .stopping || detail.status == .lost {
+            detail.bootID = nil
+        }
+        return detail
     }
 
-    func tamper(
-        _ event: PartitionEvent, _ partition: Owned, before memories: [AgentAddress: AgentMachine.Memory]
-    ) {
-        switch event {
-        case .sightRegained, .roomCame:
-            partition.owner.tamper { [world] agent, memory in
-                guard let before = memories[agent] else { return }
-                if world.isBroken(.lapsesAreExtended), memory.lapseFloor != nil {
-                    memory.lapseFloor = before.lapseFloor
-                }
-                if world.isBroken(.graceRunsAnew), case .lost = memory.phase, case .lost = before.phase {
-                    memory.phase = before.phase
-                }
-            }
-        case .granted(let chunk):
-            if world.isBroken(.lapsesAreExtended) { partition.owner.tamper { $1.lapseFloor = nil } }
-            if world.isBroken(.restoredTimesAreClamped) { unclamp(chunk, partition) }
-        case .requestReceived(let request, _):
-            if world.isBroken(.quietIsAwaited) { pretendQuiet(request.command, partition) }
-        case .reportReceived, .batchReceived, .gatewayStatusReceived, .sightLost, .commitsAreLate, .timePassed,
-            .barrierPassed:
-            break
+    /// A check-in that comes before the report of its wake.
+    private func isUncounted(_ agent: AgentAddress, _ status: HeartbeatStatus) -> Bool {
+        guard world.isBroken(.checkinsCountOnceOrdered), status == .ok,
+            case .wakeOrdered? = machine(of: agent)?.phase
+        else { return false }
+        return true
+    }
+
+    private mutating func take(_ report: WakeReport, _ held: TimeSpan, _ output: inout [PartitionDirective]) {
+        guard let report = altered(report) else { return }
+        let before = machine(of: report.agent)?.phase
+        act(.reportReceived(report, held: world.isBroken(.reportsHaveAges) ? .zero : held), &output)
+        // Whether it has armed a deadline, and which one.
+        guard case .woken = report.outcome, before == .wakeOrdered(issue: report.issue),
+            let machine = machine(of: report.agent), machine.state.issue == report.issue,
+            case .awaitingCheckin(let due) = machine.phase
+        else { return }
+        process.oracle.armed(machine.state, due: process.worldTime(due), transit: process.transit)
+    }
+
+    /// The report, or what becomes of it where a rule is switched off.
+    private func altered(_ report: WakeReport) -> WakeReport? {
+        if world.isBroken(.failuresArm), case .failed = report.outcome { return nil }
+        if world.isBroken(.repeatsArm), repeatedIssues.contains(report.issue) { return nil }
+        guard let order = newestOrder[report.agent] else { return report }
+        let isNewest = order.issue == report.issue
+        if world.isBroken(.reportsHaveAges), isNewest { return WakeReport(order, outcome: report.outcome, age: 0) }
+        if world.isBroken(.unheardWakesRepeat), isNewest,
+            case .woken(let sentAt, let deadlineAt, .noSubscriber) = report.outcome
+        {
+            let outcome = WakeReport.Outcome.woken(sentAt: sentAt, deadlineAt: deadlineAt, delivery: .accepted)
+            return WakeReport(order, outcome: outcome, age: report.age)
+        }
+        if world.isBroken(.lateReportsArmNothing), case .woken = report.outcome {
+            return WakeReport(order, outcome: report.outcome, age: report.age)
+        }
+        return report
+    }
+
+    /// Answers every order that a command has given up, so that the owner waits for none.
+    private mutating func pretendQuiet(_ command: Command, _ output: inout [PartitionDirective]) {
+        switch command {
+        case .delete, .pause: break
+        case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .resume, .addGateway, .removeGateway:
+            return
+        }
+        for (_, order) in newestOrder.sorted(by: { $0.key < $1.key }) where command.gateway == order.agent.gateway {
+            take(WakeReport(order, outcome: .expired, age: 0), .zero, &output)
         }
     }
 
-    /// Times of another machine's clock as they are, be they ahead of now.
-    private func unclamp(_ chunk: GrantChunk, _ partition: Owned) {
-        let (now, stamp) = (now, stamp)
-        func instant(_ point: Timestamp) -> Instant {
-            now + TimeSpan(milliseconds: point.millisecondsSince1970 - stamp.millisecondsSince1970)
+    /// Believes what was said while blind.
+    private mutating func replayWills(_ output: inout [PartitionDirective]) {
+        guard !wills.isEmpty, !owner.isBlind else { return }
+        let segments = wills.map {
+            HeartbeatBatch.Segment(
+                at: stamp.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: $0)
         }
-        for state in chunk.agents {
-            partition.owner.tamper { agent, memory in
-                guard agent == state.record.address else { return }
-                memory.lastSeen = state.record.lastSeenAt.map(instant)
-                memory.firstOrderedAt = state.cycle?.firstOrderedAt.map(instant)
-            }
-        }
+        wills = []
+        act(.batchReceived(HeartbeatBatch(segments: segments), held: .zero), &output)
+    }
+
+    private mutating func keepWills(_ batch: HeartbeatBatch) {
+        guard world.isBroken(.willsWhileBlindAreForgotten), owner.isBlind else { return }
+        wills += batch.segments.compactMap(\.detail).filter { $0.status == .lost }
     }
 
     /// Whether an order that follows from this event never gets out.
-    func isOrderLost(after event: PartitionEvent) -> Bool {
+    private func isOrderLost(after event: PartitionEvent) -> Bool {
         guard world.isBroken(.resumesRepeat), case .requestReceived(let request, _) = event,
             case .resume = request.command
         else { return false }
         return true
     }
 
-    /// Answers every order that a command has given up, so that the owner waits for none.
-    private func pretendQuiet(_ command: Command, _ partition: Owned) {
-        switch command {
-        case .delete, .pause: break
-        case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .resume, .addGateway, .removeGateway:
-            return
+    // MARK: What it remembers
+
+    /// What a machine keeps in memory only.
+    private struct Memory {
+        let phase: AgentPhase
+        let lapseFloor: Instant?
+    }
+
+    private func machine(of agent: AgentAddress) -> AgentMachine? {
+        owner.index(of: agent).flatMap { owner.slots[$0]?.machine }
+    }
+
+    /// Changes what the owner has in memory of each agent, behind its back.
+    private mutating func changeMemory(_ body: (AgentAddress, inout AgentMachine) -> Void) {
+        for index in owner.slots.indices {
+            guard let address = owner.slots[index]?.address else { continue }
+            body(address, &owner.slots[index]!.machine)
         }
-        for (_, order) in partition.newestOrder.sorted(by: { $0.key < $1.key }) {
-            guard command.gateway == order.agent.gateway else { continue }
-            handle(.reportReceived(WakeReport(order, outcome: .expired, age: 0), held: .zero), partition)
+    }
+
+    /// What the owner's memory is before an event that a rule has it change.
+    private var memories: [AgentAddress: Memory] {
+        guard world.isBroken(.lapsesAreExtended) || world.isBroken(.graceRunsAnew) else { return [:] }
+        var memories: [AgentAddress: Memory] = [:]
+        for slot in owner.slots {
+            guard let slot else { continue }
+            memories[slot.address] = Memory(phase: slot.machine.phase, lapseFloor: slot.machine.lapseFloor)
+        }
+        return memories
+    }
+
+    private mutating func tamper(_ event: PartitionEvent, before memories: [AgentAddress: Memory]) {
+        switch event {
+        case .sightRegained, .roomCame:
+            guard !memories.isEmpty else { return }
+            changeMemory { [world] agent, machine in
+                guard let before = memories[agent] else { return }
+                if world.isBroken(.lapsesAreExtended), machine.lapseFloor != nil {
+                    machine.lapseFloor = before.lapseFloor
+                }
+                if world.isBroken(.graceRunsAnew), case .lost = machine.phase, case .lost = before.phase {
+                    machine.phase = before.phase
+                }
+            }
+        case .granted(let chunk):
+            if world.isBroken(.lapsesAreExtended) { changeMemory { $1.lapseFloor = nil } }
+            if world.isBroken(.restoredTimesAreClamped) { unclamp(chunk) }
+        case .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .sightLost, .commitsAreLate,
+            .timePassed, .barrierPassed:
+            break
+        }
+    }
+
+    /// Times of another machine's clock as they are, be they ahead of now.
+    private mutating func unclamp(_ chunk: GrantChunk) {
+        let (now, stamp) = (now, stamp)
+        func instant(_ point: Timestamp) -> Instant {
+            now + TimeSpan(milliseconds: point.millisecondsSince1970 - stamp.millisecondsSince1970)
+        }
+        for state in chunk.agents {
+            changeMemory { agent, machine in
+                guard agent == state.record.address else { return }
+                machine.lastSeen = state.record.lastSeenAt.map(instant)
+                machine.firstOrderedAt = state.cycle?.firstOrderedAt.map(instant)
+            }
         }
     }
 }

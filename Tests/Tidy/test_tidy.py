@@ -15,7 +15,7 @@ PURE = {
     "Services/BrokerAccess/Core": set(),
     "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Provisioner/Core": {"Contract", "Lifecycle"},
-    "Services/Reconciler/Core": {"Contract", "Lifecycle"},
+    "Services/Reconciler/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/StatusStore/Core": {"Contract", "Lifecycle"},
 }
 ADAPTERS = {

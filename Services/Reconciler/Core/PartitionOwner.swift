@@ -59,7 +59,7 @@ public struct PartitionOwner: Sendable {
     let boot: String?
     let sliceMax: Int
 
-    var slots: [AgentSlot?] = []
+    package var slots: [AgentSlot?] = []
     var freeSlots: [Int] = []
     var gateways: [String: GatewaySlot] = [:]
     var boardPauses: [String: BoardPause] = [:]
@@ -287,7 +287,7 @@ public struct PartitionOwner: Sendable {
         return entry
     }
 
-    func index(of agent: AgentAddress) -> Int? {
+    package func index(of agent: AgentAddress) -> Int? {
         gateways[agent.gateway]?.agents[agent.agent]
     }
 
@@ -338,8 +338,8 @@ public struct PartitionOwner: Sendable {
 }
 
 /// One agent of the partition.
-struct AgentSlot: Sendable {
-    var machine: AgentMachine
+package struct AgentSlot: Sendable {
+    package var machine: AgentMachine
     /// Tells this occupant of the slot from earlier ones.
     let occupant: Int
     /// This agent's entries of the deadline queue, each earlier than the one before: the next one comes up last.
@@ -356,7 +356,7 @@ struct AgentSlot: Sendable {
     /// The return of its gateway, by when it was heard, for which it was woken again.
     var toldOfReturn: Instant?
 
-    var address: AgentAddress { machine.record.address }
+    package var address: AgentAddress { machine.record.address }
 
     init(machine: AgentMachine, occupant: Int) {
         self.machine = machine

@@ -1,6 +1,16 @@
 public import Contract
 public import Lifecycle
 
+/// How long a reconciler waits for others before it takes what they do not say for blindness.
+public struct SightLimits: Sendable {
+    /// For the commit of a frame, while nothing is committed.
+    public var store = Sight.storeLimit
+    /// For the answer to a barrier.
+    public var answer = VerdictBarrier.answerLimit
+
+    public init() {}
+}
+
 /// What a reconciler knows of the way by which check-ins reach it, and whether it may judge.
 ///
 /// Blind means: a missing check-in proves nothing. The reasons are evaluated a few times a second; any change of an
@@ -46,7 +56,11 @@ public struct Sight: Sendable {
     private var isConnected = false
     private var hadInterruption = false
 
-    public init() {}
+    private let limits: SightLimits
+
+    public init(limits: SightLimits = SightLimits()) {
+        self.limits = limits
+    }
 
     /// The ingests to ask before a verdict, by instance.
     public var asked: [String] { ingests.keys.sorted() }
@@ -190,10 +204,10 @@ public struct Sight: Sendable {
         if let orphan = orphans.values.map(\.ingest).min() {
             return ("the broker has not ended the line of an earlier heartbeat-ingest \(orphan)", hadInterruption)
         }
-        if let unansweredSince, now > unansweredSince + VerdictBarrier.answerLimit {
+        if let unansweredSince, now > unansweredSince + limits.answer {
             return ("heartbeat-ingest or the broker does not answer", hadInterruption)
         }
-        if let stuckSince, now > stuckSince + Sight.storeLimit {
+        if let stuckSince, now > stuckSince + limits.store {
             return ("the status store does not commit", hadInterruption)
         }
         return (nil, hadInterruption)

@@ -1,5 +1,48 @@
+internal import Contract
 internal import Lifecycle
+internal import ReconcilerCore
 internal import ServiceKit
+
+extension ReconcilerLog {
+    /// The name that operators know, its level and its members.
+    var line: (name: String, level: LogLevel, members: [(key: String, value: LogValue)]) {
+        switch self {
+        case .lifecycle(let log, let agent, let generation):
+            let (name, level, members) = log.line
+            return (name, level, [("agent", LogValue(agent)), ("generation", LogValue(generation))] + members)
+        case .missingAgent(let agent):
+            return ("lifecycle.reconcile.skip_missing_agent", .info, [("agent", LogValue(agent))])
+        case .messageDropped(let unread):
+            let id = unread.frame.id
+            return (
+                "service.message_dropped", .error,
+                [
+                    ("partition", LogValue(unread.partition)), ("kind", LogValue(unread.frame.body?.kind ?? "")),
+                    ("sender", LogValue("\(id.service)/\(id.instance)")), ("seq", LogValue(unread.frame.seq)),
+                    ("error", LogValue(unread.error)),
+                ]
+            )
+        case .takenOver(let partition, let epoch, let agents):
+            return (
+                "partition.taken_over", .info,
+                [("partition", LogValue(partition)), ("epoch", LogValue(epoch)), ("agents", LogValue(agents))]
+            )
+        case .dropped(let partition, let epoch):
+            return (
+                "partition.dropped", .warning, [("partition", LogValue(partition)), ("epoch", LogValue(epoch))]
+            )
+        case .blind(let reason): return ("reconciler.blind", .warning, [("reason", LogValue(reason))])
+        case .sighted(let spells, let length, let deferred):
+            return (
+                "reconciler.sighted", .info,
+                [
+                    ("spells", LogValue(Int(spells))), ("blind_seconds", LogValue(length.seconds)),
+                    ("deferred", LogValue(Int(deferred))),
+                ]
+            )
+        }
+    }
+}
 
 extension LifecycleLog {
     private static let taskType: (key: String, value: LogValue) = ("task_type", "agent_lifecycle_reconcile")

@@ -1,0 +1,81 @@
+internal import Contract
+public import Lifecycle
+internal import Streams
+
+/// What a reconciler needs of the owner of a partition. `PartitionOwner` is one; the simulator's breaks rules on purpose.
+public protocol PartitionOwning {
+    var partition: Int { get }
+    var epoch: Int { get }
+    var agentCount: Int { get }
+    var counters: PartitionCounters { get }
+    var step: Int { get }
+    var dependence: Int { get }
+    var nextVerdict: Instant? { get }
+    var nextDue: Instant? { get }
+    var nextWork: Instant? { get }
+
+    mutating func handle(
+        _ event: PartitionEvent, now: Instant, stamp: Timestamp, into output: inout [PartitionDirective])
+}
+
+extension PartitionOwner: PartitionOwning {}
+
+/// A partition that a reconciler owns, or is being given: its owner, its streams, and which inputs wait for which commit.
+struct OwnedPartition<Owner: PartitionOwning> {
+    var owner: Owner
+    var receiver = StreamReceiver()
+    /// The next chunk of the snapshot; `nil` once it is complete.
+    var nextChunk: Int? = 0
+    private var ledger = CommitLedger()
+
+    init(_ owner: Owner) {
+        self.owner = owner
+    }
+
+    var number: Int { owner.partition }
+    var epoch: Int { owner.epoch }
+    /// One stream for each epoch: its frames are numbered from 1.
+    var stream: String { "events/\(number)/\(epoch)" }
+    var isComplete: Bool { nextChunk == nil }
+    var fillsFrame: Bool { ledger.fillsFrame }
+
+    func hasWork(now: Instant) -> Bool { isComplete && owner.nextWork.map { $0 <= now } ?? false }
+
+    mutating func add(_ entry: StoreEntry) { ledger.add(entry) }
+
+    /// All that the owner's newest step caused has been added.
+    mutating func endStep() { ledger.endStep(owner.step) }
+
+    /// What was handled last came as this frame.
+    mutating func handled(_ id: StreamID, _ seq: Int) {
+        ledger.handled(id, seq, dependingOn: owner.dependence)
+    }
+
+    /// Sends what was decided since the last time; what did not have to wait for it is receipted.
+    mutating func flush(into senders: inout StreamSenders<StoreFrame>, now: Instant) {
+        let (number, epoch, stream) = (number, epoch, stream)
+        settle(
+            ledger.flush { entries in
+                senders.send(
+                    StoreFrame(partition: number, epoch: epoch, entries: entries), to: .store, stream: stream, now: now)
+            })
+    }
+
+    /// The store has committed the frames up to this seq.
+    mutating func committed(upTo seq: Int) {
+        settle(ledger.committed(upTo: seq))
+    }
+
+    private mutating func settle(_ inputs: [CommitLedger.Input]) {
+        for input in inputs { receiver.committed(input.id, upTo: input.seq) }
+    }
+}
+
+extension PartitionCounters {
+    mutating func add(_ other: PartitionCounters) {
+        heartbeats += other.heartbeats
+        rejections += other.rejections
+        events += other.events
+        orders += other.orders
+    }
+}

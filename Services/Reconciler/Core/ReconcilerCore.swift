@@ -1,0 +1,343 @@
+public import Contract
+public import Lifecycle
+public import Streams
+
+/// Owns partitions, keeps their deadlines and decides: all that a reconciler does about its streams, its subscriptions, its
+/// verdicts and its end.
+///
+/// A pure value: inputs and the time go in, actions come out. Its hosts are `ReconcilerService` and the simulator. What it reads is
+/// receipted once all that it caused is committed by the store.
+public struct ReconcilerCore<Owner: PartitionOwning> {
+    private let instance: String
+    private let incarnation: String
+    private let room: CommitRoom
+    private let makeOwner: (_ partition: Int, _ epoch: Int) -> Owner
+    /// By number.
+    private var partitions: [OwnedPartition<Owner>] = []
+    private var senders: StreamSenders<StoreFrame>
+    private var grants = StreamReceiver()
+    private var gate: VerdictGate
+    private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
+    private var isConnected = false
+    private var isStopping = false
+    private var droppedMessages: Int64 = 0
+    private var finishedCounters = PartitionCounters()
+    /// The partition that worked last: the others come first now.
+    private var workedLast = -1
+    private var directives: [PartitionDirective] = []
+
+    // The time of the input that is handled.
+    private var now: Instant
+    private var stamp: Timestamp
+
+    /// - Parameters:
+    ///   - incarnation: names this life.
+    ///   - windowMax: frames of one partition under way to the store at once.
+    ///   - windowOfAll: those of all partitions: of 200 entries each, which take 12 ms to encode and as long to commit.
+    ///   - makeOwner: makes the owner of a partition under an epoch.
+    public init(
+        instance: String, incarnation: String, windowMax: Int = StreamSender<StoreFrame>.windowMax,
+        windowOfAll: Int = 32, room: CommitRoom = CommitRoom(), limits: SightLimits = SightLimits(), now: Instant,
+        stamp: Timestamp, makeOwner: @escaping (_ partition: Int, _ epoch: Int) -> Owner
+    ) {
+        self.instance = instance
+        self.incarnation = incarnation
+        self.room = room
+        self.makeOwner = makeOwner
+        self.now = now
+        self.stamp = stamp
+        senders = StreamSenders(
+            service: .reconciler, instance: instance, incarnation: incarnation, windowMax: windowMax,
+            windowOfAll: windowOfAll)
+        gate = VerdictGate(limits: limits, now: now, stamp: stamp)
+    }
+
+    /// Handles one input; the actions are appended in the order in which they are to be carried out.
+    public mutating func handle(
+        _ input: ReconcilerInput, now: Instant, stamp: Timestamp, into actions: inout [ReconcilerAction]
+    ) {
+        self.now = now
+        self.stamp = stamp
+        switch input {
+        case .connected: connected(&actions)
+        case .subscribed: gate.subscribed()
+        case .disconnected:
+            isConnected = false
+            gate.disconnected()
+            evaluateSight(&actions)
+        case .frameReceived(let frame, let number): take(frame, number, &actions)
+        case .unreadFrameReceived(let unread): skip(unread, &actions)
+        case .grantReceived(let frame): take(frame, &actions)
+        case .receiptReceived(let receipt): receipted(receipt, &actions)
+        case .presenceReceived(let presence, let isRetained):
+            guard presence.service == ServiceName.heartbeatIngest.rawValue else { break }
+            gate.received(presence, isRetained: isRetained, now: now)
+            evaluateSight(&actions)
+        case .lineEnded(let end, let isRetained):
+            gate.ended(end, isRetained: isRetained)
+            evaluateSight(&actions)
+        case .answerReceived(let answer):
+            gate.received(answer)
+            evaluateSight(&actions)
+        case .gatewayStatusReceived(let gateway, let state):
+            gatewayStatus[gateway] = state
+            if let state { tellAll(.gatewayStatusReceived(gateway: gateway, state), &actions) }
+        case .ticked:
+            evaluateSight(&actions)
+            if let (number, ingests) = gate.askAgain(now: now) { ask(ingests, number, &actions) }
+            senders.tick(now: now)
+        case .turnEnded: endTurn(&actions)
+        case .sliceBegan: work(&actions)
+        case .stopRequested:
+            guard !isStopping else { break }
+            isStopping = true
+            for partition in partitions { actions.append(.unsubscribePartition(partition.number)) }
+        }
+        takeFrames(&actions)
+    }
+
+    /// Whether all that was decided is committed, once it is to stop.
+    public var isDrained: Bool { isStopping && senders.keptCount == 0 }
+
+    /// Whether a slice of the work is due and the store has room for it.
+    public func hasWork(now: Instant) -> Bool {
+        !isStopping && hasRoom(now) && partitions.contains { $0.hasWork(now: now) }
+    }
+
+    /// When a turn is to end again. Without room for the work the next receipt is the time.
+    public func wakeAt(now: Instant) -> Instant? {
+        guard !isStopping else { return nil }
+        let verdict = nextVerdict.flatMap { gate.next($0) }
+        let isRoom = hasRoom(now)
+        return partitions.reduce(verdict) { next, partition in
+            guard partition.isComplete else { return next }
+            let work = isRoom ? partition.owner.nextWork : nil
+            return [next, partition.owner.nextDue, work].compactMap { $0 }.min()
+        }
+    }
+
+    /// What its presence says besides.
+    public func describe(_ presence: inout Presence, now: Instant) {
+        let owned = partitions.filter { $0.isComplete }
+        presence.partitions = Dictionary(uniqueKeysWithValues: owned.map { (String($0.number), $0.epoch) })
+        gate.describe(&presence, now: now)
+    }
+
+    public func counters(now: Instant) -> [String: Int64] {
+        var sum = finishedCounters
+        for partition in partitions { sum.add(partition.owner.counters) }
+        let own = [
+            "heartbeats": sum.heartbeats, "rejections": sum.rejections, "events": sum.events, "orders": sum.orders,
+            "dropped_messages": droppedMessages,
+            "agents": partitions.reduce(0) { $0 + Int64($1.owner.agentCount) },
+        ]
+        return own.merging(gate.counters(now: now)) { own, _ in own }
+    }
+
+    /// Since when frames have waited for the store and none was receipted.
+    package var stuckSince: Instant? { senders.stuckSince }
+
+    // MARK: The connection
+
+    private mutating func connected(_ actions: inout [ReconcilerAction]) {
+        isConnected = true
+        actions.append(.subscribe(partitions: partitions.filter { $0.isComplete }.map { $0.number }))
+        senders.reconnected(now: now)
+    }
+
+    private mutating func receipted(_ receipt: StreamReceipt, _ actions: inout [ReconcilerAction]) {
+        guard let progress = senders.receive(receipt, now: now),
+            let index = partitions.firstIndex(where: { $0.stream == progress.stream })
+        else { return }
+        partitions[index].committed(upTo: progress.upTo)
+        takeReceipts(index, &actions)
+    }
+
+    private mutating func takeFrames(_ actions: inout [ReconcilerAction]) {
+        let frames = senders.takeFrames()
+        // Without a connection they are kept, and go out on the next one.
+        if isConnected { for frame in frames { actions.append(.send(frame)) } }
+    }
+
+    private mutating func takeReceipts(_ index: Int, _ actions: inout [ReconcilerAction]) {
+        for receipt in partitions[index].receiver.takeReceipts() { actions.append(.receipt(receipt)) }
+    }
+
+    private func index(of number: Int) -> Int? { partitions.firstIndex { $0.number == number } }
+
+    // MARK: What partitions are told
+
+    private mutating func take(
+        _ frame: StreamFrame<PartitionMessage>, _ number: Int, _ actions: inout [ReconcilerAction]
+    ) {
+        guard !isStopping, let index = index(of: number), partitions[index].isComplete,
+            partitions[index].receiver.accepts(frame, now: now), let body = frame.body
+        else { return }
+        let held = TimeSpan(milliseconds: frame.held)
+        switch body {
+        case .request(let request): tell(.requestReceived(request, held: held), index, &actions)
+        case .report(let report): tell(.reportReceived(report, held: held), index, &actions)
+        case .batch(let batch): tell(.batchReceived(batch, held: held), index, &actions)
+        case .introduction(let line):
+            gate.introduced(frame.id, line: line, now: now)
+            evaluateSight(&actions)
+        }
+        partitions[index].handled(frame.id, frame.seq)
+        // Encoding takes as long as deciding: the time that a turn reads is to bound both.
+        if partitions[index].fillsFrame { flush(index, &actions) }
+    }
+
+    /// Lets a stream go on without what cannot be read: a command is answered `unavailable` when its time is over, an order is
+    /// sent out again, and heartbeats that are lost are a moment of blindness. Not without an introduction: its receipt would
+    /// say that its ingest is asked from now on.
+    private mutating func skip(_ unread: UnreadFrame, _ actions: inout [ReconcilerAction]) {
+        let (frame, kind) = (unread.frame, unread.frame.body?.kind)
+        guard !isStopping, let index = index(of: unread.partition), partitions[index].isComplete,
+            ["batch", "request", "report"].contains(kind), partitions[index].receiver.accepts(frame, now: now)
+        else { return }
+        droppedMessages += 1
+        actions.append(.log(.messageDropped(unread)))
+        partitions[index].handled(frame.id, frame.seq)
+        guard kind == "batch" else { return }
+        gate.missedHeartbeats()
+        evaluateSight(&actions)
+    }
+
+    // MARK: Ownership
+
+    private mutating func take(_ frame: StreamFrame<ReconcilerMessage>, _ actions: inout [ReconcilerAction]) {
+        guard grants.accepts(frame, now: now), let body = frame.body else { return }
+        grants.committed(frame.id, upTo: frame.seq)
+        switch body {
+        case .grant(let chunk): take(chunk, &actions)
+        case .revoke(let number, let epoch):
+            if let index = index(of: number), partitions[index].epoch <= epoch { drop(index, &actions) }
+        }
+    }
+
+    private mutating func take(_ chunk: GrantChunk, _ actions: inout [ReconcilerAction]) {
+        guard chunk.incarnation == incarnation, !isStopping else { return }
+        if let present = index(of: chunk.partition) {
+            guard partitions[present].epoch <= chunk.epoch else { return }
+            if partitions[present].epoch < chunk.epoch { drop(present, &actions) }
+        }
+        if chunk.index == 0 {
+            partitions.removeAll { $0.number == chunk.partition }
+            let place = partitions.firstIndex { $0.number > chunk.partition } ?? partitions.count
+            partitions.insert(OwnedPartition(makeOwner(chunk.partition, chunk.epoch)), at: place)
+        }
+        guard let index = index(of: chunk.partition), partitions[index].nextChunk == chunk.index else { return }
+        tell(.granted(chunk), index, &actions)
+        partitions[index].nextChunk = chunk.index + 1
+        // A policy that is another than before changes every agent.
+        if partitions[index].fillsFrame { flush(index, &actions) }
+        if chunk.isLast { begin(index, &actions) }
+    }
+
+    /// The snapshot is complete: the partition is ours.
+    private mutating func begin(_ index: Int, _ actions: inout [ReconcilerAction]) {
+        partitions[index].nextChunk = nil
+        let (number, epoch, agents) = (
+            partitions[index].number, partitions[index].epoch, partitions[index].owner.agentCount
+        )
+        actions.append(.log(.takenOver(partition: number, epoch: epoch, agents: agents)))
+        for (gateway, state) in gatewayStatus.sorted(by: { $0.key < $1.key }) {
+            tell(.gatewayStatusReceived(gateway: gateway, state), index, &actions)
+        }
+        actions.append(.subscribePartition(number))
+        if !gate.isBlind { tell(.sightRegained, index, &actions) }
+        actions.append(.announce)
+    }
+
+    /// Forgets a partition that is somebody else's: nothing that was not committed counts.
+    private mutating func drop(_ index: Int, _ actions: inout [ReconcilerAction]) {
+        let partition = partitions.remove(at: index)
+        finishedCounters.add(partition.owner.counters)
+        senders.end(stream: partition.stream)
+        actions.append(.log(.dropped(partition: partition.number, epoch: partition.epoch)))
+        actions.append(.unsubscribePartition(partition.number))
+        actions.append(.announce)
+    }
+
+    // MARK: Turns
+
+    private mutating func endTurn(_ actions: inout [ReconcilerAction]) {
+        if !isStopping { judge(&actions) }
+        for index in partitions.indices where partitions[index].isComplete {
+            if !isStopping, let due = partitions[index].owner.nextDue, due <= now { tell(.timePassed, index, &actions) }
+            flush(index, &actions)
+        }
+        for receipt in grants.takeReceipts() { actions.append(.receipt(receipt)) }
+    }
+
+    /// One slice of the work, of one partition after the other.
+    private mutating func work(_ actions: inout [ReconcilerAction]) {
+        guard hasWork(now: now) else { return }
+        let due = partitions.indices.filter { partitions[$0].hasWork(now: now) }
+        guard let index = due.first(where: { partitions[$0].number > workedLast }) ?? due.first else { return }
+        workedLast = partitions[index].number
+        tell(.roomCame, index, &actions)
+        flush(index, &actions)
+    }
+
+    private func hasRoom(_ now: Instant) -> Bool {
+        room.isThere(now: now, oldestUncommitted: senders.oldestKept, frames: senders.keptCount)
+    }
+
+    /// Sends what was decided, and receipts what it did not have to wait for.
+    private mutating func flush(_ index: Int, _ actions: inout [ReconcilerAction]) {
+        partitions[index].flush(into: &senders, now: now)
+        takeFrames(&actions)
+        takeReceipts(index, &actions)
+    }
+
+    // MARK: Verdicts
+
+    private var nextVerdict: Instant? {
+        partitions.compactMap { $0.isComplete ? $0.owner.nextVerdict : nil }.min()
+    }
+
+    /// Judges what a barrier has let pass, and begins one for what is due.
+    private mutating func judge(_ actions: inout [ReconcilerAction]) {
+        if let asOf = gate.pass(now: now, partitions) { tellAll(.barrierPassed(asOf: asOf), &actions) }
+        guard let verdict = nextVerdict, verdict <= now, let (number, ingests) = gate.begin(for: verdict, now: now)
+        else { return }
+        ask(ingests, number, &actions)
+    }
+
+    private func ask(_ ingests: [String], _ number: Int, _ actions: inout [ReconcilerAction]) {
+        let question = BarrierQuestion(number: number, reconciler: instance)
+        // Lost with the connection: then nothing is judged.
+        for ingest in ingests where isConnected { actions.append(.ask(question, ingest: ingest)) }
+    }
+
+    private mutating func evaluateSight(_ actions: inout [ReconcilerAction]) {
+        if Sight.areCommitsLate(now: now, oldestUncommitted: senders.oldestKept) { tellAll(.commitsAreLate, &actions) }
+        let evaluation = gate.evaluate(now: now, stuckSince: senders.stuckSince)
+        for event in evaluation.events { tellAll(event, &actions) }
+        guard let log = gate.noted(evaluation, now: now, stamp: stamp) else { return }
+        actions.append(.log(log))
+        actions.append(.announce)
+    }
+
+    // MARK: Owners
+
+    private mutating func tellAll(_ event: PartitionEvent, _ actions: inout [ReconcilerAction]) {
+        for index in partitions.indices where partitions[index].isComplete { tell(event, index, &actions) }
+    }
+
+    private mutating func tell(_ event: PartitionEvent, _ index: Int, _ actions: inout [ReconcilerAction]) {
+        directives.removeAll(keepingCapacity: true)
+        partitions[index].owner.handle(event, now: now, stamp: stamp, into: &directives)
+        for directive in directives {
+            switch directive {
+            case .commit(let entry): partitions[index].add(entry)
+            case .log(let log, let agent, let generation):
+                if case .deadlineDeferred(_, _, .ownOutage) = log { gate.deadlineDeferred() }
+                actions.append(.log(.lifecycle(log, agent: agent, generation: generation)))
+            case .logMissing(let agent): actions.append(.log(.missingAgent(agent)))
+            }
+        }
+        partitions[index].endStep()
+    }
+}
