@@ -27,7 +27,8 @@ public final class Connection {
     /// Publications that may wait here; beyond it `publish` refuses. The owner sheds.
     public static let waitingMax = 2_000_000
 
-    public let options: ConnectionOptions
+    /// Changes count from the next attempt to connect.
+    public var options: ConnectionOptions
     public private(set) var isConnected = false
     /// Whether what arrives is left in the socket, so that the broker keeps it or gives it to others (backpressure). Writing goes
     /// on; a session that does not exist yet is read all the same. A pause near the keepalive ends the session.
@@ -45,6 +46,8 @@ public final class Connection {
     private var nextTicket = 0
     private var backoff = Connection.backoffMin
     private var isClosed = false
+    /// The broker closed the connection as an administrator: the next attempt finds out whether it was for another client.
+    private var isAskingWhy = false
     private var lastMiscellaneous = Instant(nanoseconds: 0)
     private var mayHaveMore = false
     /// Attempts to connect so far: each takes the host's next address.
@@ -252,7 +255,7 @@ public final class Connection {
         guard !isClosed else { return }
         attempts += 1
         do {
-            let handle = try Handle(clientID: options.clientID, options: options)
+            let handle = try Handle(clientID: isAskingWhy ? "" : options.clientID, options: attemptOptions)
             try handle.connect(options, attempt: attempts)
             if let limit = options.deliveryLimit { handle.limitDelivery(to: limit) }
             self.handle = handle
@@ -272,7 +275,7 @@ public final class Connection {
         } else {
             tell { $0.disconnected(error, on: $1) }
         }
-        guard options.reconnects, !isClosed else { return }
+        guard options.reconnects, !error.isTakenOver, !isClosed else { return }
         let delay = backoff
         backoff = TimeSpan(milliseconds: min(backoff.milliseconds * 2, Connection.backoffMax.milliseconds))
         loop.after(delay) { [weak self] in self?.connect() }
@@ -295,6 +298,27 @@ public final class Connection {
         fail(error)
     }
 
+    /// What the next attempt says: a question leaves no Last Will.
+    private var attemptOptions: ConnectionOptions {
+        var options = options
+        if isAskingWhy { options.will = nil }
+        return options
+    }
+
+    /// The session ended, by the broker's word or without one.
+    private func ended(_ code: Int32, _ reason: String) {
+        guard options.endsWhenTakenOver else { return lose(failure(reason)) }
+        if code == Int32(ReasonCode.sessionTakenOver) { return lose(takenOver) }
+        if code == Int32(ReasonCode.administrativeAction) { isAskingWhy = true }
+        lose(failure(reason))
+    }
+
+    private var takenOver: BusError {
+        BusError(
+            operation: "connection to \(options.broker)",
+            reason: "another client connected as \(options.clientID)", isTakenOver: true)
+    }
+
     private func failure(_ reason: String) -> BusError {
         BusError(operation: "connection to \(options.broker)", reason: reason)
     }
@@ -312,7 +336,7 @@ public final class Connection {
             guard self.handle === handle else { return }  // given up after a stall
             switch report {
             case .connected(let reason, let limits): connected(reason, limits)
-            case .disconnected(let reason): lose(failure(reason))
+            case .disconnected(let code, let reason): ended(code, reason)
             case .received(let delivery): tell { $0.received(delivery, on: $1) }
             case .published(let mid, let reason):
                 guard let ticket = inFlight.removeValue(forKey: mid) else { continue }
@@ -323,6 +347,8 @@ public final class Connection {
     }
 
     private func connected(_ reason: Int32, _ limits: BrokerLimits) {
+        if isAskingWhy, reason == 0 { return lose(takenOver) }
+        if isAskingWhy, Connection.isRefusal(reason) { isAskingWhy = false }
         guard reason == 0 else {
             return lose(
                 BusError(

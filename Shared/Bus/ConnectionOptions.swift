@@ -19,6 +19,13 @@ public struct ConnectionOptions: Sendable {
     public var certificateAuthority: String?
     /// Whether a lost connection is made again; a command line that asks once does not.
     public var reconnects = true
+    /// Whether a connection that another client of the same client id has taken over ends for good: two that take it back from
+    /// each other would never end.
+    ///
+    /// The broker says `Session taken over` (MQTT 5 §3.14.2.1). mosquitto before 2.1 does not; there the access plugin closes the
+    /// older connection as an `Administrative action`, which the end of its identity is, too. Whether it is the one or the other,
+    /// the connection asks by connecting once under a client id of the broker's choice.
+    public var endsWhenTakenOver = false
     /// How long the kernel tries to deliver what was written, and how long the broker's machine may be silent, before the
     /// connection ends; `nil` leaves it to the kernel, which repeats for minutes. What cannot be delivered in time is
     /// forgotten instead of being delivered late. For TCP; the kernel rounds up (see `Handle.limitDelivery`).

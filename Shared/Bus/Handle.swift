@@ -17,7 +17,8 @@ final class Handle {
     /// What the library reported; handed over by the loop after each call, never from inside a callback.
     enum Report {
         case connected(reason: Int32, BrokerLimits)
-        case disconnected(reason: String)
+        /// With a return code of the library, or a reason code of MQTT 5.
+        case disconnected(code: Int32, reason: String)
         case received(Delivery)
         case published(mid: Int32, reason: UInt8)
         case subscribed(mid: Int32, granted: [Int32])
@@ -230,7 +231,7 @@ final class Handle {
             Handle.of(data)?.reports.append(.connected(reason: reason, limits))
         }
         mosquitto_disconnect_v5_callback_set(handle) { _, data, reason, _ in
-            Handle.of(data)?.reports.append(.disconnected(reason: Handle.text(reason)))
+            Handle.of(data)?.reports.append(.disconnected(code: reason, reason: Handle.text(reason)))
         }
         mosquitto_publish_v5_callback_set(handle) { _, data, mid, reason, _ in
             Handle.of(data)?.reports.append(.published(mid: mid, reason: UInt8(truncatingIfNeeded: reason)))

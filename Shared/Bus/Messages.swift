@@ -56,6 +56,8 @@ public enum ReasonCode {
     public static let success: UInt8 = 0x00
     public static let noMatchingSubscribers: UInt8 = 0x10
     public static let notAuthorized: UInt8 = 0x87
+    public static let sessionTakenOver: UInt8 = 0x8E
+    public static let administrativeAction: UInt8 = 0x98
     /// From here on a reason code is a failure.
     public static let failure: UInt8 = 0x80
 }
@@ -66,13 +68,18 @@ public struct BusError: Error, Hashable, Sendable, CustomStringConvertible {
     public let reason: String
     /// The broker refused who we are: trying again with the same credentials changes nothing by itself.
     public let isRefusal: Bool
+    /// Another client connected with our client id; nothing is connected again (`ConnectionOptions.endsWhenTakenOver`).
+    public let isTakenOver: Bool
     /// The message is larger than what may be published, on whatever connection.
     public let isTooLarge: Bool
 
-    public init(operation: String, reason: String, isRefusal: Bool = false, isTooLarge: Bool = false) {
+    public init(
+        operation: String, reason: String, isRefusal: Bool = false, isTakenOver: Bool = false, isTooLarge: Bool = false
+    ) {
         self.operation = operation
         self.reason = reason
         self.isRefusal = isRefusal
+        self.isTakenOver = isTakenOver
         self.isTooLarge = isTooLarge
     }
 

@@ -66,6 +66,11 @@ public struct BrokerAccess: Sendable {
     /// How many connections live.
     public var sessionCount: Int { sessions.count }
 
+    /// Whether a live connection has a client id: whoever is admitted with it takes its session over.
+    public func isHeld(_ clientId: borrowing Span<UInt8>) -> Bool {
+        holders[clientId.copied()] != nil
+    }
+
     /// Judges a CONNECT. The holder of the same client id, when it has the same username, has lost its session to this one.
     ///
     /// - Parameter isResumable: the client asked for a session that outlives the connection.

@@ -54,9 +54,12 @@ final class AccessPlugin {
         }
         let digest = Digest(of: Array(bytes(event.password))).bytes
         guard let secret = SecretDigest(bytes: digest.span) else { return refuse(event, "wrong_secret") }
+        let clientId = mosquitto_client_id(event.client)
+        let isHeld = access.isHeld(bytes(clientId).span)
+        let isResumable = !mosquitto_client_clean_session(event.client)
         let admission = access.connect(
-            connection, clientId: bytes(mosquitto_client_id(event.client)).span, username: username.span,
-            secret: secret, isResumable: !mosquitto_client_clean_session(event.client), at: now)
+            connection, clientId: bytes(clientId).span, username: username.span, secret: secret,
+            isResumable: isResumable, at: now)
         switch admission {
         case .refused(let refusal): return refuse(event, refusal.rawValue)
         case .admitted: break
@@ -64,6 +67,9 @@ final class AccessPlugin {
             _ = keep([entry])
             tellUsed()
         }
+        // 2.0.11 would close the older connection without a word, and its client could not tell that from a cut: it would
+        // take its session back, and so on. A session that is resumed goes over in the broker's own way.
+        if isHeld, !isResumable { mosquitto_kick_client_by_clientid(clientId, true) }
         return Int32(MOSQ_ERR_SUCCESS.rawValue)
     }
 
