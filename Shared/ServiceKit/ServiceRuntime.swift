@@ -103,6 +103,7 @@ public final class ServiceRuntime: ConnectionDelegate {
             service.stalled(length)
         }
         do {
+            try checkIdentity()
             try service.start(self)
         } catch {
             log.event("service.failed", .error, ["error": LogValue(error.reason)])
@@ -124,6 +125,7 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     /// Ends the service with an error.
     public func fail(_ failure: ServiceFailure) {
+        guard exitStatus == ExitStatus.done else { return }  // the first is the reason
         log.event("service.failed", .error, ["error": LogValue(failure.reason)])
         exitStatus = failure.status
         loop.stop()
@@ -188,7 +190,11 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     public func subscribed(refused: [String], on connection: Connection) {
-        for filter in refused { log.event("service.subscription_refused", .error, ["filter": LogValue(filter)]) }
+        guard refused.isEmpty else {
+            log.event(
+                "service.subscription_refused", .error, ["filter": LogValue(refused.joined(separator: " "))])
+            return fail(misfit)
+        }
         service.subscribed(refused: refused)
     }
 
@@ -197,7 +203,10 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     public func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
-        if let announcedAt = announcements.removeValue(forKey: ticket) { presenceAcknowledged(announcedAt) }
+        if let announcedAt = announcements.removeValue(forKey: ticket) {
+            if reason == ReasonCode.notAuthorized { return fail(misfit) }
+            presenceAcknowledged(announcedAt)
+        }
         service.published(ticket, reason: reason)
     }
 
@@ -208,6 +217,36 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         announcements = [:]
         if hasConnected { service.disconnected() }
+        if error.isTakenOver, !isStopping { return fail(duplicate) }
+        // What is refused at the start is refused ever after; later the administrator may be about to change it.
+        if error.isRefusal, !hasConnected {
+            fail(ServiceFailure("\(identity): \(error): see the broker's file of identities", status: ExitStatus.usage))
+        }
+    }
+
+    // MARK: What cannot work
+
+    private var ownName: String { "svc:\(name.rawValue)/\(instance)" }
+    private var identity: String { options.broker.username ?? "nobody" }
+
+    /// An identity of another service or instance may not announce this one: nobody would know that it is there.
+    private func checkIdentity() throws(ServiceFailure) {
+        guard identity.hasPrefix("svc:"), identity != ownName else { return }
+        throw ServiceFailure(
+            "the identity \(identity) is not that of this process, \(ownName): start it with the --instance of its identity",
+            status: ExitStatus.usage)
+    }
+
+    private var misfit: ServiceFailure {
+        ServiceFailure(
+            "the broker lets \(identity) not announce \(ownName) below '\(topics.root)': compare the identity, --instance and --topic-root with the broker's configuration",
+            status: ExitStatus.usage)
+    }
+
+    private var duplicate: ServiceFailure {
+        ServiceFailure(
+            "another process has connected as \(identity), and this one ends: give each its own --instance and identity",
+            status: ExitStatus.usage)
     }
 
     // MARK: Inside
@@ -218,6 +257,7 @@ public final class ServiceRuntime: ConnectionDelegate {
             clientID: options.broker.username.map { "\($0)" } ?? "svc:\(name.rawValue)/\(instance)")
         connectionOptions.certificateAuthority = options.certificateAuthority
         connectionOptions.deliveryLimit = EventLoop.stallLimit
+        connectionOptions.endsWhenTakenOver = true
         connectionOptions.will = presencePublication(.lost)
         connection = Connection(connectionOptions, loop: loop, delegate: self)
     }

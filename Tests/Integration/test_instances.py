@@ -398,14 +398,19 @@ class OneNameTwice(unittest.TestCase):
                  f"mqtt://svc%3Areconciler%2F1@127.0.0.1:{system.port}"],
                 env={**system.environment, "ROLLCALL_PASSWORD_FILE": str(secret)}, stdout=subprocess.DEVNULL)
             try:
-                event = system.wait_for_event("service.duplicate_instance", 20, other="reconciler/1")
+                failure = system.wait_for_event("service.failed", 20, service="reconciler")
+                # It is started again, and is the newer one then.
+                self.assertEqual(twin.wait(20), 2)
             finally:
-                twin.terminate()
-                self.assertEqual(twin.wait(10), 0)
-            self.assertEqual(event["level"], "error")
-            # Logged once by each service that sees it.
-            by = [e["service"] for e in system.events("service.duplicate_instance")]
-            self.assertEqual(len(by), len(set(by)), by)
+                twin.kill()
+                twin.wait()
+            self.assertIn("another process has connected as svc:reconciler/1", failure["error"])
+            self.assertEqual(system.events("up.child_exited", child="reconciler")[0]["status"], 2)
+            # Nothing is lost, and nobody takes the name back.
+            system.insist("summary")
+            time.sleep(3)
+            self.assertEqual(len(system.events("service.failed")), 1)
+            self.assertEqual(len(system.events("up.child_exited", child="reconciler")), 1)
 
 
 class Flapping(unittest.TestCase):
