@@ -102,9 +102,12 @@ class WhatAgentsMayDo(AccessCase):
             self.assert_published(gateway.publish(f"{ROOT}/{topic}"))
         for topic in ["agents/gw2/a1/heartbeat", "gateways/gw2/status", "agents/gw1/a1/wake", "commands/get"]:
             self.assert_refused(gateway.publish(f"{ROOT}/{topic}"))
-        for topic in ["agents/gw1/+/wake", "agents/gw1/a2/status", "agents/gw1/+/lifecycle/+", "replies/gw1/#"]:
+        for topic in [
+            "agents/gw1/+/wake", "agents/gw1/a2/status", "agents/gw1/+/lifecycle/+", "replies/gw1/#", "gateways/gw1/status",
+        ]:
             self.assertEqual(gateway.subscribe(f"{ROOT}/{topic}"), 1, topic)
-        for topic in ["agents/+/+/wake", "agents/gw2/+/wake", "agents/gw1/#", "replies/gw1/a1/#", "replies/+/#"]:
+        for topic in ["agents/+/+/wake", "agents/gw2/+/wake", "agents/gw1/#", "replies/gw1/a1/#", "replies/+/#",
+                      "gateways/gw2/status"]:
             self.assert_refused(gateway.subscribe(f"{ROOT}/{topic}"))
 
     def test_answers_reach_only_who_asked(self):

@@ -36,7 +36,7 @@ struct RightsTests {
             gw1 publishes R/agents/gw1/a9/heartbeat R/agents/gw1/a9/files R/agents/gw1/a9/credentials
             gw1 publishes R/gateways/gw1/status R/gateways/gw1/heartbeats
             gw1 subscribes R/agents/gw1/+/wake R/agents/gw1/+/status R/agents/gw1/+/lifecycle/+ R/replies/gw1/# R/replies/gw1/x/#
-            gw1 subscribes R/agents/gw1/a1/lifecycle/online R/replies/gw1/+/x
+            gw1 subscribes R/agents/gw1/a1/lifecycle/online R/replies/gw1/+/x R/gateways/gw1/status
             gw1 reads R/replies/gw1/x R/replies/gw1/x/y R/replies/gw1/a1 R/replies/gw1/a2/y
             gw1 asks R/replies/gw1/x R/replies/gw1/x/y R/replies/gw1/a1
             gw1 leaves R/gateways/gw1/status R/agents/gw1/a1/heartbeat
@@ -78,6 +78,7 @@ struct RightsTests {
             gw1/a1 leaves R/agents/gw1/a1/files
             gw1 publishes R/agents/gw2/a1/heartbeat R/agents/gw1/a1/wake R/agents/gw1/a1/status R/gateways/gw2/status
             gw1 subscribes R/agents/gw1/# R/agents/+/+/wake R/agents/gw10/+/wake R/replies/# R/replies/gw1/a1/# R/replies/gw1/a1/+
+            gw1 subscribes R/gateways/gw2/status R/gateways/+/status R/gateways/gw1/heartbeats
             gw1 reads R/replies/gw1/a1/x R/replies/gw1/a1/x/y R/replies/gw10/x R/agents/gw1/a1/heartbeat
             gw1 asks R/replies/gw1/a1/x R/replies/gw1 R/replies/gw2/x
             gw1 leaves R/agents/gw1/a1/credentials R/agents/gw1/a1/files

@@ -21,7 +21,10 @@ struct RightsTable {
                 "agents/\(name)/+/heartbeat", "agents/\(name)/+/files", "agents/\(name)/+/credentials",
                 "gateways/\(name)/status", "gateways/\(name)/heartbeats",
             ]
-            read = ["agents/\(name)/+/wake", "agents/\(name)/+/status", "agents/\(name)/+/lifecycle/+"]
+            read = [
+                "agents/\(name)/+/wake", "agents/\(name)/+/status", "agents/\(name)/+/lifecycle/+",
+                "gateways/\(name)/status",
+            ]
             wills = ["agents/\(name)/+/heartbeat", "gateways/\(name)/status", "gateways/\(name)/heartbeats"]
         case .operator:
             publish = ["commands/+"]
