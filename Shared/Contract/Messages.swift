@@ -200,9 +200,17 @@ public struct HistoryEvent: Codable, Hashable, Sendable {
 public struct GatewayStatusMessage: Codable, Hashable, Sendable {
     public enum State: String, Codable, Sendable { case connected, lost, stopped }
     public let state: State
+    /// New at each start of the gateway.
+    public let bootID: String?
 
-    public init(state: State) {
+    public init(state: State, bootID: String? = nil) {
         self.state = state
+        self.bootID = bootID
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case state
+        case bootID = "boot_id"
     }
 }
 

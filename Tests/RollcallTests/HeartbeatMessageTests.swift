@@ -7,9 +7,9 @@ import Testing
 
 /// What heartbeats and environments look like from outside.
 struct HeartbeatMessageTests {
-    private func beat(_ agent: String, _ seq: Int64, _ status: HeartbeatStatus = .ok, digest: String? = nil) -> Beat {
+    private func beat(_ agent: String, _ seq: Int64, _ kind: BeatKind = .alive, digest: String? = nil) -> Beat {
         Beat(
-            agent: Samples.address(agent), status: status, generation: 3, attempt: 1, bootID: "b1", seq: seq,
+            agent: Samples.address(agent), kind: kind, generation: 3, attempt: 1, bootID: "b1", seq: seq,
             templatesDigest: digest)
     }
 
@@ -18,8 +18,15 @@ struct HeartbeatMessageTests {
             JSON.text(HeartbeatMessage(beat("gw/a", 1, digest: "d1"), isEntry: false))
                 == #"{"attempt":1,"boot_id":"b1","generation":3,"seq":1,"templates_digest":"d1"}"#)
         #expect(
-            JSON.text(HeartbeatMessage(beat("gw/a", 2, .stopping), isEntry: false))
-                == #"{"attempt":1,"boot_id":"b1","generation":3,"seq":2,"status":"stopping"}"#)
+            JSON.text(HeartbeatMessage(beat("gw/a", 2, .ended(status: 137)), isEntry: false))
+                == #"{"attempt":1,"boot_id":"b1","exit_status":137,"generation":3,"seq":2,"status":"stopping"}"#)
+        #expect(
+            JSON.text(HeartbeatMessage(beat("gw/a", 3, .hostStopping), isEntry: false))
+                == #"{"attempt":1,"boot_id":"b1","generation":3,"reason":"host_stopping","seq":3,"status":"stopping"}"#)
+        let waiting = Beat(agent: Samples.address("gw/a"), kind: .waiting, bootID: "b2", note: "so far")
+        #expect(
+            JSON.text(HeartbeatMessage(waiting, isEntry: true))
+                == #"{"agent":"a","boot_id":"b2","note":"so far","status":"waiting"}"#)
         #expect(JSON.text(HeartbeatMessage(lost: "b1")) == #"{"boot_id":"b1","status":"lost"}"#)
     }
 

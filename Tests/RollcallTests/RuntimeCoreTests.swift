@@ -9,7 +9,7 @@ struct RuntimeCoreTests {
     private let agent = Samples.address("gw/a")
 
     init() {
-        _ = handle(.connected, at: 0)
+        _ = handle(.connected(nil), at: 0)
     }
 
     // MARK: Starting
@@ -25,24 +25,53 @@ struct RuntimeCoreTests {
         #expect(core.nextDue == instant(61))
         #expect(handle(.timePassed, at: 61) == [.publish([beat(1, 1, "b1", 2)])])
         #expect(
-            handle(.processExited(agent, run: 1), at: 70) == [
-                .tell(agent, .ended), .publish([beat(1, 1, "b1", 3, .stopping)]),
+            handle(.processExited(agent, run: 1, status: 0), at: 70) == [
+                .tell(agent, .ended), .publish([beat(1, 1, "b1", 3, .ended(status: 0))]),
             ])
         #expect(core.nextDue == nil)
     }
 
-    @Test mutating func anEarlyExitSendsNothing() {
+    @Test mutating func anEarlyExitWithoutAnErrorSendsNothing() {
         _ = woken(1, 1, at: 0)
         _ = handle(.processStarted(agent, run: 1, bootID: "b1"), at: 0)
-        #expect(handle(.processExited(agent, run: 1), at: 0.9) == [.tell(agent, .endedEarly)])
+        #expect(handle(.processExited(agent, run: 1, status: 0), at: 0.9) == [.tell(agent, .endedEarly)])
         #expect(handle(.timePassed, at: 1) == [])
         #expect(woken(1, 1, at: 2) == [.tell(agent, .ignoredRepeat(wake(1, 1)))], "a repeat starts nothing")
         #expect(woken(1, 2, at: 3) == [.start(wake(1, 2), run: 2)], "the next attempt does")
     }
 
-    @Test mutating func aFailedStartSendsNothing() {
+    @Test mutating func anEarlyExitWithAnErrorIsTold() {
         _ = woken(1, 1, at: 0)
-        #expect(handle(.processExited(agent, run: 1), at: 0) == [.tell(agent, .endedEarly)])
+        _ = handle(.processStarted(agent, run: 1, bootID: "b1"), at: 0)
+        let note = "the command ended with status 3 in its first second"
+        #expect(
+            handle(.processExited(agent, run: 1, status: 3), at: 0.9) == [
+                .tell(agent, .endedEarly), .publish([wake(1, 1).beat(.ended(status: 3), note: note)]),
+            ])
+        #expect(wake(1, 1).beat(.ended(status: 3), note: note).bootID == nil, "that life never began")
+    }
+
+    @Test mutating func aFailedStartIsToldWithItsReason() {
+        _ = woken(1, 1, at: 0)
+        #expect(
+            handle(.startFailed(agent, run: 1, note: "mkdir: Permission denied"), at: 0) == [
+                .tell(agent, .endedEarly),
+                .publish([wake(1, 1).beat(.ended(status: 126), note: "mkdir: Permission denied")]),
+            ])
+        #expect(woken(1, 2, at: 3) == [.start(wake(1, 2), run: 2)])
+    }
+
+    @Test mutating func aFailedStartIsToldWhenThereIsAConnection() {
+        _ = handle(.disconnected, at: 0)
+        _ = woken(1, 1, at: 0)
+        #expect(handle(.startFailed(agent, run: 1, note: "no"), at: 0) == [.tell(agent, .endedEarly)])
+        #expect(handle(.connected(nil), at: 1) == [.publish([wake(1, 1).beat(.ended(status: 126), note: "no")])])
+        #expect(handle(.connected(nil), at: 2) == [])
+    }
+
+    @Test func aNoteIsNoLongerThanTheContractTakes() {
+        let note = wake(1, 1).beat(.waiting, note: String(repeating: "ä\u{301}", count: 200)).note
+        #expect(note?.unicodeScalars.count == 256)
     }
 
     // MARK: Wakes while it runs
@@ -75,7 +104,34 @@ struct RuntimeCoreTests {
         #expect(handle(.timePassed, at: 14.9) == [])
         #expect(handle(.timePassed, at: 15) == [.kill(agent, run: 1)])
         #expect(core.nextDue == nil)
-        #expect(handle(.processExited(agent, run: 1), at: 15.1) == [.start(wake(2, 1), run: 2)])
+        #expect(handle(.processExited(agent, run: 1, status: 0), at: 15.1) == [.start(wake(2, 1), run: 2)])
+    }
+
+    @Test mutating func aRecoveryIsAnsweredAndRestartsNothing() {
+        run(1, 1, bootID: "b1", at: 0)
+        #expect(woken(2, 1, reason: "recover", at: 5) == [.publish([beat(2, 1, "b1", 2, digest: "d1")])])
+        #expect(woken(2, 2, reason: "retrigger", at: 6) == [.publish([beat(2, 2, "b1", 3, digest: "d1")])])
+        #expect(woken(3, 1, at: 7).contains(.terminate(agent, run: 1)), "a cycle that was asked for does")
+    }
+
+    @Test mutating func aRecoveryOfAYoungCommandIsItsCheckIn() {
+        _ = woken(1, 1, at: 0)
+        _ = handle(.processStarted(agent, run: 1, bootID: "b1"), at: 0)
+        #expect(woken(2, 1, reason: "recover", at: 0.5) == [])
+        #expect(handle(.timePassed, at: 1) == [.tell(agent, .proved), .publish([beat(2, 1, "b1", 1, digest: "d1")])])
+    }
+
+    /// The first wake of a recovery may have been lost with the connection: the record says what the cycle is for.
+    @Test mutating func aLaterAttemptOfARecoveryRestartsNothing() {
+        run(1, 1, bootID: "b1", at: 0)
+        #expect(handle(.recovering(agent, generation: 2), at: 4) == [])
+        #expect(woken(2, 2, reason: "retrigger", at: 5) == [.publish([beat(2, 2, "b1", 2, digest: "d1")])])
+        #expect(woken(3, 2, reason: "retrigger", at: 6).contains(.terminate(agent, run: 1)))
+    }
+
+    @Test mutating func aRecoveryOfWhatDoesNotRunStartsIt() {
+        #expect(handle(.recovering(agent, generation: 1), at: 0) == [])
+        #expect(woken(1, 1, reason: "recover", at: 1) == [.start(wake(1, 1, reason: "recover"), run: 1)])
     }
 
     @Test mutating func theNewestWakeIsStartedAfterAReplacement() {
@@ -83,7 +139,7 @@ struct RuntimeCoreTests {
         _ = woken(2, 1, at: 5)
         #expect(woken(3, 1, at: 6) == [])
         #expect(woken(2, 2, at: 7) == [.tell(agent, .ignoredOldWake(wake(2, 2)))])
-        #expect(handle(.processExited(agent, run: 1), at: 8) == [.start(wake(3, 1), run: 2)])
+        #expect(handle(.processExited(agent, run: 1, status: 0), at: 8) == [.start(wake(3, 1), run: 2)])
     }
 
     // MARK: Files
@@ -113,9 +169,18 @@ struct RuntimeCoreTests {
     @Test mutating func filesThatCannotBeUsedDoNotHoldTheStart() {
         _ = woken(1, 1, installed: nil, at: 0)
         #expect(
-            handle(.filesFailed(agent), at: 1) == [
+            handle(.filesFailed(agent, note: "no room"), at: 1) == [
                 .tell(agent, .startsWithoutFiles(wake(1, 1))), .start(wake(1, 1), run: 1),
             ])
+    }
+
+    @Test mutating func itsCheckInSaysThatFilesAreMissing() {
+        _ = woken(1, 1, installed: nil, at: 0)
+        _ = handle(.filesFailed(agent, note: "no room"), at: 1)
+        _ = handle(.processStarted(agent, run: 1, bootID: "b1"), at: 1)
+        let note = "started without its files: no room"
+        #expect(
+            handle(.timePassed, at: 2) == [.tell(agent, .proved), .publish([beat(1, 1, "b1", 1, note: note)])])
     }
 
     @Test mutating func aWakeWithoutTemplatesNeedsNoFiles() {
@@ -134,7 +199,7 @@ struct RuntimeCoreTests {
         _ = woken(1, 1, installed: nil, at: 0)
         _ = handle(.disconnected, at: 1)
         #expect(handle(.timePassed, at: 3) == [])
-        #expect(handle(.connected, at: 4) == [.requestFiles(agent)])
+        #expect(handle(.connected(nil), at: 4) == [.requestFiles(agent)])
     }
 
     // MARK: The connection
@@ -145,7 +210,7 @@ struct RuntimeCoreTests {
         _ = handle(.disconnected, at: 10)
         #expect(core.nextDue == nil, "nobody would hear a heartbeat")
         #expect(
-            handle(.connected, at: 20)
+            handle(.connected(nil), at: 20)
                 == [.publish([beat(1, 1, "b1", 2, digest: "d1"), beat(1, 1, "c1", 2, digest: "d1", of: "gw/b")])])
     }
 
@@ -154,16 +219,16 @@ struct RuntimeCoreTests {
         _ = woken(1, 1, at: 0)
         _ = handle(.processStarted(agent, run: 1, bootID: "b1"), at: 0)
         #expect(handle(.timePassed, at: 1) == [.tell(agent, .proved)])
-        #expect(handle(.connected, at: 5) == [.publish([beat(1, 1, "b1", 1, digest: "d1")])])
+        #expect(handle(.connected(nil), at: 5) == [.publish([beat(1, 1, "b1", 1, digest: "d1")])])
     }
 
     @Test mutating func aGoodbyeWaitsForTheConnection() {
         run(1, 1, bootID: "b1", at: 0)
         _ = handle(.disconnected, at: 5)
-        #expect(handle(.processExited(agent, run: 1), at: 6) == [.tell(agent, .ended)])
-        #expect(handle(.connected, at: 7) == [.publish([beat(1, 1, "b1", 2, .stopping)])])
+        #expect(handle(.processExited(agent, run: 1, status: 137), at: 6) == [.tell(agent, .ended)])
+        #expect(handle(.connected(nil), at: 7) == [.publish([beat(1, 1, "b1", 2, .ended(status: 137))])])
         _ = handle(.disconnected, at: 8)
-        #expect(handle(.connected, at: 9) == [])
+        #expect(handle(.connected(nil), at: 9) == [])
     }
 
     @Test mutating func heartbeatsOfAGatewayGatherInOneMessage() {
@@ -175,6 +240,17 @@ struct RuntimeCoreTests {
             handle(.timePassed, at: 101) == [.publish([beat(1, 1, "b1", 3), beat(1, 1, "c1", 2, of: "gw/b")])])
     }
 
+    @Test mutating func theRuntimeOfAnAgentSaysThatItWaits() {
+        let host = Host(agent: agent, bootID: "b1")
+        let waiting = Beat(agent: agent, kind: .waiting, bootID: "b1")
+        #expect(handle(.connected(host), at: 1) == [.publish([waiting])])
+        _ = handle(.disconnected, at: 2)
+        #expect(handle(.connected(host), at: 3) == [.publish([waiting])])
+        run(1, 1, bootID: "b1", at: 4)
+        _ = handle(.disconnected, at: 6)
+        #expect(handle(.connected(host), at: 7) == [.publish([beat(1, 1, "b1", 2, digest: "d1")])])
+    }
+
     // MARK: Removal
 
     @Test mutating func aRemovedAgentIsStoppedWithoutAGoodbye() {
@@ -182,7 +258,7 @@ struct RuntimeCoreTests {
         #expect(handle(.removed(agent, generation: 1), at: 5) == [.terminate(agent, run: 1)])
         #expect(handle(.removed(agent, generation: nil), at: 5.1) == [])
         #expect(woken(1, 1, at: 5.2) == [])
-        #expect(handle(.processExited(agent, run: 1), at: 6) == [.tell(agent, .removed)])
+        #expect(handle(.processExited(agent, run: 1, status: 0), at: 6) == [.tell(agent, .removed)])
         #expect(woken(1, 1, at: 7) == [.tell(agent, .ignoredRepeat(wake(1, 1)))])
         #expect(woken(2, 1, at: 8) == [.start(wake(2, 1), run: 2)], "it was provisioned again")
     }
@@ -217,10 +293,12 @@ struct RuntimeCoreTests {
             handle(.stopRequested, at: 1.5)
                 == [.terminate(agent, run: 1), .terminate(Samples.address("gw/b"), run: 1)])
         #expect(woken(2, 1, at: 2) == [], "nothing new is started")
-        #expect(handle(.processExited(agent, run: 1), at: 2) == [.publish([beat(1, 1, "b1", 2, .stopping)])])
+        #expect(
+            handle(.processExited(agent, run: 1, status: 0), at: 2) == [.publish([beat(1, 1, "b1", 2, .hostStopping)])])
         #expect(handle(.timePassed, at: 4.5) == [.kill(Samples.address("gw/b"), run: 1)])
         #expect(
-            handle(.processExited(Samples.address("gw/b"), run: 1), at: 4.6) == [.finish], "it had never checked in")
+            handle(.processExited(Samples.address("gw/b"), run: 1, status: 143), at: 4.6)
+                == [.publish([wake(1, 1, of: "gw/b").beat(.hostStopping)]), .finish], "it had never checked in")
     }
 
     @Test mutating func theEndOfAnIdleRuntimeIsAtOnce() {
@@ -229,7 +307,7 @@ struct RuntimeCoreTests {
 
     @Test mutating func theEndDoesNotWaitForFiles() {
         _ = woken(1, 1, installed: nil, at: 0)
-        #expect(handle(.stopRequested, at: 1) == [.finish])
+        #expect(handle(.stopRequested, at: 1) == [.publish([wake(1, 1).beat(.hostStopping)]), .finish])
     }
 
     @Test mutating func theEndShortensAReplacement() {
@@ -238,14 +316,16 @@ struct RuntimeCoreTests {
         #expect(handle(.stopRequested, at: 6) == [])
         #expect(handle(.timePassed, at: 9) == [.kill(agent, run: 1)])
         #expect(
-            handle(.processExited(agent, run: 1), at: 9.1) == [.publish([beat(1, 1, "b1", 2, .stopping)]), .finish])
+            handle(.processExited(agent, run: 1, status: 0), at: 9.1) == [
+                .publish([beat(1, 1, "b1", 2, .hostStopping)]), .finish,
+            ])
     }
 
     @Test mutating func whatDoesNotEndIsLeftBehind() {
         run(1, 1, bootID: "b1", at: 0)
         _ = handle(.stopRequested, at: 5)
         _ = handle(.timePassed, at: 8)
-        #expect(handle(.stopLimitPassed, at: 8.8) == [.publish([beat(1, 1, "b1", 2, .stopping)]), .finish])
+        #expect(handle(.stopLimitPassed, at: 8.8) == [.publish([beat(1, 1, "b1", 2, .hostStopping)]), .finish])
     }
 }
 
@@ -260,17 +340,21 @@ extension RuntimeCoreTests {
         return directives
     }
 
-    private func wake(_ generation: Int, _ attempt: Int, digest: String? = "d1", of agent: String = "gw/a") -> Wake {
+    private func wake(
+        _ generation: Int, _ attempt: Int, reason: String = "provision", digest: String? = "d1",
+        of agent: String = "gw/a"
+    ) -> Wake {
         Wake(
-            agent: Samples.address(agent), generation: generation, attempt: attempt, reason: "provision",
+            agent: Samples.address(agent), generation: generation, attempt: attempt, reason: reason,
             heartbeatInterval: .seconds(60), templatesDigest: digest, text: "{}")
     }
 
     private mutating func woken(
-        _ generation: Int, _ attempt: Int, digest: String? = "d1", installed: String? = "d1", of agent: String = "gw/a",
-        at seconds: Double
+        _ generation: Int, _ attempt: Int, reason: String = "provision", digest: String? = "d1",
+        installed: String? = "d1", of agent: String = "gw/a", at seconds: Double
     ) -> [RuntimeDirective] {
-        handle(.woken(wake(generation, attempt, digest: digest, of: agent), installedDigest: installed), at: seconds)
+        let wake = wake(generation, attempt, reason: reason, digest: digest, of: agent)
+        return handle(.woken(wake, installedDigest: installed), at: seconds)
     }
 
     /// Starts a command and lets it check in, one second later.
@@ -283,11 +367,11 @@ extension RuntimeCoreTests {
     }
 
     private func beat(
-        _ generation: Int, _ attempt: Int, _ bootID: String, _ seq: Int64, _ status: HeartbeatStatus = .ok,
-        digest: String? = nil, of agent: String = "gw/a"
+        _ generation: Int, _ attempt: Int, _ bootID: String, _ seq: Int64, _ kind: BeatKind = .alive,
+        digest: String? = nil, note: String? = nil, of agent: String = "gw/a"
     ) -> Beat {
         Beat(
-            agent: Samples.address(agent), status: status, generation: generation, attempt: attempt, bootID: bootID,
-            seq: seq, templatesDigest: digest)
+            agent: Samples.address(agent), kind: kind, generation: generation, attempt: attempt, bootID: bootID,
+            seq: seq, templatesDigest: digest, note: note)
     }
 }

@@ -12,6 +12,8 @@ struct AgentLife: Sendable {
     static let replacementGrace = TimeSpan.seconds(10)
     /// Between TERM and KILL when the runtime itself ends.
     static let shutdownGrace = TimeSpan.seconds(3)
+    /// What a shell says of a command that cannot be executed: there is no process.
+    static let cannotStartStatus = 126
 
     enum Phase: Hashable, Sendable {
         /// Nothing runs. Can become fetching or launching, by a newer wake.
@@ -20,7 +22,7 @@ struct AgentLife: Sendable {
         case fetching(Wake, askAgainAt: Instant, giveUpAt: Instant)
         /// The start was ordered. Can become proving, or idle when it failed.
         case launching(Run)
-        /// The command is too young to be believed. Can become running, idle (it ended: nothing is sent) or stopping.
+        /// The command is too young to be believed. Can become running, idle (it ended: a failed start) or stopping.
         case proving(Run, checkInAt: Instant)
         /// The command lives and is reported. Can become idle (it ended: goodbye) or stopping.
         case running(Run)
@@ -44,8 +46,12 @@ struct AgentLife: Sendable {
     private(set) var newestWake: Wake?
     private var installedDigest: String?
     private var runs = 0
-    /// A goodbye that could not be said while there was no connection.
-    private var owedGoodbye: Beat?
+    /// The newest cycle that only asks whether the agent is there: it restarts nothing, at none of its attempts.
+    private var recovery: Int?
+    /// Why the next start is without its files.
+    private var filesNote: String?
+    /// How a command ended, which could not be said while there was no connection.
+    private var owed: Beat?
 
     init(address: AgentAddress) {
         self.address = address
@@ -60,6 +66,7 @@ struct AgentLife: Sendable {
         }
         newestWake = wake
         self.installedDigest = installedDigest
+        if wake.isRecovery { recovering(wake.generation) }
         switch phase {
         case .idle:
             guard !isRepeat else { return output.tell(address, .ignoredRepeat(wake)) }
@@ -74,13 +81,13 @@ struct AgentLife: Sendable {
             run.wake = wake
             phase = .launching(run)
         case .proving(var run, let checkInAt):
-            guard wake.generation == run.wake.generation else { return replace(run, by: wake, now: now, into: &output) }
+            guard isKept(run, by: wake) else { return replace(run, by: wake, now: now, into: &output) }
             run.wake = wake
             phase = .proving(run, checkInAt: checkInAt)
         case .running(var run):
-            guard wake.generation == run.wake.generation else { return replace(run, by: wake, now: now, into: &output) }
+            guard isKept(run, by: wake) else { return replace(run, by: wake, now: now, into: &output) }
             run.wake = wake
-            if output.isConnected { output.beats.append(run.beat(.ok, isFull: true, now: now)) }
+            if output.isConnected { output.beats.append(run.beat(isFull: true, now: now)) }
             phase = .running(run)
         case .stopping(let run, let killAt, let purpose):
             guard purpose != .shutdown else { return }
@@ -90,7 +97,18 @@ struct AgentLife: Sendable {
         }
     }
 
+    /// The record, or a wake, says that a cycle only asks whether the agent is there.
+    mutating func recovering(_ generation: Int) {
+        recovery = max(recovery ?? generation, generation)
+    }
+
+    /// Whether a command goes on when this wake comes: it is of the same cycle, or its cycle restarts nothing.
+    private func isKept(_ run: Run, by wake: Wake) -> Bool {
+        wake.generation == run.wake.generation || wake.generation == recovery
+    }
+
     private mutating func prepare(_ wake: Wake, now: Instant, into output: inout Output) {
+        filesNote = nil
         guard let wanted = wake.templatesDigest, wanted != installedDigest else { return launch(wake, into: &output) }
         phase = .fetching(
             wake, askAgainAt: now + AgentLife.filesRetryInterval, giveUpAt: now + AgentLife.filesLimit)
@@ -99,8 +117,8 @@ struct AgentLife: Sendable {
 
     private mutating func launch(_ wake: Wake, into output: inout Output) {
         runs += 1
-        owedGoodbye = nil  // the new start speaks for the agent
-        phase = .launching(Run(number: runs, wake: wake, templatesDigest: installedDigest))
+        owed = nil  // the new start speaks for the agent
+        phase = .launching(Run(number: runs, wake: wake, templatesDigest: installedDigest, note: filesNote))
         output.directives.append(.start(wake, run: runs))
     }
 
@@ -124,8 +142,9 @@ struct AgentLife: Sendable {
         launch(wake, into: &output)
     }
 
-    mutating func filesFailed(into output: inout Output) {
+    mutating func filesFailed(_ note: String, into output: inout Output) {
         guard case .fetching(let wake, _, _) = phase else { return }
+        filesNote = String("started without its files: \(note)".unicodeScalars.prefix(Beat.noteLengthMax))
         output.tell(address, .startsWithoutFiles(wake))
         launch(wake, into: &output)
     }
@@ -141,35 +160,47 @@ struct AgentLife: Sendable {
         phase = .proving(run, checkInAt: now + AgentLife.provingTime)
     }
 
-    mutating func processExited(run number: Int, now: Instant, into output: inout Output) {
+    mutating func startFailed(run number: Int, _ note: String, into output: inout Output) {
+        guard case .launching(let run) = phase, run.number == number else { return }
+        phase = .idle
+        output.tell(address, .endedEarly)
+        say(run.wake.beat(.ended(status: AgentLife.cannotStartStatus), note: note), into: &output)
+    }
+
+    mutating func processExited(run number: Int, status: Int, now: Instant, into output: inout Output) {
         switch phase {
         case .launching(let run), .proving(let run, _):
             guard run.number == number else { return }
             phase = .idle
             output.tell(address, .endedEarly)
+            // Without an error there is nothing to tell: it would be a goodbye of one who never came.
+            guard status != 0 else { return }
+            let note = "the command ended with status \(status) in its first second"
+            say(run.wake.beat(.ended(status: status), note: note), into: &output)
         case .running(let run):
             guard run.number == number else { return }
             phase = .idle
             output.tell(address, .ended)
-            sayGoodbye(run, now: now, into: &output)
+            sayEnd(of: run, .ended(status: status), now: now, into: &output)
         case .stopping(let run, _, let purpose):
             guard run.number == number else { return }
             phase = .idle
             switch purpose {
             case .replacement(let wake): prepare(wake, now: now, into: &output)
             case .removal: output.tell(address, .removed)
-            case .shutdown: sayGoodbye(run, now: now, into: &output)
+            case .shutdown: sayEnd(of: run, .hostStopping, now: now, into: &output)
             }
         case .idle, .fetching: return
         }
     }
 
-    /// What never checked in needs no goodbye.
-    private mutating func sayGoodbye(_ run: Run, now: Instant, into output: inout Output) {
-        guard run.hasCheckedIn else { return }
+    private mutating func sayEnd(of run: Run, _ kind: BeatKind, now: Instant, into output: inout Output) {
         var run = run
-        let goodbye = run.beat(.stopping, isFull: false, now: now)
-        if output.isConnected { output.beats.append(goodbye) } else { owedGoodbye = goodbye }
+        say(run.hasCheckedIn ? run.beat(kind, isFull: false, now: now) : run.wake.beat(kind), into: &output)
+    }
+
+    private mutating func say(_ beat: Beat, into output: inout Output) {
+        if output.isConnected { output.beats.append(beat) } else { owed = beat }
     }
 
     // MARK: The rest of the world
@@ -177,7 +208,7 @@ struct AgentLife: Sendable {
     /// The record says `deleting`, or is gone. `generation` is the record's, when there is one.
     mutating func removed(generation: Int?, now: Instant, into output: inout Output) {
         if let generation, let newestWake, generation < newestWake.generation { return }
-        owedGoodbye = nil
+        owed = nil
         switch phase {
         case .idle: return
         case .fetching: phase = .idle
@@ -188,31 +219,38 @@ struct AgentLife: Sendable {
         }
     }
 
-    mutating func connected(now: Instant, into output: inout Output) {
-        if let owedGoodbye { output.beats.append(owedGoodbye) }
-        owedGoodbye = nil
+    /// - Parameter hostBootID: of the next start, when the runtime is there for this agent alone.
+    mutating func connected(hostBootID: String?, now: Instant, into output: inout Output) {
+        if let owed { output.beats.append(owed) }
+        owed = nil
         switch phase {
         case .running(var run):
-            output.beats.append(run.beat(.ok, isFull: true, now: now))
+            output.beats.append(run.beat(isFull: true, now: now))
             phase = .running(run)
         case .fetching(let wake, _, let giveUpAt):
             phase = .fetching(wake, askAgainAt: now + AgentLife.filesRetryInterval, giveUpAt: giveUpAt)
             output.directives.append(.requestFiles(address))
-        case .idle, .launching, .proving, .stopping: return
+        case .idle:
+            guard let hostBootID else { return }
+            output.beats.append(Beat(agent: address, kind: .waiting, bootID: hostBootID))
+        case .launching, .proving, .stopping: return
         }
     }
 
     mutating func timePassed(now: Instant, into output: inout Output) {
         switch phase {
         case .fetching(let wake, let askAgainAt, let giveUpAt):
-            if giveUpAt <= now { return filesFailed(into: &output) }
+            if giveUpAt <= now {
+                let limit = AgentLife.filesLimit.milliseconds / 1_000
+                return filesFailed("none came within \(limit) s", into: &output)
+            }
             guard askAgainAt <= now else { return }
             phase = .fetching(wake, askAgainAt: now + AgentLife.filesRetryInterval, giveUpAt: giveUpAt)
             if output.isConnected { output.directives.append(.requestFiles(address)) }
         case .proving(var run, let checkInAt):
             guard checkInAt <= now else { return }
             output.tell(address, .proved)
-            if output.isConnected { output.beats.append(run.beat(.ok, isFull: true, now: now)) }
+            if output.isConnected { output.beats.append(run.beat(isFull: true, now: now)) }
             phase = .running(run)
         case .stopping(let run, let killAt?, let purpose):
             guard killAt <= now else { return }
@@ -225,7 +263,9 @@ struct AgentLife: Sendable {
     mutating func stopRequested(now: Instant, into output: inout Output) {
         switch phase {
         case .idle: return
-        case .fetching: phase = .idle
+        case .fetching(let wake, _, _):
+            phase = .idle
+            say(wake.beat(.hostStopping), into: &output)
         case .launching(let run), .proving(let run, _), .running(let run):
             stop(run, .shutdown, grace: AgentLife.shutdownGrace, now: now, into: &output)
         case .stopping(let run, let killAt, let purpose):
@@ -239,7 +279,7 @@ struct AgentLife: Sendable {
     mutating func stopLimitPassed(now: Instant, into output: inout Output) {
         guard case .stopping(let run, _, let purpose) = phase else { return }
         phase = .idle
-        if purpose == .shutdown { sayGoodbye(run, now: now, into: &output) }
+        if purpose == .shutdown { sayEnd(of: run, .hostStopping, now: now, into: &output) }
     }
 
     // MARK: Heartbeats
@@ -248,7 +288,7 @@ struct AgentLife: Sendable {
     /// gateway gather in one message.
     mutating func beatIfDue(isJoining: Bool, now: Instant, into output: inout Output) {
         guard case .running(var run) = phase, let due = run.due(isJoining: isJoining), due <= now else { return }
-        output.beats.append(run.beat(.ok, isFull: false, now: now))
+        output.beats.append(run.beat(isFull: false, now: now))
         phase = .running(run)
     }
 

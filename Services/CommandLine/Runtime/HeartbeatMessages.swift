@@ -7,27 +7,43 @@ struct HeartbeatMessage: Encodable {
     var agent: String?
     /// Absent when it is `ok`.
     var status: String?
+    /// With `stopping`; absent when it is `finished`.
+    var reason: String?
+    /// With `stopping`: 0 to 255, 128 + signal.
+    var exitStatus: Int?
     var generation: Int?
     var attempt: Int?
     var bootID: String?
     var seq: Int64?
     var templatesDigest: String?
+    var note: String?
 
     enum CodingKeys: String, CodingKey {
-        case agent, status, generation, attempt, seq
+        case agent, status, reason, generation, attempt, seq, note
+        case exitStatus = "exit_status"
         case bootID = "boot_id"
         case templatesDigest = "templates_digest"
     }
 
     init(_ beat: Beat, isEntry: Bool) {
         agent = isEntry ? beat.agent.agent : nil
-        status = beat.status == .ok ? nil : beat.status.rawValue
+        switch beat.kind {
+        case .alive: break
+        case .waiting: status = "waiting"
+        case .ended(let ended):
+            status = "stopping"
+            exitStatus = ended
+        case .hostStopping:
+            status = "stopping"
+            reason = "host_stopping"
+        }
         // Always echoed: without it, a command of the cycle before would check in for a cycle it knows nothing of.
         generation = beat.generation
         attempt = beat.attempt
         bootID = beat.bootID
         seq = beat.seq
         templatesDigest = beat.templatesDigest
+        note = beat.note
     }
 
     /// The Last Will of an agent whose command has this boot id.

@@ -119,7 +119,7 @@ final class Runtime: ConnectionDelegate {
         } catch {
             log.event(
                 "agent.start_failed", .error, ["agent": LogValue(wake.agent), "error": LogValue(error.description)])
-            return handle(.processExited(wake.agent, run: run))
+            return handle(.startFailed(wake.agent, run: run, note: error.description))
         }
         log.event("agent.started", .info, members(of: wake))
         handle(.processStarted(wake.agent, run: run, bootID: bootID))
@@ -128,7 +128,7 @@ final class Runtime: ConnectionDelegate {
     private func reap() {
         for exit in children.reap() {
             log.event("agent.exited", .info, ["agent": LogValue(exit.key.agent), "status": LogValue(Int(exit.status))])
-            handle(.processExited(exit.key.agent, run: exit.key.run))
+            handle(.processExited(exit.key.agent, run: exit.key.run, status: Int(exit.status)))
         }
         guard children.hasLingering, !isReapScheduled else { return }
         isReapScheduled = true
@@ -168,7 +168,7 @@ final class Runtime: ConnectionDelegate {
         hasConnected = true
         hasLoggedLoss = false
         link.subscribe()
-        handle(.connected)
+        handle(.connected(link.host))
     }
 
     func subscribed(refused: [String], on connection: Connection) {
@@ -182,6 +182,7 @@ final class Runtime: ConnectionDelegate {
 
     func disconnected(_ error: BusError, on connection: Connection) {
         handle(.disconnected)
+        if error.isTakenOver, !isStopping { return endAsDuplicate(error) }
         guard hasConnected else {
             if error.isRefusal { fail("\(error): the broker refuses \(settings.identity.username)") }
             return
@@ -197,7 +198,22 @@ final class Runtime: ConnectionDelegate {
         }
     }
 
+    /// The newer one runs the commands: these end, and nothing is said of them.
+    private func endAsDuplicate(_ error: BusError) {
+        let username = settings.identity.username
+        log.event(
+            "runtime.duplicate", .error, ["username": LogValue(username), "error": LogValue(error.description)])
+        ServiceProgram.complain(
+            "rollcall \(settings.identity.kind): another runtime of \(username) has started: this one ends")
+        exitStatus = ExitStatus.failed
+        stop()
+    }
+
     func received(_ delivery: Delivery, on connection: Connection) {
+        if link.isOwnDeath(delivery) {
+            log.event("runtime.lost_refuted")
+            return link.sayConnected()
+        }
         if let agent = link.agent(ofReply: delivery) { return receivedFiles(delivery, of: agent) }
         let topics = settings.program.topics
         guard let agent = topics.agent(of: delivery.topic), settings.identity.covers(agent) else { return }
@@ -233,9 +249,11 @@ extension Runtime {
     private struct StatusMessage: Decodable {
         let status: String
         let generation: Int
+        let action: String?
 
         enum CodingKeys: String, CodingKey {
             case status
+            case action = "provision_action"
             case generation = "lifecycle_generation"
         }
     }
@@ -243,10 +261,12 @@ extension Runtime {
     private func receivedStatus(_ delivery: Delivery, of agent: AgentAddress) {
         if delivery.payload.isEmpty { return handle(.removed(agent, generation: nil)) }
         // A record that cannot be read removes nobody.
-        guard let record = try? JSON.decode(StatusMessage.self, from: delivery.payload),
-            record.status == AgentStatus.deleting.rawValue
-        else { return }
-        handle(.removed(agent, generation: record.generation))
+        guard let record = try? JSON.decode(StatusMessage.self, from: delivery.payload) else { return }
+        if record.status == AgentStatus.deleting.rawValue {
+            handle(.removed(agent, generation: record.generation))
+        } else if record.action == ProvisionAction.recover.rawValue {
+            handle(.recovering(agent, generation: record.generation))
+        }
     }
 
     private func receivedFiles(_ delivery: Delivery, of agent: AgentAddress) {
@@ -268,7 +288,7 @@ extension Runtime {
             handle(.filesArrived(agent, digest: answer.templatesDigest))
         } catch {
             log.event("agent.files_failed", .error, ["agent": LogValue(agent), "error": LogValue("\(error)")])
-            handle(.filesFailed(agent))
+            handle(.filesFailed(agent, note: "\(error)"))
         }
     }
 

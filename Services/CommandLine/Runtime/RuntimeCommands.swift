@@ -48,11 +48,12 @@ public enum GatewayCommand {
 enum RuntimeProgram {
     static let description = """
         CMD finds ROLLCALL_AGENT, ROLLCALL_GENERATION, ROLLCALL_ATTEMPT, ROLLCALL_REASON and ROLLCALL_WAKE (JSON) in its
-        environment, and where the system is. It checks in once CMD has lived for 1 s (an earlier exit sends nothing),
-        heartbeats while CMD lives and says goodbye when it ends. A newer cycle stops CMD (TERM, after 10 s KILL) and starts
-        it again; a repeated wake does not. SIGTERM and SIGINT stop all commands and end with status 0.
+        environment, and where the system is. It checks in once CMD has lived for 1 s, heartbeats while CMD lives and says
+        with which status it ended. Why a start failed is told, too. A newer cycle stops CMD (TERM, after 10 s KILL) and
+        starts it again; a repeated wake and a recovery do not. SIGTERM and SIGINT stop all commands and end with status 0.
 
-        Status: 2 bad usage, 69 the broker was not reachable or refused the token.
+        Status: 1 another runtime of the same name has started, 2 bad usage, 69 the broker was not reachable or refused
+        the token.
         """
 
     static func run(

@@ -1,19 +1,30 @@
 internal import Lifecycle
 
+/// The agent that a runtime is there for alone, with the boot id of its next start.
+struct Host: Hashable, Sendable {
+    let agent: AgentAddress
+    let bootID: String
+}
+
 /// What happened, as the runtime's core is told.
 enum RuntimeEvent: Hashable, Sendable {
     /// A wake came; `installedDigest` is of the files that the agent's folder holds.
     case woken(Wake, installedDigest: String?)
     /// The agent's files are in its folder.
     case filesArrived(AgentAddress, digest: String)
-    /// Files came and could not be used.
-    case filesFailed(AgentAddress)
+    /// Files came and could not be used; `note` says why.
+    case filesFailed(AgentAddress, note: String)
     case processStarted(AgentAddress, run: Int, bootID: String)
-    /// The command and, when it was stopped, all of its process group have ended, or it could not be started.
-    case processExited(AgentAddress, run: Int)
+    /// There is no process; `note` says why.
+    case startFailed(AgentAddress, run: Int, note: String)
+    /// The command and, when it was stopped, all of its process group have ended; `status` as a shell says it.
+    case processExited(AgentAddress, run: Int, status: Int)
+    /// The record says that this cycle only asks whether the agent is there.
+    case recovering(AgentAddress, generation: Int)
     /// The record says `deleting` (with its generation), or its retained status was emptied.
     case removed(AgentAddress, generation: Int?)
-    case connected
+    /// With what the runtime of a single agent says of it while it does not run.
+    case connected(Host?)
     case disconnected
     case timePassed
     case stopRequested
@@ -101,12 +112,17 @@ struct RuntimeCore: Sendable {
             add(wake.agent)
             lives[wake.agent]?.woken(wake, installedDigest: installedDigest, now: now, into: &output)
         case .filesArrived(let agent, let digest): lives[agent]?.filesArrived(digest: digest, into: &output)
-        case .filesFailed(let agent): lives[agent]?.filesFailed(into: &output)
+        case .filesFailed(let agent, let note): lives[agent]?.filesFailed(note, into: &output)
         case .processStarted(let agent, let run, let bootID):
             lives[agent]?.processStarted(run: run, bootID: bootID, now: now)
-        case .processExited(let agent, let run): lives[agent]?.processExited(run: run, now: now, into: &output)
+        case .startFailed(let agent, let run, let note): lives[agent]?.startFailed(run: run, note, into: &output)
+        case .processExited(let agent, let run, let status):
+            lives[agent]?.processExited(run: run, status: status, now: now, into: &output)
+        case .recovering(let agent, let generation): lives[agent]?.recovering(generation)
         case .removed(let agent, let generation): lives[agent]?.removed(generation: generation, now: now, into: &output)
-        case .connected: forEachLife { $0.connected(now: now, into: &output) }
+        case .connected(let host):
+            if let host { add(host.agent) }
+            forEachLife { $0.connected(hostBootID: host?.bootID, now: now, into: &output) }
         case .disconnected: return
         case .timePassed: timePassed(now: now, into: &output)
         case .stopRequested:

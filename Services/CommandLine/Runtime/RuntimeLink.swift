@@ -6,8 +6,12 @@ internal import ServiceKit
 /// A runtime's connection: who it is, what it subscribes to, its Last Will and what it publishes.
 ///
 /// An agent's Last Will names the boot id of the command that runs, and MQTT fixes a Last Will when it connects. So each
-/// connection has a boot id; the first start on it takes that one, every later start connects anew (`renewBootID`).
+/// connection has a boot id; the first start on it takes that one, every later start connects anew (`renewBootID`). A gateway's
+/// boot id is that of this process; its agents' starts have others.
 final class RuntimeLink {
+    /// Without it the kernel repeats less and less often, and finds a network that is back only after as long as it was cut.
+    static let deliveryLimit = TimeSpan.seconds(5)
+
     let settings: RuntimeSettings
     private let loop: EventLoop
     private unowned let delegate: any ConnectionDelegate
@@ -26,7 +30,7 @@ final class RuntimeLink {
     }
 
     private var topics: Topics { settings.program.topics }
-    private var replies: String { topics.replies(to: settings.identity.username) + "/files" }
+    private var replies: String { topics.replies(to: settings.identity.username) + "/-/files" }
 
     // MARK: Connecting
 
@@ -36,6 +40,8 @@ final class RuntimeLink {
         var options = ConnectionOptions(broker: broker, clientID: settings.identity.username + "~runtime")
         options.certificateAuthority = settings.program.certificateAuthority
         options.will = will
+        options.endsWhenTakenOver = true
+        options.deliveryLimit = RuntimeLink.deliveryLimit
         connection = Connection(options, loop: loop, delegate: delegate)
     }
 
@@ -50,11 +56,18 @@ final class RuntimeLink {
 
     /// The boot id of a new start. For an agent the Last Will changes with it.
     func renewBootID() -> String {
+        guard case .agent = settings.identity else { return Token.random() }
         defer { isBootIDTaken = true }
         guard isBootIDTaken else { return bootID }
         bootID = Token.random()
-        if case .agent = settings.identity { reopen() }
+        // While it is not connected it may be about to find out that another runtime has taken its place.
+        if let connection, !connection.isConnected { connection.options.will = will } else { reopen() }
         return bootID
+    }
+
+    /// The agent that this runtime is there for alone.
+    var host: Host? {
+        if case .agent(let address) = settings.identity { Host(agent: address, bootID: bootID) } else { nil }
     }
 
     private func reopen() {
@@ -71,7 +84,8 @@ final class RuntimeLink {
     }
 
     private func gatewayStatus(_ state: GatewayStatusMessage.State, of gateway: String) -> Publication {
-        var publication = message(topics.gatewayStatus(gateway), JSON.bytes(GatewayStatusMessage(state: state)))
+        var publication = message(
+            topics.gatewayStatus(gateway), JSON.bytes(GatewayStatusMessage(state: state, bootID: bootID)))
         publication.isRetained = true
         return publication
     }
@@ -85,14 +99,31 @@ final class RuntimeLink {
     /// Subscribes, then says that it is there: a wake that follows finds us.
     func subscribe() {
         let agents: String
+        var own: [String] = []
         switch settings.identity {
         case .agent(let address): agents = address.description
-        case .gateway(let gateway): agents = "\(gateway)/+"
+        case .gateway(let gateway):
+            agents = "\(gateway)/+"
+            own = [topics.gatewayStatus(gateway)]
         }
-        connection?.subscribe([
-            "\(topics.root)/agents/\(agents)/wake", "\(topics.root)/agents/\(agents)/status", "\(replies)/+",
-        ])
+        connection?.subscribe(
+            ["\(topics.root)/agents/\(agents)/wake", "\(topics.root)/agents/\(agents)/status", "\(replies)/+"] + own)
+        sayConnected()
+    }
+
+    /// A gateway says that it is there.
+    func sayConnected() {
         if case .gateway(let gateway) = settings.identity { publish(gatewayStatus(.connected, of: gateway)) }
+    }
+
+    /// Whether a message says that this gateway is gone, which it is not: a Last Will of an earlier connection arrived late.
+    func isOwnDeath(_ delivery: Delivery) -> Bool {
+        guard case .gateway(let gateway) = settings.identity, delivery.topic == topics.gatewayStatus(gateway),
+            !delivery.isRetained
+        else { return false }
+        // What cannot be read, or was emptied with the gateway's removal, says nothing.
+        let message = try? JSON.decode(GatewayStatusMessage.self, from: delivery.payload)
+        return message.map { $0.state != .connected } ?? false
     }
 
     // MARK: Publishing

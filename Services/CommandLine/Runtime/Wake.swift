@@ -32,9 +32,19 @@ struct Wake: Hashable, Sendable {
             heartbeatInterval: message.heartbeatInterval.span, templatesDigest: message.templatesDigest, text: text)
     }
 
+    /// It asks whether the agent is there, and what runs is not restarted.
+    var isRecovery: Bool { reason == WakeReason.recover.rawValue }
+
     /// Whether this is the same wake as `other` or an earlier one: `(generation, attempt)` in that order.
     func isNewer(than other: Wake) -> Bool {
         (generation, attempt) > (other.generation, other.attempt)
+    }
+
+    /// What is said of a start that did not come to a check-in.
+    func beat(_ kind: BeatKind, note: String? = nil) -> Beat {
+        Beat(
+            agent: agent, kind: kind, generation: generation, attempt: attempt,
+            note: note.map { String($0.unicodeScalars.prefix(Beat.noteLengthMax)) })
     }
 
     func isSame(as other: Wake) -> Bool {
@@ -42,17 +52,33 @@ struct Wake: Hashable, Sendable {
     }
 }
 
-/// One heartbeat that a runtime sends for one run of its command.
+/// What a runtime says of an agent.
+enum BeatKind: Hashable, Sendable {
+    case alive
+    /// Its host is there and starts it when it is woken.
+    case waiting
+    /// Its command ended by itself.
+    case ended(status: Int)
+    /// Its command is ended because the runtime ends.
+    case hostStopping
+}
+
+/// One heartbeat that a runtime sends for an agent.
 struct Beat: Hashable, Sendable {
+    /// The longest note that the contract takes.
+    static let noteLengthMax = 256
+
     let agent: AgentAddress
-    /// `ok` or `stopping`.
-    let status: HeartbeatStatus
-    let generation: Int
-    let attempt: Int
-    let bootID: String
-    let seq: Int64
+    let kind: BeatKind
+    var generation: Int?
+    var attempt: Int?
+    /// Absent when nothing has checked in: what is said counts for whatever life the record knows.
+    var bootID: String?
+    var seq: Int64?
     /// Said with a check-in and with each answer, not with each heartbeat.
-    let templatesDigest: String?
+    var templatesDigest: String?
+    /// What went wrong at the start.
+    var note: String?
 }
 
 /// One start of the command.
@@ -61,6 +87,8 @@ struct Run: Hashable, Sendable {
     /// The newest wake of the generation it was started for; heartbeats echo it.
     var wake: Wake
     let templatesDigest: String?
+    /// What went wrong with its files.
+    var note: String?
     /// New at each start; empty until the process is there.
     var bootID = ""
     /// Heartbeats sent so far; 0 while it has not checked in.
@@ -69,12 +97,11 @@ struct Run: Hashable, Sendable {
 
     var hasCheckedIn: Bool { seq > 0 }
 
-    mutating func beat(_ status: HeartbeatStatus, isFull: Bool, now: Instant) -> Beat {
+    mutating func beat(_ kind: BeatKind = .alive, isFull: Bool, now: Instant) -> Beat {
         seq += 1
         lastBeatAt = now
         return Beat(
-            agent: wake.agent, status: status, generation: wake.generation, attempt: wake.attempt, bootID: bootID,
-            seq: seq,
-            templatesDigest: isFull ? templatesDigest : nil)
+            agent: wake.agent, kind: kind, generation: wake.generation, attempt: wake.attempt, bootID: bootID, seq: seq,
+            templatesDigest: isFull ? templatesDigest : nil, note: isFull ? note : nil)
     }
 }
