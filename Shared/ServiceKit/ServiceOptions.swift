@@ -131,17 +131,29 @@ public struct ProgramOptions: Sendable {
         return (logFormat, logLevel)
     }
 
-    /// The first line of a file that holds a secret.
+    /// No secret is longer than this.
+    static let secretBytesMax = 4_096
+
+    /// The secret that a file holds: its first line, without a byte order mark before it and white space behind it.
     public static func secret(from path: String) throws(UsageError) -> String {
         guard let file = fopen(path, "re") else { throw UsageError("\(path): \(String(cString: strerror(errno)))") }
         defer { fclose(file) }
-        var line: UnsafeMutablePointer<CChar>?
-        var capacity = 0
-        let length = getline(&line, &capacity, file)
-        defer { free(line) }
-        guard length > 0, let line else { throw UsageError("\(path): is empty") }
-        let text = String(cString: line)
-        return String(text.prefix { $0 != "\n" && $0 != "\r" })
+        var bytes = [UInt8](repeating: 0, count: secretBytesMax)
+        let count = fread(&bytes, 1, bytes.count, file)
+        guard ferror(file) == 0 else { throw UsageError("\(path): \(String(cString: strerror(errno)))") }
+        return try secret(in: bytes.prefix(count), of: path)
+    }
+
+    static func secret(in bytes: ArraySlice<UInt8>, of path: String) throws(UsageError) -> String {
+        let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+        let text = bytes.starts(with: mark) ? bytes.dropFirst(mark.count) : bytes
+        var line = text.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
+        while let last = line.last, last == UInt8(ascii: " ") || last == UInt8(ascii: "\t") { line.removeLast() }
+        guard !line.isEmpty else { throw UsageError("\(path): is empty") }
+        guard let secret = String(validating: line, as: UTF8.self), !line.contains(0) else {
+            throw UsageError("\(path): is not text in UTF-8; write the secret as one line of plain text")
+        }
+        return secret
     }
 }
 

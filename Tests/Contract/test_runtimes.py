@@ -355,6 +355,27 @@ class TwoOfOneName(RuntimeCase):
         self.assertEqual(runtime.end(), 0)
 
 
+class TokenFiles(RuntimeCase):
+    def test_what_editors_add_is_not_part_of_the_token(self):
+        token = self.token_file.read_bytes().strip()
+        for number, text in enumerate([
+            token, token + b"\r\n", token + b" \t \n", b"\xef\xbb\xbf" + token + b"\r\n", token + b"\n\n",
+        ]):
+            with self.subTest(text):
+                file = self.directory / f"token-{number}"
+                file.write_bytes(text)
+                self.assertEqual(self.agent_runtime("exec sleep 600", token_file=file).end(), 0)
+
+    def test_what_is_no_token_is_refused_with_its_reason(self):
+        for text, reason in [(b"", "is empty"), (b" \r\n", "is empty"), ("token".encode("utf-16"), "UTF-8")]:
+            with self.subTest(text):
+                file = self.directory / "no-token"
+                file.write_bytes(text)
+                result = self.system.cli("agent", self.agent, "--on-wake", "true", "--token-file", file)
+                self.assertEqual(result.returncode, 2)
+                self.assertIn(f"{file}: {reason}", result.stderr.replace("is not text in ", ""))
+
+
 class ThroughOutages(RuntimeCase):
     """With the services' own wakes: what was cut off comes back as it was."""
 
