@@ -135,6 +135,31 @@ class RunningSystem(unittest.TestCase):
             self.assertFalse(data.exists())
 
 
+class OddDirectories(unittest.TestCase):
+    """A directory may have any name that is text: it is part of files that a shell, a broker and a database read."""
+
+    def test_works_on_any_name(self):
+        with tempfile.TemporaryDirectory(prefix="rollcall-") as directory:
+            for name in ["a b", " a ", "a\tb", "it's \"quoted\"", "größe 猫", "50%20?x#y", "$HOME `id`", "-a=b", "@:x"]:
+                with self.subTest(name), RollcallSystem(data=pathlib.Path(directory) / name / "data") as system:
+                    system.expect("add-gateway", {"gateway": "gw"})
+                    # The command line finds it by the file that a shell sources, and by the directory.
+                    for arguments in [(), ("--data", system.data)]:
+                        self.assertEqual(system.json("gateways", *arguments)["gateways"][0]["gateway"], "gw")
+                    self.assertTrue((system.data / "broker.sock").is_socket())
+                    self.assertEqual(system.stop(), 0)
+            self.assertEqual(len(os.listdir(directory)), 9, "nothing is made beside them")
+
+    def test_a_name_that_cannot_work_is_refused_with_the_reason(self):
+        with tempfile.TemporaryDirectory(prefix="rollcall-") as directory:
+            for name, reason in [("a\nb", "has a line break in its name"), (os.fsdecode(b"a\xffb"), "is not UTF-8")]:
+                with self.subTest(name):
+                    result = up("--data", os.path.join(directory, name), "--mqtt-port", 0)
+                    self.assertEqual(result.returncode, 1)
+                    self.assertIn(reason, result.stderr)
+                    self.assertEqual(os.listdir(directory), [])
+
+
 class ChildrenThatDie(unittest.TestCase):
     def test_each_is_started_again_and_the_system_works_on(self):
         with RollcallSystem() as system:

@@ -31,9 +31,15 @@ struct BrokerConfigurationTests {
                 plugin_opt_identities /srv/roll call/identities
                 plugin_opt_state /srv/roll call/broker-identities
                 listener 18830 127.0.0.1
-                listener 0 /srv/roll call/broker.sock
+                listener 0 broker.sock
 
                 """)
+    }
+
+    @Test func aSocketIsNamedWholeWhereThatWorks() {
+        var configuration = configuration
+        configuration.socketPath = "/srv/rollcall/broker.sock"
+        #expect(configuration.text.hasSuffix("listener 0 /srv/rollcall/broker.sock\n"))
     }
 
     @Test func anOrdinaryUserStaysWhoItIs() {

@@ -43,8 +43,14 @@ struct BrokerConfiguration: Hashable, Sendable {
             "plugin_opt_state \(state)",
             "listener \(port) 127.0.0.1",
         ]
-        if let socketPath { lines.append("listener 0 \(socketPath)") }
+        if let socketPath { lines.append("listener 0 \(BrokerConfiguration.named(socketPath))") }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// A listener's path ends at its first blank: such a one is named from its directory, where the broker runs.
+    private static func named(_ socketPath: String) -> String {
+        guard socketPath.contains(where: \.isWhitespace) else { return socketPath }
+        return String(socketPath[socketPath.index(after: socketPath.lastIndex(of: "/") ?? socketPath.startIndex)...])
     }
 
     /// How serious a line of the broker's log is. Two warnings come by design: it may run as root here, and a Unix

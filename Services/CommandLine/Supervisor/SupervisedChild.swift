@@ -10,6 +10,8 @@ struct ChildProgram: Sendable {
     var path: String
     var arguments: [String]
     var environment: [String]
+    /// Where it runs; `nil`: where this process does.
+    var directory: String?
 }
 
 /// How a process ended (waitpid(2)).
@@ -171,7 +173,8 @@ final class SupervisedChild {
             close(input)
             errno = problem
         }
-        return rollcall_spawn(program.path, &arguments, &environment, nil, input, output, output, SIGKILL, 1)
+        return rollcall_spawn(
+            program.path, &arguments, &environment, program.directory, input, output, output, SIGKILL, 1)
     }
 }
 

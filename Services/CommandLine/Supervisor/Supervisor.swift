@@ -73,7 +73,12 @@ public final class Supervisor {
     /// - Throws: when another system uses the directory, a port is taken, or a file cannot be written. Nothing was
     ///   changed then by the first two.
     public func start() throws(ServiceFailure) {
-        guard !data.path.contains("\n") else { throw ServiceFailure("the data directory has a line break in its name") }
+        for (character, problem) in [
+            ("\n", "has a line break in its name"), ("\u{FFFD}", "has a name that is not UTF-8"),
+        ]
+        where data.path.contains(character) {
+            throw ServiceFailure("--data: '\(data.path)' \(problem)")
+        }
         lock = try DirectoryLock.take(data, creating: false)
         mqttPort = try Supervisor.choose(configuration.mqttPort, for: "--mqtt-port")
         httpPort = configuration.httpPort == 0 ? try Supervisor.choose(0, for: "--http-port") : configuration.httpPort
@@ -83,6 +88,7 @@ public final class Supervisor {
         Supervisor.raiseDescriptorLimit()
         startedAt = Clock.now()
         startBroker()
+        sayWhatIsMissing()
     }
 
     /// Where an identity of this system connects, with its secret: an operator by TCP, a service by the fastest way.
@@ -178,7 +184,7 @@ public final class Supervisor {
         let environment = ChildEnvironment.variables(of: ParsedArguments.processEnvironment())
         let program = ChildProgram(
             name: "broker", path: configuration.programs.mosquitto, arguments: ["-c", data.brokerConfiguration],
-            environment: environment)
+            environment: environment, directory: data.path)
         let child = SupervisedChild(program, loop: loop, log: log, output: -1)
         let brokerLog = Log(service: "broker", instance: "1", format: log.format, level: log.level)
         child.tookLine = { [unowned self] line in
@@ -262,14 +268,13 @@ public final class Supervisor {
             readiness.heard(presence)
             if !isReady, readiness.missing.isEmpty { ask() }
         }
-        sayWhatIsMissing()
     }
 
     /// Every ten seconds until all is ready.
     private func sayWhatIsMissing() {
         loop.after(.seconds(10)) { [weak self] in
             guard let self, !isReady, !isStopping else { return }
-            let missing = readiness.missing
+            let missing = hasListened ? readiness.missing : ["broker"]
             let text = missing.isEmpty ? "no command was answered yet" : missing.joined(separator: ", ")
             log.event("up.waiting", .warning, ["for": LogValue(text)])
             sayWhatIsMissing()
