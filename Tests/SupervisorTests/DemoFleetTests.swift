@@ -75,6 +75,17 @@ struct DemoFleetTests {
         #expect(advance(&fleet, to: 3_000) == [.beat(agent: "a", beat(2, 1, boot: 2, seq: 1))])
     }
 
+    @Test func aRecoveryOfOneThatRunsIsAnsweredAndStartsNothing() {
+        var fleet = fleet(.healthy)
+        _ = wake(&fleet, 1, 1)
+        _ = advance(&fleet, to: 1_000)
+        let answer = fleet.woken(
+            "a", generation: 2, attempt: 1, isRecovery: true, interval: .seconds(5),
+            now: start + TimeSpan(milliseconds: 2_000))
+        #expect(answer == [.beat(agent: "a", DemoBeat(generation: 2, attempt: 1, bootID: "1.1", seq: 2))])
+        #expect(advance(&fleet, to: 6_900) == [])
+    }
+
     @Test func aLateAgentNeedsASecondWakeAndASilentOneNeverAnswers() {
         var late = fleet(.late)
         #expect(wake(&late, 1, 1) == [])

@@ -70,6 +70,7 @@ struct DemoFleet: Hashable, Sendable {
         var generation = 0
         var attempt = 0
         var lives = 0
+        var bootID = ""
         var seq: Int64 = 0
         var interval = TimeSpan.seconds(60)
         var answer: DemoAgent.Answer?
@@ -127,13 +128,16 @@ struct DemoFleet: Hashable, Sendable {
         TimeSpan(milliseconds: min(1_500, 20_000 / Int64(max(1, count))))
     }
 
-    /// A wake arrived. Lower numbers than seen are old; the same wake, or another attempt for an agent that runs, is
+    /// A wake arrived. Lower numbers than seen are old; the same wake, another attempt or a recovery of an agent that runs is
     /// answered with a heartbeat; a new generation starts the agent anew.
-    mutating func woken(_ id: String, generation: Int, attempt: Int, interval: TimeSpan, now: Instant) -> [Directive] {
+    mutating func woken(
+        _ id: String, generation: Int, attempt: Int, isRecovery: Bool = false, interval: TimeSpan, now: Instant
+    ) -> [Directive] {
         guard let agent = byID[id] else { return [] }
         var state = states[id] ?? State()
         guard (generation, attempt) >= (state.generation, state.attempt) else { return [] }
-        let isNewCycle = generation > state.generation
+        let isKept = isRecovery && state.beatsAt != nil
+        let isNewCycle = generation > state.generation && !isKept
         state.generation = generation
         state.attempt = attempt
         state.interval = interval
@@ -174,6 +178,7 @@ struct DemoFleet: Hashable, Sendable {
                 state.startsAt = nil
                 state.lives += 1
                 state.seq = 0
+                state.bootID = "\(state.generation).\(state.lives)"
                 state.beatsAt = now + state.interval
                 state.endsAt = state.answer?.endsAfter.map { now + $0 }
                 let first = DemoFleet.beat(of: agent, &state, status: nil)
@@ -199,7 +204,7 @@ struct DemoFleet: Hashable, Sendable {
         state.seq += 1
         return DemoBeat(
             status: status, generation: state.generation, attempt: state.attempt,
-            bootID: "\(state.generation).\(state.lives)", seq: state.seq)
+            bootID: state.bootID, seq: state.seq)
     }
 }
 

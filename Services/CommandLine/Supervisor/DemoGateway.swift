@@ -18,6 +18,7 @@ final class DemoGateway: ConnectionDelegate {
     private var connection: Connection?
     private var own: [String: Connection] = [:]
     private var firstBeats: [String: DemoBeat] = [:]
+    private let bootID = String(UInt64.random(in: .min ... .max), radix: 36)
     private var hasBegun = false
     private var isStopping = false
 
@@ -79,8 +80,8 @@ final class DemoGateway: ConnectionDelegate {
         }
         perform(
             fleet.woken(
-                agent.agent, generation: wake.generation, attempt: wake.attempt, interval: wake.heartbeatInterval.span,
-                now: Clock.now()))
+                agent.agent, generation: wake.generation, attempt: wake.attempt, isRecovery: wake.reason == .recover,
+                interval: wake.heartbeatInterval.span, now: Clock.now()))
     }
 
     func disconnected(_ error: BusError, on connection: Connection) {
@@ -244,7 +245,8 @@ final class DemoGateway: ConnectionDelegate {
 
     private func state(_ state: GatewayStatusMessage.State) -> Publication {
         var publication = Publication(
-            topic: topics.gatewayStatus(DemoFleet.gateway), payload: JSON.bytes(GatewayStatusMessage(state: state)))
+            topic: topics.gatewayStatus(DemoFleet.gateway),
+            payload: JSON.bytes(GatewayStatusMessage(state: state, bootID: bootID)))
         publication.isRetained = true
         publication.contentType = jsonContentType
         return publication
