@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
@@ -221,6 +222,63 @@ class Facts(unittest.TestCase):
     def rollcall(self, *arguments):
         return subprocess.run(
             [str(ROLLCALL), *arguments], capture_output=True, text=True, check=True, env=clean_environment()).stdout
+
+
+class Bob(unittest.TestCase):
+    """`bob.sh` as a newcomer runs it: in a terminal, with clients that stand for mosquitto's."""
+
+    def setUp(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="rollcall-"))
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        (self.directory / "bob.sh").write_text(readme.files(README)["bob.sh"])
+        (self.directory / "bob.tok").write_text("token\n")
+        for name, text in {
+            "mosquitto_sub": "echo '{\"generation\":1}'; exec sleep 600", "mosquitto_pub": "echo beat >> beats",
+        }.items():
+            (self.directory / name).write_text(f"#!/bin/sh\n{text}\n")
+            (self.directory / name).chmod(0o755)
+        pid, self.terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self.directory)
+            environment = {"PATH": f"{self.directory}:{os.environ['PATH']}", "ROLLCALL_HOST": "h", "ROLLCALL_MQTT_PORT": "1"}
+            os.execvpe("bash", ["bash", "--noprofile", "--norc", "-i"], environment)
+        self.session = pid
+        os.write(self.terminal, b"sh bob.sh\n")
+        self.addCleanup(self.kill_all)
+        beats = self.directory / "beats"
+        # The answer to the wake, then the first of its own.
+        wait_until(lambda: beats.exists() and len(beats.read_text().splitlines()) >= 2, 15, "heartbeats")
+
+    def processes(self):
+        """What runs in the session of the terminal beside its shell."""
+        found = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            process = int(path.parent.name)
+            if int(fields[3]) == self.session and process != self.session and fields[0] != "Z":
+                found.append(process)
+        return found
+
+    def kill_all(self):
+        for process in [*self.processes(), self.session]:
+            os.kill(process, signal.SIGKILL)
+        os.waitpid(self.session, 0)
+
+    def check(self):
+        # The sleep of 5 s that was under way may end by itself.
+        wait_until(lambda: not self.processes(), 8, "the end of everything that bob.sh began")
+
+    def test_ends_by_control_c(self):
+        os.write(self.terminal, b"\x03")
+        self.check()
+        os.close(self.terminal)
+
+    def test_ends_with_its_terminal(self):
+        os.close(self.terminal)
+        self.check()
 
 
 if __name__ == "__main__":
