@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -53,12 +54,17 @@ int rollcall_next_option(int count, char *const arguments[], const struct option
     opterr = 0;
     optarg = NULL;
     // '-' first: arguments that are no options end the parsing of a step and are given as value of code 1; ':' tells a missing value.
-    int code = getopt_long(count, arguments, "-:", options, &index);
+    int code = getopt_long(count, arguments, "-:h", options, &index);
     *value = optarg;
     *position = optind;
     if (code == 0) return index;
     if (code == 1) return -5;
     if (code == -1) return -1;
+    if (code == 'h') {
+        for (index = 0; options[index].name; index++)
+            if (!strcmp(options[index].name, "help")) return index;
+        return -4;
+    }
     if (code == ':') return -3;
     return optopt ? -4 : -2;
 }

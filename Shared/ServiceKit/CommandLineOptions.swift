@@ -73,7 +73,9 @@ public struct ParsedArguments: Sendable {
             case -1:
                 for pointer in list[Int(position)...] { if let pointer { positional.append(String(cString: pointer)) } }
                 return
-            case -2: throw UsageError("unknown option \(ParsedArguments.argument(list, given, position))")
+            case -2:
+                let word = ParsedArguments.argument(list, given, position)
+                throw UsageError("unknown option \(word)" + meant(by: word, among: options.map { "--" + $0.name }))
             case -3: throw UsageError("option \(ParsedArguments.argument(list, given, position)) needs a value")
             case -4:
                 throw UsageError(
@@ -138,6 +140,31 @@ public struct ParsedArguments: Sendable {
         }
         return result
     }
+}
+
+/// `: is 'status' meant?` for the known word that is nearest to a misspelt one; empty when none is near.
+public func meant(by word: String, among known: [String]) -> String {
+    let name = String(word.prefix { $0 != "=" })
+    let distances = known.map { (word: $0, edits: edits(from: name, to: $0)) }
+    guard let nearest = distances.min(by: { $0.edits < $1.edits }), nearest.edits <= min(3, name.count / 2) else {
+        return ""
+    }
+    return ": is '\(nearest.word)' meant?"
+}
+
+/// How many letters must be changed, added or removed (Levenshtein's distance).
+private func edits(from word: String, to other: String) -> Int {
+    var row = Array(0...other.count)
+    for (index, letter) in word.enumerated() {
+        var diagonal = row[0]
+        row[0] = index + 1
+        for (column, otherLetter) in other.enumerated() {
+            let replaced = diagonal + (letter == otherLetter ? 0 : 1)
+            diagonal = row[column + 1]
+            row[column + 1] = min(replaced, diagonal + 1, row[column] + 1)
+        }
+    }
+    return row[other.count]
 }
 
 /// The help of a program: usage, description, options.

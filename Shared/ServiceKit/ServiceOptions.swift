@@ -16,7 +16,7 @@ public enum ExitStatus {
 
 /// The options that every program of Rollcall takes.
 public enum CommonOptions {
-    public static let help = OptionSpecification("help", help: "print this help and exit")
+    public static let help = OptionSpecification("help", help: "print this help and exit; also -h")
     public static let version = OptionSpecification("version", help: "print the version and exit")
     public static let broker = OptionSpecification(
         "broker", value: "URL", environment: "ROLLCALL_BROKER",

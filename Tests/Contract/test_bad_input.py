@@ -2,9 +2,11 @@
 code."""
 
 import json
+import subprocess
 import unittest
 
 from contract_document import Document, pointer
+from rollcall_system import BUILD
 from support import TOPIC_ROOT, SystemTest
 
 TITLES = {
@@ -247,6 +249,26 @@ class CommandLineTest(BadInputCase):
             ("completions", "tcsh-of-mars"), ("status", "--broker", "http://nowhere"),
         ]:
             self.cli(2, *arguments)
+
+    def test_a_misspelt_word_gets_the_nearest_known_one(self):
+        for arguments, meant in [
+            (("statsu",), "'status'"), (("agnt", "gw/a"), "'agent'"), (("up", "--dta", "x"), "'--data'"),
+            (("provision", "gw/a", "--checkin-deadlin=x", "--rol", "main"), None), (("wake", "--josn", "gw/a"), "'--json'"),
+            (("dance",), None), (("agent", "gw/a", "--on-wke", "true"), "'--on-wake'"),
+        ]:
+            errors = self.cli(2, *arguments).stderr
+            if meant:
+                self.assertIn(f"is {meant} meant?", errors)
+            else:
+                self.assertNotIn("meant?", errors)
+
+    def test_everything_takes_h(self):
+        for arguments in [(), ("up",), ("agent",), ("gateway",), ("bench",), ("wake",), ("status",), ("completions",)]:
+            self.assertIn("Usage: ", self.cli(0, *arguments, "-h").stdout)
+        for service in ["provisioner", "reconciler", "heartbeat-ingest", "status-store"]:
+            completed = subprocess.run([BUILD / f"rollcall-{service}", "-h"], capture_output=True, text=True, check=False)
+            self.assertEqual(completed.returncode, 0, completed.stderr)
+            self.assertIn("Usage: ", completed.stdout)
 
     def test_no_broker_exits_with_69(self):
         for verb in (("agents",), ("wake", "gw/a"), ("status",)):

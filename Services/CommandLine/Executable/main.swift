@@ -9,7 +9,7 @@ import ServiceKit
 let (subcommand, arguments) = CommandList.split(Array(CommandLine.arguments.dropFirst()))
 
 switch subcommand {
-case nil where arguments.contains("--help"), "help":
+case nil where arguments.contains("--help") || arguments.contains("-h"), "help":
     print(CommandList.help, terminator: "")
     exit(ExitStatus.done)
 case nil where arguments.contains("--version"):
@@ -24,6 +24,7 @@ case "agent": exit(AgentCommand.run(arguments))
 case "gateway": exit(GatewayCommand.run(arguments))
 case let name?:
     if let status = CommandList.run(name, arguments) { exit(status) }
-    ServiceProgram.complain("rollcall: there is no subcommand '\(name)'\nTry 'rollcall --help'.")
+    ServiceProgram.complain(
+        "rollcall: there is no subcommand '\(name)'\(CommandList.meant(by: name))\nTry 'rollcall --help'.")
     exit(ExitStatus.usage)
 }

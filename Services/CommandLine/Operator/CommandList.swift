@@ -76,6 +76,11 @@ public enum CommandList {
         subcommands.first { $0.name == name }?.run(arguments)
     }
 
+    /// The subcommand that a misspelt one means, as a question; empty when none is near.
+    public static func meant(by name: String) -> String {
+        ServiceKit.meant(by: name, among: all.map(\.name))
+    }
+
     /// The subcommand and its arguments: options before it, which every subcommand takes, move behind it.
     public static func split(_ arguments: [String]) -> (subcommand: String?, arguments: [String]) {
         let withValue = [
