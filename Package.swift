@@ -56,7 +56,7 @@ let package = Package(
         module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "Lifecycle"]),
 
         // Services.
-        module("ProvisionerCore", "Services/Provisioner/Core", ["Contract", "Lifecycle"]),
+        module("ProvisionerCore", "Services/Provisioner/Core", ["Contract", "Lifecycle", "Streams"]),
         module(
             "ProvisionerShell", "Services/Provisioner/Shell",
             ["Bus", "Contract", "Lifecycle", "ProvisionerCore", "Secrets", "ServiceKit", "Streams"]),
@@ -141,7 +141,7 @@ let package = Package(
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
-            ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell"]),
+            ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell", "Streams"]),
         tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
         tests("StorageFaultTests", "Tests/StorageFaultTests", ["Contract", "Lifecycle", "Storage", "StorageFaults"]),
         tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),

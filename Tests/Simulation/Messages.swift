@@ -72,6 +72,9 @@ enum SimBody {
     case credentials([CredentialChange])
     /// The broker's acknowledgement of a publication.
     case acknowledged(ticket: Int, isHeard: Bool)
+
+    /// What a service with one canary sends to itself.
+    static var onlyCanary: SimBody { .canary(.last) }
 }
 
 struct CursorNote {

@@ -23,7 +23,7 @@ extension Oracle {
         if first == nil, command.verb == .addGateway, problem == nil { checkAdmission(command) }
         guard let problem, let agent = command.agent else { return }
         let events = ["provisioning", "updating", "deleting", "deleted"]
-        if let event = events.first(where: { traced.contains("\(command.key) \($0) \(agent)") }) {
+        if let event = events.first(where: { traced.contains("\(command.traceparent) \($0) \(agent)") }) {
             violate("\(command.key) \(command.verb.rawValue) took effect (\(event)) and is answered \(problem.type)")
         }
     }

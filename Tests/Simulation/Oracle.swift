@@ -55,8 +55,8 @@ final class Oracle {
     var arrivedEvents: Set<String> = []
     var committedOrders: [Issue: WakeOrder] = [:]
     var answers: [String: Int] = [:]
-    private var requests: [String: (key: String, command: Command, at: Int64)] = [:]
-    private var unreceipted: [StreamID: [(seq: Int, request: String)]] = [:]
+    var requests: [String: (key: String, command: Command, at: Int64)] = [:]
+    var handovers = Handovers()
     var undertaken: Set<String> = []
     var traced: Set<String> = []
     /// When the first wake of each cycle was ordered: by an owner, and by the owner whose order was committed.
@@ -96,26 +96,6 @@ final class Oracle {
     // MARK: Operators
 
     func asked(_ command: SimCommand) {}
-
-    func forwarded(_ request: PartitionRequest) {
-        if requests[request.id] == nil {
-            requests[request.id] = (request.traceparent ?? "", request.command, world.time)
-        }
-    }
-
-    func sent(_ request: PartitionRequest, _ id: StreamID, _ seq: Int) {
-        unreceipted[id, default: []].append((seq, request.id))
-    }
-
-    /// A receipt means that all that was caused is committed.
-    func receipted(_ id: StreamID, upTo seq: Int) {
-        guard var open = unreceipted[id] else { return }
-        for item in open.prefix(while: { $0.seq <= seq }) where answers[item.request] == nil {
-            if !undertaken.contains(item.request) { violate("\(item.request) is receipted and nothing is committed") }
-        }
-        open.removeAll { $0.seq <= seq }
-        unreceipted[id] = open
-    }
 
     // MARK: Heartbeats
 
@@ -370,10 +350,9 @@ final class Oracle {
         if wake.generation <= history.deletedGeneration { violate("\(wake.agent) is woken after it was deleted") }
     }
 
-    func wakeFailed(_ report: WakeReport) {
-        let issue = Issue(agent: report.agent, issue: report.issue)
+    func wakeFailed(_ issue: Issue, at made: Int64) {
         failedIssues.insert(issue)
-        if outcomeAt[issue] == nil { outcomeAt[issue] = world.time }
+        outcomeAt[issue] = min(outcomeAt[issue] ?? made, made)
     }
 
     // MARK: Answers

@@ -14,7 +14,7 @@ PURE = {
     "Shared/Streams": {"Contract", "Lifecycle"},
     "Services/BrokerAccess/Core": set(),
     "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
-    "Services/Provisioner/Core": {"Contract", "Lifecycle"},
+    "Services/Provisioner/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Reconciler/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/StatusStore/Core": {"Contract", "Lifecycle"},
 }
