@@ -364,6 +364,15 @@ struct ProvisionerCoreTests {
         #expect(stop(&subject) == ["drained"])
     }
 
+    @Test func aBrokerThatHandsNothingOverHasNotBeenRead() {
+        var subject = ready()
+        subject.handle(.stopRequested)
+        subject.pass(3.1)
+        #expect(stop(&subject) == [])
+        subject.handle(.canaryReceived)
+        #expect(stop(&subject) == ["drained"])
+    }
+
     @Test func whileItDrainsItTakesNothingNew() {
         var subject = Subject()
         subject.handle(.connected)

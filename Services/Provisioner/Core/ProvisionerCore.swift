@@ -36,7 +36,7 @@ public struct ProvisionerCore: Sendable {
         let since: Instant
         /// What the broker had for us before has been read, up to a canary, or is lost.
         var isRead: Bool
-        /// It took too long: whoever waits was told, and this is no clean stop unless everything is handed over.
+        /// It took too long: whoever waits was told. A clean stop still takes that everything is read and handed over.
         var isGivenUp = false
         var isOver = false
     }
@@ -301,7 +301,6 @@ public struct ProvisionerCore: Sendable {
     private mutating func goOnDraining(_ now: Instant, _ actions: inout [ProvisionerAction]) {
         guard var drain, !drain.isOver else { return }
         if !drain.isGivenUp, now.milliseconds(since: drain.since) >= ProvisionerCore.drainLimit.milliseconds {
-            drain.isRead = true
             drain.isGivenUp = true
             command(.stopped, now, &actions)
             file(.stopped, now, &actions)
