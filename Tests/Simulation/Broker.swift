@@ -18,6 +18,8 @@ final class Broker {
     private var stalledUntil: Int64 = 0
     /// Told of every message as it reaches the broker.
     var arrived: (SimMessage) -> Void = { _ in }
+    /// Told of what it gives to one of those who share a subscription.
+    var handed: (SimMessage, Session) -> Void = { _, _ in }
     var stalled: (Range<Int64>) -> Void = { _ in }
 
     init(_ world: World) {
@@ -264,7 +266,9 @@ final class Broker {
         guard !targets.isEmpty else { return }
         if message.topic.isShared {
             turns += 1
-            down(message, to: targets[turns % targets.count])
+            let target = targets[turns % targets.count]
+            handed(message, target)
+            down(message, to: target)
         } else {
             for session in targets { down(message, to: session) }
         }

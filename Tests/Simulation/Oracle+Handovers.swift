@@ -1,8 +1,12 @@
 import Contract
 import Lifecycle
 
-/// What provisioners have sent and not handed over.
+/// What provisioners were given and have not handed on.
 struct Handovers {
+    /// Commands that are not answered, and orders that are not reported, by the session on which the broker gave them. What came
+    /// on another one may be lost with it.
+    fileprivate var commands: [Int: [String]] = [:]
+    fileprivate var orders: [Int: [Issue]] = [:]
     /// Frames that have no receipt.
     fileprivate var frames: [StreamID: [(seq: Int, body: PartitionMessage)]] = [:]
     /// The newest frame of each stream.
@@ -11,7 +15,24 @@ struct Handovers {
 
 // What goes through a provisioner.
 extension Oracle {
-    func sent(_ frame: StreamFrame<PartitionMessage>) {
+    /// The broker gives a message to one of those who share a subscription.
+    func handed(_ message: SimMessage, to session: Session) {
+        if case .command(let command) = message.body {
+            handovers.commands[session.number, default: []].append(command.tag)
+        }
+        // Elsewhere an order may be lost on its way.
+        if case .order(let message) = message.body, world.plan.isHonest {
+            let issue = Issue(agent: message.order.agent, issue: message.order.issue)
+            handovers.orders[session.number, default: []].append(issue)
+        }
+    }
+
+    func replied(_ tag: String, _ session: Session) {
+        guard let index = handovers.commands[session.number]?.firstIndex(of: tag) else { return }
+        handovers.commands[session.number]?.remove(at: index)
+    }
+
+    func sent(_ frame: StreamFrame<PartitionMessage>, by provisioner: ProvisionerProcess) {
         guard let body = frame.body, frame.seq > handovers.newest[frame.id] ?? 0 else { return }
         handovers.newest[frame.id] = frame.seq
         handovers.frames[frame.id, default: []].append((frame.seq, body))
@@ -25,6 +46,7 @@ extension Oracle {
         case .report(let report):
             let issue = Issue(agent: report.agent, issue: report.issue)
             if case .failed = report.outcome { wakeFailed(issue, at: made) }
+            if let session = provisioner.session { handovers.orders[session.number]?.removeAll { $0 == issue } }
         case .batch, .introduction: break
         }
     }
@@ -39,5 +61,17 @@ extension Oracle {
         }
         open.removeAll { $0.seq <= seq }
         handovers.frames[id] = open
+    }
+
+    /// A provisioner says that it has handed over all that it was given.
+    func stopped(_ provisioner: ProvisionerProcess, _ session: Session) {
+        if let tag = handovers.commands[session.number]?.first {
+            violate("\(provisioner.name) has stopped and \(tag) is not answered")
+        }
+        if let issue = handovers.orders[session.number]?.first {
+            violate("\(provisioner.name) has stopped and an order of \(issue.agent) is not reported")
+        }
+        let isLeft = handovers.frames.contains { $0.key.incarnation == provisioner.incarnation && !$0.value.isEmpty }
+        if isLeft { violate("\(provisioner.name) has stopped and what it has sent has no receipt") }
     }
 }

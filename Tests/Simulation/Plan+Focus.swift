@@ -133,6 +133,10 @@ extension Plan {
             ($0.faults, $0.faultEvery, $0.commandEvery) = ([.pauseProvisioner], 2_000_000, 300_000)
             ($0.longMin, $0.longMax, $0.provisioners) = (8_500_000, 14_000_000, 2)
         },
+        .provisionersDrain: {
+            $0.beHonest([.stopProvisioner], every: 1_000_000)
+            $0.commandEvery = 300_000
+        },
         .runtimesIgnoreOldWakes: {
             $0.beHonest([.changeAgent], every: 3_000_000)
             $0.troubles = [.orders: Trouble(late: 40, lateMax: 1_500_000)]

@@ -80,8 +80,14 @@ final class ProvisionerProcess: Process {
     }
 
     override func isDrained() -> Bool {
+        guard !world.isBroken(.provisionersDrain) else { return true }
         handle(.stopRequested)
         return isDrainedByCore
+    }
+
+    override func shutDown() {
+        if hasHandedOver, let session { oracle.stopped(self, session) }
+        super.shutDown()
     }
 
     // MARK: Hosting
@@ -97,7 +103,7 @@ final class ProvisionerProcess: Process {
         case .subscribe(let subscriptions): subscribe(subscriptions.flatMap(topics))
         case .unsubscribe(let subscriptions): subscriptions.flatMap(topics).forEach(unsubscribe)
         case .send(let outgoing):
-            oracle.sent(outgoing.frame)
+            oracle.sent(outgoing.frame, by: self)
             publish([outgoing]) { .partition($0) }
         case .claim(let claim): if !grants(claim) { publish(.claims, .claim(claim)) }
         case .answer(let reply): answer(reply)
@@ -136,6 +142,7 @@ final class ProvisionerProcess: Process {
     private func answer(_ reply: Reply) {
         let tag = String(decoding: reply.address.correlation ?? [], as: UTF8.self)
         publish(.replies, .reply(key: tag, isProblem: reply.isProblem, payload: reply.payload))
+        if let session { oracle.replied(tag, session) }
     }
 
     private func publish(_ wake: WakeMessage, issue number: Int, _ expirySeconds: UInt32) -> Int? {

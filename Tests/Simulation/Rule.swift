@@ -20,7 +20,7 @@ public enum Rule: String, CaseIterable, Sendable {
     case ingestsDrain, stoppingIngestsSaySo, ingestsAreKnownFirst, canariesProveTheLine, flappingIngestsWait
     case fullIngestsPause
     // The provisioner.
-    case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse, keysAreClaimed
+    case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse, keysAreClaimed, provisionersDrain
     // Agents.
     case runtimesIgnoreOldWakes
     // Every service.

@@ -250,6 +250,10 @@ extension Rule {
             Row(
                 .keysAreClaimed, "A request with a key is forwarded once the store keeps the key for it",
                 without: "a key is used for requests in two partitions, and both are executed"),
+            Row(
+                .provisionersDrain,
+                "A provisioner that stops answers and reports all that it was given before it says so",
+                without: "commands and orders in its hands are lost"),
         ])
 
     private static let agents = Part(

@@ -46,6 +46,7 @@ public final class Simulation {
         operatorClient = OperatorClient(broker, oracle)
         oracle.gateways = gateways
         broker.arrived = { oracle.arrived($0) }
+        broker.handed = { oracle.handed($0, to: $1) }
         broker.stalled = { oracle.outages.stalls.append($0) }
     }
 
