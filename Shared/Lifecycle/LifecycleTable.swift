@@ -1,6 +1,6 @@
 /// The life of an agent on a page: every state, every event, what it leads to and what is told of it.
 ///
-/// `infra/lifecycle.md` is this table as text; a test holds the two equal, and another drives `AgentMachine` through every
+/// `infra/docs/lifecycle.md` is this table as text; a test holds both equal, and another drives `AgentMachine` through every
 /// row. What has no row changes nothing but, for an accepted heartbeat, `last_seen_at`.
 public enum LifecycleTable {
     /// Where an agent is: its status and what its owner waits for.

@@ -36,7 +36,7 @@ import Testing
 
     @Test func theDocumentIsTheTable() throws {
         let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent().appending(path: "infra/lifecycle.md")
+            .deletingLastPathComponent().appending(path: "infra/docs/lifecycle.md")
         if ProcessInfo.processInfo.environment["ROLLCALL_UPDATE_GOLDEN"] == "1" {
             try Data(LifecycleTable.markdown.utf8).write(to: file)
         }

@@ -1,4 +1,4 @@
-/// What each rule says, and what goes wrong without it: `infra/rules.md` is this table, and a test holds the two equal.
+/// What each rule says, and what goes wrong without it: `infra/docs/rules.md` is this table, and a test holds the two equal.
 extension Rule {
     public struct Part: Sendable {
         let title: String

@@ -6,7 +6,7 @@ import Testing
 @Suite struct RuleTableTests {
     @Test func theDocumentIsTheTable() throws {
         let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent().appending(path: "infra/rules.md")
+            .deletingLastPathComponent().appending(path: "infra/docs/rules.md")
         if ProcessInfo.processInfo.environment["ROLLCALL_UPDATE_GOLDEN"] == "1" {
             try Data(Rule.markdown.utf8).write(to: file)
         }
