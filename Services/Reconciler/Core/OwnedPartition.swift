@@ -21,7 +21,9 @@ public protocol PartitionOwning {
 extension PartitionOwner: PartitionOwning {}
 
 /// A partition that a reconciler owns, or is being given: its owner, its streams, and which inputs wait for which commit.
-struct OwnedPartition<Owner: PartitionOwning> {
+///
+/// An object, since code that is generic over the owner would copy a value wherever it looks at one. It belongs to one core alone.
+final class OwnedPartition<Owner: PartitionOwning> {
     var owner: Owner
     var receiver = StreamReceiver()
     /// The next chunk of the snapshot; `nil` once it is complete.
@@ -41,18 +43,18 @@ struct OwnedPartition<Owner: PartitionOwning> {
 
     func hasWork(now: Instant) -> Bool { isComplete && owner.nextWork.map { $0 <= now } ?? false }
 
-    mutating func add(_ entry: StoreEntry) { ledger.add(entry) }
+    func add(_ entry: StoreEntry) { ledger.add(entry) }
 
     /// All that the owner's newest step caused has been added.
-    mutating func endStep() { ledger.endStep(owner.step) }
+    func endStep() { ledger.endStep(owner.step) }
 
     /// What was handled last came as this frame.
-    mutating func handled(_ id: StreamID, _ seq: Int) {
+    func handled(_ id: StreamID, _ seq: Int) {
         ledger.handled(id, seq, dependingOn: owner.dependence)
     }
 
     /// Sends what was decided since the last time; what did not have to wait for it is receipted.
-    mutating func flush(into senders: inout StreamSenders<StoreFrame>, now: Instant) {
+    func flush(into senders: inout StreamSenders<StoreFrame>, now: Instant) {
         let (number, epoch, stream) = (number, epoch, stream)
         settle(
             ledger.flush { entries in
@@ -62,11 +64,11 @@ struct OwnedPartition<Owner: PartitionOwning> {
     }
 
     /// The store has committed the frames up to this seq.
-    mutating func committed(upTo seq: Int) {
+    func committed(upTo seq: Int) {
         settle(ledger.committed(upTo: seq))
     }
 
-    private mutating func settle(_ inputs: [CommitLedger.Input]) {
+    private func settle(_ inputs: [CommitLedger.Input]) {
         for input in inputs { receiver.committed(input.id, upTo: input.seq) }
     }
 }

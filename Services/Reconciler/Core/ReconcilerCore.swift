@@ -5,8 +5,8 @@ public import Streams
 /// Owns partitions, keeps their deadlines and decides: all that a reconciler does about its streams, its subscriptions, its
 /// verdicts and its end.
 ///
-/// A pure value: inputs and the time go in, actions come out. Its hosts are `ReconcilerService` and the simulator. What it reads is
-/// receipted once all that it caused is committed by the store.
+/// Pure: inputs and the time go in, actions come out. Its hosts are `ReconcilerService` and the simulator; neither copies it, since
+/// its partitions are objects. What it reads is receipted once all that it caused is committed by the store.
 public struct ReconcilerCore<Owner: PartitionOwning> {
     private let instance: String
     private let incarnation: String
