@@ -150,46 +150,8 @@ private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: millise
     }
 }
 
-/// What another version sent, and this one cannot read.
-@Suite struct UnreadableBodyTests {
-    private enum Body: Codable, Sendable {
-        case number(Int)
-        case promise(Int)
-    }
-
-    private func frame(_ seq: Int, _ body: String) -> [UInt8] {
-        Array(
-            """
-            {"id":{"service":"s","instance":"1","incarnation":"a","stream":"x"},"seq":\(seq),"lowest":1,"held":0,"body":\(body)}
-            """.utf8)
-    }
-
-    private func receive(_ inlet: StreamInlet<Body>, _ seq: Int, _ body: String) throws -> Int? {
-        try inlet.receive(frame(seq, body), now: at(0), dispensable: ["number"])?.seq
-    }
-
-    @Test func theStreamGoesOnWithoutWhatIsDispensable() throws {
-        let inlet = StreamInlet<Body>(topics: Topics(root: "test/v1"))
-        #expect(try receive(inlet, 1, #"{"number":{"_0":1}}"#) == 1)
-        let error = #expect(throws: UnreadableBody.self) { try receive(inlet, 2, #"{"number":{"_0":"two"}}"#) }
-        #expect(error?.seq == 2 && error?.kind == "number" && error?.id.stream == "x")
-        #expect(try receive(inlet, 2, #"{"number":{"_0":"two"}}"#) == nil, "once")
-        #expect(try receive(inlet, 3, #"{"number":{"_0":3}}"#) == 3)
-        #expect(try receive(inlet, 5, #"{"number":{"_0":"five"}}"#) == nil, "not before its turn")
-        #expect(try receive(inlet, 4, #"{"number":{"_0":4}}"#) == 4)
-        #expect(throws: UnreadableBody.self) { try receive(inlet, 5, #"{"number":{"_0":"five"}}"#) }
-    }
-
-    @Test func whatIsNotWaitsForSomebodyWhoCanReadIt() throws {
-        let inlet = StreamInlet<Body>(topics: Topics(root: "test/v1"))
-        for _ in 1...3 {
-            #expect(throws: DecodingError.self) { try receive(inlet, 1, #"{"promise":{"_0":"soon"}}"#) }
-            #expect(throws: DecodingError.self) { try receive(inlet, 1, #"{"news":{}}"#) }
-            #expect(throws: DecodingError.self) { try receive(inlet, 1, "7") }
-        }
-        #expect(try receive(inlet, 1, #"{"promise":{"_0":1}}"#) == 1)
-    }
-
+/// Numbers that no sender gives.
+@Suite struct ImpossibleFrameTests {
     @Test(arguments: [(Int.min, 1), (Int.max, 1), (1, Int.min), (1, 0), (-1, 1)])
     func whatNoSenderCountsToIsNothing(seq: Int, lowest: Int) {
         var receiver = StreamReceiver()

@@ -154,6 +154,20 @@ import Testing
         #expect(try JSON.decode(GatewayStatusMessage.self, from: payload).state.rawValue == state)
     }
 
+    // MARK: Frames
+
+    /// A reconciler lets a stream go on without a body that another version has sent.
+    @Test(arguments: [
+        (#"{"batch":{"_0":"no segments"}}"#, "batch"), (#"{"news":{}}"#, "news"), ("{}", nil), ("null", nil),
+    ])
+    func ofAnUnreadBodyTheKindIsKnown(body: String, kind: String?) throws {
+        let payload = Array(
+            """
+            {"id":{"service":"s","instance":"1","incarnation":"a","stream":"x"},"seq":2,"lowest":1,"held":0,"body":\(body)}
+            """.utf8)
+        #expect(try JSON.decode(StreamFrame<UnreadBody>.self, from: payload).body?.kind == kind)
+    }
+
     // MARK: Problems
 
     @Test func everyKindOfRefusalHasItsStatus() {
