@@ -48,11 +48,13 @@ let package = Package(
         module("Lifecycle", "Shared/Lifecycle"),
         module("Contract", "Shared/Contract", ["Lifecycle"]),
         module("Streams", "Shared/Streams", ["Contract", "Lifecycle"]),
+        module("Storage", "Shared/Storage", ["Contract", "Lifecycle"]),
+        module("MemoryStorage", "Shared/MemoryStorage", ["Contract", "Lifecycle", "Storage"]),
 
         // Adapters.
         module("Secrets", "Shared/Secrets", ["CCrypto"]),
         module("Bus", "Shared/Bus", ["CMosquitto", "CLinux", "Contract", "Lifecycle", "Streams"]),
-        module("Storage", "Shared/Storage", ["CSQLite", "Contract", "Lifecycle"]),
+        module("SQLiteStorage", "Shared/SQLiteStorage", ["CSQLite", "Contract", "Lifecycle", "Storage"]),
         module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "Lifecycle"]),
 
         // Services.
@@ -80,7 +82,7 @@ let package = Package(
         module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle"]),
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
-            ["Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage", "Streams"]),
+            ["Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"]),
         program(
             "rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
 
@@ -120,7 +122,8 @@ let package = Package(
         // The database on disks that fail: a library for its tests, a program that dies in the middle.
         .target(name: "CFaultyDisk", dependencies: ["CSQLite"], path: "Tests/CFaultyDisk"),
         module(
-            "StorageFaults", "Tests/StorageFaults", ["CFaultyDisk", "Contract", "Lifecycle", "Storage"]),
+            "StorageFaults", "Tests/StorageFaults",
+            ["CFaultyDisk", "Contract", "Lifecycle", "SQLiteStorage", "Storage"]),
         program("rollcall-store-kill", "Tests/StorageFaultProgram", ["StorageFaults"]),
 
         // Tests, a target by cost and by subject.
@@ -142,8 +145,12 @@ let package = Package(
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
             ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell", "Streams"]),
-        tests("StorageTests", "Tests/StorageTests", ["Contract", "Lifecycle", "Storage"]),
-        tests("StorageFaultTests", "Tests/StorageFaultTests", ["Contract", "Lifecycle", "Storage", "StorageFaults"]),
+        tests(
+            "StorageTests", "Tests/StorageTests",
+            ["Contract", "Lifecycle", "MemoryStorage", "SQLiteStorage", "Storage"]),
+        tests(
+            "StorageFaultTests", "Tests/StorageFaultTests",
+            ["Contract", "Lifecycle", "SQLiteStorage", "Storage", "StorageFaults"]),
         tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
         tests(
             "HeartbeatIngestTests", "Tests/HeartbeatIngestTests",

@@ -47,7 +47,8 @@ public struct StoreEntry: Codable, Sendable {
 
 /// A value that the store keeps as it came, and does not decode: its JSON as bytes, in base64 on the bus.
 ///
-/// To decode a state and encode it again took the store more than half of its time.
+/// To decode a state and encode it again took the store more than half of its time. Where nothing is encoded at all, it is the
+/// value itself.
 public struct Carried<Value: Codable & Sendable>: Codable, Sendable {
     private enum Form: Sendable {
         case value(Value)
@@ -82,13 +83,26 @@ public struct Carried<Value: Codable & Sendable>: Codable, Sendable {
         }
     }
 
-    /// `nil` when what came is no such value.
-    public var value: Value? {
+    /// How many bytes its JSON has; `nil` while it has none.
+    public var encodedSize: Int? {
         switch form {
-        case .value(let value): value
-        case .encoded(let bytes): try? JSON.decode(Value.self, from: bytes)
+        case .value: nil
+        case .encoded(let bytes): bytes.count
         }
     }
+
+    /// The value.
+    ///
+    /// - Throws: what `JSON.describe` puts into words, when what came is no such value.
+    public func decode() throws -> Value {
+        switch form {
+        case .value(let value): value
+        case .encoded(let bytes): try JSON.decode(Value.self, from: bytes)
+        }
+    }
+
+    /// `nil` when what came is no such value.
+    public var value: Value? { try? decode() }
 }
 
 public struct AgentEventEntry: Codable, Sendable {

@@ -43,7 +43,7 @@ public protocol StatusDatabase: AnyObject {
     /// Agents of a snapshot. Nobody changes them before its owner knows them: every other epoch is refused.
     func agents(
         of partition: Int, at places: ArraySlice<Int64>
-    ) throws(StorageError) -> [EncodedJSON<AgentState>]
+    ) throws(StorageError) -> [Carried<AgentState>]
     /// Requests of a snapshot; those whose time is over meanwhile are left out.
     func requests(of partition: Int, at places: ArraySlice<Int64>) throws(StorageError) -> [RememberedRequest]
 
@@ -64,7 +64,7 @@ public protocol StatusDatabase: AnyObject {
     /// The outstanding wake orders behind `position`, oldest first.
     func orders(after position: Int64, limit: Int) throws(StorageError) -> [OutstandingOrder]
     /// The outstanding order of an agent, if it has one.
-    func order(of agent: AgentAddress) throws(StorageError) -> EncodedJSON<WakeOrder>?
+    func order(of agent: AgentAddress) throws(StorageError) -> Carried<WakeOrder>?
 
     // MARK: Keys
 
@@ -76,7 +76,7 @@ public protocol StatusDatabase: AnyObject {
 
     // MARK: Lookups
 
-    func record(of agent: AgentAddress) throws(StorageError) -> EncodedJSON<AgentRecord>?
+    func record(of agent: AgentAddress) throws(StorageError) -> Carried<AgentRecord>?
     /// Records by address bytewise, behind `after`.
     func records(_ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int) throws(StorageError) -> [StoredRecord]
     /// An agent's events, newest first, below sequence `before`; those of a deleted agent too.
@@ -189,129 +189,12 @@ public struct StoredDeadLetter: Hashable, Sendable {
     public let stream: String
     public let seq: Int
     public let error: String
-}
 
-/// An epoch of a partition under which nothing is taken any more.
-public struct EndedEpoch: Hashable, Sendable {
-    public let partition: Int
-    public let epoch: Int
-}
-
-public struct PartitionOwner: Hashable, Sendable {
-    public let partition: Int
-    public let epoch: Int
-    public let instance: String
-    public let incarnation: String
-    /// The stream that its frames come on, empty before the first.
-    public let stream: String
-    public let appliedSeq: Int
-}
-
-/// All that lies in a partition at the moment of its grant.
-public struct PartitionSnapshot: Sendable {
-    public let partition: Int
-    public let epoch: Int
-    public var tombstones: [Tombstone] = []
-    public var gateways: [EncodedJSON<GatewayState>] = []
-    public var boardPauses: [BoardPause] = []
-    /// Where its agents and requests lie.
-    public var agentPlaces: [Int64] = []
-    public var requestPlaces: [Int64] = []
-}
-
-/// One thing to publish; `sequence` orders it among all others.
-public struct OutboxEntry: Sendable {
-    public enum Content: Sendable {
-        case event(PublishedEvent)
-        case gatewayEvent(GatewayEventEntry)
-        case answer(provisioner: String, EncodedJSON<ProvisionerMessage>)
-        case credential(CredentialChange)
-        /// An agent went without an event: its retained status is cleared.
-        case cleared(AgentAddress)
-        /// A gateway was removed: what it said last of its connection is cleared.
-        case gatewayCleared(String)
+    package init(number: Int, at: Timestamp, stream: String, seq: Int, error: String) {
+        self.number = number
+        self.at = at
+        self.stream = stream
+        self.seq = seq
+        self.error = error
     }
-
-    public let sequence: Int64
-    public let content: Content
-}
-
-/// An event of an agent with what it does to its retained status.
-public struct PublishedEvent: Sendable {
-    public enum StatusChange: Int, Sendable {
-        case none, set, clear
-    }
-
-    public let id: String
-    public let event: LifecycleEvent
-    public let agent: AgentAddress
-    public let revision: Int
-    public let reason: String?
-    public let time: Timestamp
-    public let source: String
-    public let traceparent: String?
-    public let record: EncodedJSON<AgentRecord>?
-    public let status: StatusChange
-}
-
-/// What an agent's retained status is; `nil`: there is none.
-public struct StatusEntry: Sendable {
-    public let agent: AgentAddress
-    public let sequence: Int64
-    public let record: EncodedJSON<AgentRecord>?
-}
-
-public struct Identity: Hashable, Sendable {
-    /// Digests before the newest that are kept: the oldest, and the newest of the others.
-    public static let supersededMax = 4
-
-    /// Tokens before the newest count until it is used, at most until a moment of the wall clock.
-    public struct Overlap: Hashable, Sendable {
-        /// Oldest first. Of a second rotation in this time the one before the first may be in use.
-        public let superseded: [String]
-        public let until: Timestamp
-    }
-
-    public let username: String
-    public let digest: String
-    /// The newest rotation with an overlap, be it over or not.
-    public let overlap: Overlap?
-}
-
-/// A token of an identity that was used, by its digest.
-public struct UsedToken: Hashable, Sendable {
-    public let username: String
-    public let digest: String
-
-    public init(username: String, digest: String) {
-        self.username = username
-        self.digest = digest
-    }
-}
-
-public struct OutstandingOrder: Sendable {
-    public let agent: AgentAddress
-    public let position: Int64
-    public let order: EncodedJSON<WakeOrder>
-}
-
-public struct StoredRecord: Sendable {
-    public let agent: AgentAddress
-    public let record: EncodedJSON<AgentRecord>
-}
-
-public struct StoredEvent: Sendable {
-    public let sequence: Int64
-    public let event: EncodedJSON<HistoryEvent>
-}
-
-public struct StatusCount: Hashable, Sendable {
-    public let gateway: String
-    public let status: AgentStatus
-    public let count: Int
-}
-
-public struct StoredGateway: Sendable {
-    public let state: GatewayState
-    public let agents: Int
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Lifecycle
+import SQLiteStorage
 import Storage
 import StorageFaults
 import Testing

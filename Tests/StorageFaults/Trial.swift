@@ -1,3 +1,4 @@
+public import SQLiteStorage
 public import Storage
 
 /// One run of the workload on one database.

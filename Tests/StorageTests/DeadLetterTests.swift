@@ -1,8 +1,7 @@
 import Contract
 import Lifecycle
+import Storage
 import Testing
-
-@testable import Storage
 
 @Suite struct DeadLetterTests {
     private func letter(_ frame: ReceivedFrame) -> DeadLetter { DeadLetter(frame, error: "why", at: noon) }

@@ -1,12 +1,14 @@
 import Contract
 import Foundation
 import Lifecycle
+import MemoryStorage
+import SQLiteStorage
 import Storage
 import Testing
 
 /// Every implementation of `StatusDatabase`: each passes the same suite.
 enum Implementation: String, CaseIterable, CustomTestStringConvertible {
-    case sqlite
+    case sqlite, memory
 
     var testDescription: String { rawValue }
 
@@ -15,6 +17,8 @@ enum Implementation: String, CaseIterable, CustomTestStringConvertible {
         case .sqlite:
             try SQLiteStatusDatabase(
                 path: place.path, partitions: partitions, newIdentity: UUID().uuidString, waitingAtMost: 100)
+        case .memory:
+            MemoryDatabase(partitionCount: partitions ?? Partition.defaultCount, identity: UUID().uuidString)
         }
     }
 }
@@ -127,7 +131,7 @@ extension StatusDatabase {
         try grant(partition, instance: "r1", incarnation: "i1")
     }
 
-    func agents(of snapshot: PartitionSnapshot) throws(StorageError) -> [EncodedJSON<AgentState>] {
+    func agents(of snapshot: PartitionSnapshot) throws(StorageError) -> [Carried<AgentState>] {
         try agents(of: snapshot.partition, at: snapshot.agentPlaces[...])
     }
 

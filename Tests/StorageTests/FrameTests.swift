@@ -106,13 +106,15 @@ import Testing
         #expect(error.kind == .content)
     }
 
-    @Test(arguments: [
-        credential("gw/a", .set(digest: "00")), credential("op:x", .remove),
-        credential("gw/a", .overlap(digest: digest("00"), seconds: 0)),
-    ])
-    func aCredentialThatNoBrokerTakesFails(_ entry: StoreEntry) throws {
+    @Test(
+        arguments: Implementation.allCases,
+        [
+            credential("gw/a", .set(digest: "00")), credential("op:x", .remove),
+            credential("gw/a", .overlap(digest: digest("00"), seconds: 0)),
+        ])
+    func aCredentialThatNoBrokerTakesFails(_ implementation: Implementation, _ entry: StoreEntry) throws {
         let place = try Place()
-        let database = try Implementation.sqlite.open(place)
+        let database = try implementation.open(place)
         try database.grantToFirst()
         guard case .failed(let error) = try database.commit(frame(1, entry)).results[0] else {
             Issue.record("applied")

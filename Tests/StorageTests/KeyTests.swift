@@ -1,8 +1,7 @@
 import Contract
 import Lifecycle
+import Storage
 import Testing
-
-@testable import Storage
 
 /// Idempotency keys: one request has each, whoever asks, for a day.
 @Suite struct KeyTests {

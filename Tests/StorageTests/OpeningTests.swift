@@ -1,9 +1,10 @@
 import Contract
 import Foundation
 import Lifecycle
+import Storage
 import Testing
 
-@testable import Storage
+@testable import SQLiteStorage
 
 extension Place {
     /// A database as an older program left it: `user_version` says how many migrations it has seen.
@@ -20,38 +21,36 @@ extension Place {
     }
 }
 
+/// A file of SQLite, opened anew and by others.
 @Suite struct OpeningTests {
-    @Test(arguments: Implementation.allCases)
-    func reopensWithAllThatWasCommitted(_ implementation: Implementation) throws {
+    @Test func reopensWithAllThatWasCommitted() throws {
         let place = try Place()
         var identity = ""
         do {
-            let database = try implementation.open(place, partitions: 16)
+            let database = try Implementation.sqlite.open(place, partitions: 16)
             identity = database.identity
             try database.grantToFirst()
             try database.commit(frame(1, change("gw/a", 1)))
         }
-        let database = try implementation.open(place)
+        let database = try Implementation.sqlite.open(place)
         #expect(database.identity == identity)
         #expect(database.partitionCount == 16)
         #expect(try database.commit(frame(1, change("gw/a", 1))).results == [.duplicate])
         #expect(try database.outboxWords() == ["changed gw/a 1 set"])
     }
 
-    @Test(arguments: Implementation.allCases)
-    func partitionCountIsFixedForGood(_ implementation: Implementation) throws {
+    @Test func partitionCountIsFixedForGood() throws {
         let place = try Place()
-        #expect(try implementation.open(place, partitions: 4).partitionCount == 4)
-        #expect(try implementation.open(place).partitionCount == 4)
-        let error = #expect(throws: StorageError.self) { _ = try implementation.open(place, partitions: 8) }
+        #expect(try Implementation.sqlite.open(place, partitions: 4).partitionCount == 4)
+        #expect(try Implementation.sqlite.open(place).partitionCount == 4)
+        let error = #expect(throws: StorageError.self) { _ = try Implementation.sqlite.open(place, partitions: 8) }
         #expect(error?.kind == .configuration)
     }
 
-    @Test(arguments: Implementation.allCases)
-    func aSecondProcessIsKeptOut(_ implementation: Implementation) throws {
+    @Test func aSecondProcessIsKeptOut() throws {
         let place = try Place()
-        let database = try implementation.open(place)
-        let error = #expect(throws: StorageError.self) { _ = try implementation.open(place) }
+        let database = try Implementation.sqlite.open(place)
+        let error = #expect(throws: StorageError.self) { _ = try Implementation.sqlite.open(place) }
         #expect(error?.kind == .busy)
         #expect(try database.owners().isEmpty)
     }

@@ -12,6 +12,8 @@ PURE = {
     "Shared/Lifecycle": set(),
     "Shared/Contract": {"Lifecycle"},
     "Shared/Streams": {"Contract", "Lifecycle"},
+    "Shared/Storage": {"Contract", "Lifecycle"},
+    "Shared/MemoryStorage": {"Contract", "Lifecycle", "Storage"},
     "Services/BrokerAccess/Core": set(),
     "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Provisioner/Core": {"Contract", "Lifecycle", "Streams"},
@@ -21,7 +23,7 @@ PURE = {
 ADAPTERS = {
     "Shared/Secrets": set(),
     "Shared/Bus": {"Contract", "Lifecycle", "Streams"},
-    "Shared/Storage": {"Contract", "Lifecycle"},
+    "Shared/SQLiteStorage": {"Contract", "Lifecycle", "Storage"},
     "Shared/ServiceKit": {"Bus", "Contract", "Lifecycle"},
     "Services/BrokerAccess/Plugin": {"BrokerAccessCore", "Secrets"},
     "Services/HeartbeatIngest/Shell": {
@@ -30,7 +32,7 @@ ADAPTERS = {
         "Bus", "Contract", "Lifecycle", "ProvisionerCore", "Secrets", "ServiceKit", "Streams"},
     "Services/Reconciler/Shell": {"Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit", "Streams"},
     "Services/StatusStore/Shell": {
-        "Bus", "Contract", "Lifecycle", "ServiceKit", "StatusStoreCore", "Storage", "Streams"},
+        "Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"},
     "Services/CommandLine/Operator": {"Bus", "Contract", "Lifecycle", "ServiceKit"},
     "Services/CommandLine/Runtime": {"Bus", "Contract", "Lifecycle", "ServiceKit"},
     "Services/CommandLine/Supervisor": {"Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
@@ -40,7 +42,7 @@ ADAPTERS = {
 LIBRARIES = {
     "CMosquitto": {"Shared/Bus"},
     "CMosquittoBroker": {"Services/BrokerAccess/Plugin"},
-    "CSQLite": {"Shared/Storage"},
+    "CSQLite": {"Shared/SQLiteStorage"},
     "CCrypto": {"Shared/Secrets"},
     "CLinux": {
         "Shared/Bus", "Shared/ServiceKit", "Services/CommandLine/Runtime", "Services/CommandLine/Supervisor"},

@@ -3,6 +3,7 @@ public import Contract
 internal import Glibc
 public import Lifecycle
 public import ServiceKit
+internal import SQLiteStorage
 internal import StatusStoreCore
 internal import Storage
 

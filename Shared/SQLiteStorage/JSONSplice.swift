@@ -1,28 +1,5 @@
 internal import Contract
 
-/// The JSON of a value of the contract, as it was stored: what only passes through is not decoded.
-public struct EncodedJSON<Value: Codable & Sendable>: Hashable, Sendable {
-    public let bytes: [UInt8]
-
-    public init(bytes: [UInt8]) {
-        self.bytes = bytes
-    }
-
-    public init(_ value: Value) {
-        bytes = JSON.bytes(value)
-    }
-
-    /// The value. What was stored once is of our own making: a failure says that the database was changed by others.
-    public func decoded() throws(StorageError) -> Value {
-        do {
-            return try JSON.decode(Value.self, from: bytes)
-        } catch {
-            let (member, detail) = JSON.describe(error)
-            throw StorageError(.content, message: "\(Value.self) \(member): \(detail)", operation: "decode")
-        }
-    }
-}
-
 /// Finds and replaces members of encoded objects (RFC 8259) without decoding them.
 ///
 /// It works on what `JSON.bytes` wrote: no space between tokens.

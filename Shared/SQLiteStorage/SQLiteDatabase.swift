@@ -1,4 +1,5 @@
 internal import CSQLite
+internal import Storage
 
 /// A value that a statement binds.
 enum SQLiteValue {

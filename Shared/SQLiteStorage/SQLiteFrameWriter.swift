@@ -1,5 +1,6 @@
 internal import Contract
 internal import Lifecycle
+internal import Storage
 
 /// Applies frames inside one open transaction.
 ///
@@ -250,20 +251,13 @@ final class SQLiteFrameWriter {
         try publish(.credential, target: credential.username, payload: JSON.bytes(credential))
     }
 
-    /// Keeps the digests before the new one: a broker that never heard of the rotation, or forgot it, is told all of it.
     private func rotate(_ username: String, to digest: String, until: Timestamp) throws(StorageError) {
         let before = try SQLiteStatusDatabase.identity(of: username, in: database)
-        if before?.digest == digest { return }  // a repeat is no second rotation
-        var superseded: [String] = []
-        if let overlap = before?.overlap, overlap.until > now { superseded = overlap.superseded }
-        if let before { superseded.append(before.digest) }
-        // The oldest may be in use still; of the others the newest.
-        let surplus = superseded.count - Identity.supersededMax
-        if surplus > 0 { superseded.removeSubrange(1...surplus) }
+        guard let identity = Identity.rotating(before, username, to: digest, until: until, now: now) else { return }
         try database.run(
             "INSERT OR REPLACE INTO identities VALUES(?, ?, ?, ?)", .text(username), .text(digest),
-            .text(superseded.isEmpty ? nil : superseded.joined(separator: " ")),
-            .integer(superseded.isEmpty ? nil : until.millisecondsSince1970))
+            .text(identity.overlap?.superseded.joined(separator: " ")),
+            .integer(identity.overlap?.until.millisecondsSince1970))
     }
 
     private func add(_ answer: AnswerEntry, _ partition: Int) throws(StorageError) {
@@ -306,7 +300,7 @@ final class SQLiteFrameWriter {
         guard let bytes else {
             return .refused(Problem(.unavailable, "the answer to this request is no longer kept"))
         }
-        return try EncodedJSON<CommandOutcome>(bytes: bytes).decoded().with(minted: answer.mintedToken != nil)
+        return try Carried<CommandOutcome>(encoded: bytes).decoded().with(minted: answer.mintedToken != nil)
     }
 
     @discardableResult

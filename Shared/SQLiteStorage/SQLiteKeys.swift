@@ -1,5 +1,6 @@
 public import Contract
 public import Lifecycle
+public import Storage
 
 extension SQLiteStatusDatabase {
     public func claim(_ claims: [KeyClaim], now: Timestamp) throws(StorageError) -> [String] {

@@ -1,5 +1,6 @@
-internal import Contract
+public import Contract
 public import Lifecycle
+public import Storage
 
 /// What a row of the outbox is; its raw value is stored.
 enum SQLiteOutboxKind: Sendable {
@@ -66,11 +67,11 @@ extension SQLiteStatusDatabase {
                     id: row.text(4), event: try stored(row.text(6)), agent: try address(target),
                     revision: Int(row.integer(5)), reason: row.optionalText(7),
                     time: Timestamp(millisecondsSince1970: row.integer(8)), source: row.text(9),
-                    traceparent: row.optionalText(10), record: row.optionalBlob(11).map { EncodedJSON(bytes: $0) },
+                    traceparent: row.optionalText(10), record: row.optionalBlob(11).map { Carried(encoded: $0) },
                     status: status))
-        case .gatewayEvent: return .gatewayEvent(try EncodedJSON(bytes: row.blob(3)).decoded())
-        case .answer: return .answer(provisioner: target, EncodedJSON(bytes: row.blob(3)))
-        case .credential: return .credential(try EncodedJSON(bytes: row.blob(3)).decoded())
+        case .gatewayEvent: return .gatewayEvent(try Carried(encoded: row.blob(3)).decoded())
+        case .answer: return .answer(provisioner: target, Carried(encoded: row.blob(3)))
+        case .credential: return .credential(try Carried(encoded: row.blob(3)).decoded())
         case .cleared: return .cleared(try address(target))
         case .gatewayCleared: return .gatewayCleared(target)
         }
@@ -93,7 +94,7 @@ extension SQLiteStatusDatabase {
             entries.append(
                 StatusEntry(
                     agent: try address(row.text(0)), sequence: row.integer(1),
-                    record: EncodedJSON(bytes: StoredAgent.recordBytes(row, at: 2))))
+                    record: Carried(encoded: StoredAgent.recordBytes(row, at: 2))))
         }
         try database.query(
             """
@@ -157,14 +158,14 @@ extension SQLiteStatusDatabase {
         ) { row throws(StorageError) in
             orders.append(
                 OutstandingOrder(
-                    agent: try address(row.text(1)), position: row.integer(0), order: EncodedJSON(bytes: row.blob(2))))
+                    agent: try address(row.text(1)), position: row.integer(0), order: Carried(encoded: row.blob(2))))
         }
         return orders
     }
 
-    public func order(of agent: AgentAddress) throws(StorageError) -> EncodedJSON<WakeOrder>? {
+    public func order(of agent: AgentAddress) throws(StorageError) -> Carried<WakeOrder>? {
         try database.first("SELECT wake FROM orders WHERE agent = ?", .text(agent.description)) { row in
-            EncodedJSON(bytes: row.blob(0))
+            Carried(encoded: row.blob(0))
         }
     }
 }

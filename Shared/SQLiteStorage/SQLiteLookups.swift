@@ -1,9 +1,10 @@
 public import Contract
 public import Lifecycle
+public import Storage
 
 extension SQLiteStatusDatabase {
-    public func record(of agent: AgentAddress) throws(StorageError) -> EncodedJSON<AgentRecord>? {
-        try StoredAgent.record(of: agent, in: database).map { EncodedJSON(bytes: $0) }
+    public func record(of agent: AgentAddress) throws(StorageError) -> Carried<AgentRecord>? {
+        try StoredAgent.record(of: agent, in: database).map { Carried(encoded: $0) }
     }
 
     public func records(
@@ -42,7 +43,7 @@ extension SQLiteStatusDatabase {
         ) { row throws(StorageError) in
             records.append(
                 StoredRecord(
-                    agent: try address(row.text(0)), record: EncodedJSON(bytes: StoredAgent.recordBytes(row, at: 1))))
+                    agent: try address(row.text(0)), record: Carried(encoded: StoredAgent.recordBytes(row, at: 1))))
         }
         return records
     }
@@ -66,7 +67,7 @@ extension SQLiteStatusDatabase {
             bytes += Array(",\"source\":".utf8) + JSON.bytes(row.text(5))
             bytes += Array(",\"subject\":".utf8) + subject
             bytes += Array(",\"time\":\"\(time)\"}".utf8)
-            events.append(StoredEvent(sequence: row.integer(0), event: EncodedJSON(bytes: bytes)))
+            events.append(StoredEvent(sequence: row.integer(0), event: Carried(encoded: bytes)))
         }
         return events
     }
@@ -123,7 +124,7 @@ extension SQLiteStatusDatabase {
         ) { row throws(StorageError) in
             gateways.append(
                 StoredGateway(
-                    state: try EncodedJSON(bytes: row.blob(0)).decoded(), agents: Int(row.integer(1))))
+                    state: try Carried(encoded: row.blob(0)).decoded(), agents: Int(row.integer(1))))
         }
         return gateways
     }

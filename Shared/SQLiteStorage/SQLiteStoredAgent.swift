@@ -1,5 +1,6 @@
 public import Contract
 public import Lifecycle
+public import Storage
 
 /// Reads rows of `agents`: what was written behind lies beside the state and is put into it here.
 enum StoredAgent {
@@ -77,7 +78,7 @@ extension SQLiteStatusDatabase {
                     agent: try address(row.text(0)), generation: Int(row.integer(1)), revision: Int(row.integer(2))))
         }
         try database.query("SELECT state FROM gateways WHERE partition = ?", number) { row in
-            snapshot.gateways.append(EncodedJSON(bytes: row.blob(0)))
+            snapshot.gateways.append(Carried(encoded: row.blob(0)))
         }
         try database.query("SELECT board, until FROM board_pauses WHERE partition = ?", number) { row in
             snapshot.boardPauses.append(
@@ -89,15 +90,15 @@ extension SQLiteStatusDatabase {
 
     public func agents(
         of partition: Int, at places: ArraySlice<Int64>
-    ) throws(StorageError) -> [EncodedJSON<AgentState>] {
-        var agents: [EncodedJSON<AgentState>] = []
+    ) throws(StorageError) -> [Carried<AgentState>] {
+        var agents: [Carried<AgentState>] = []
         for place in places {
             try database.query(
                 """
                 SELECT state, record_start, record_length, \(StoredAgent.sightingColumns) FROM agents
                 WHERE rowid = ? AND partition = ?
                 """, .integer(place), .integer(partition)
-            ) { row in agents.append(EncodedJSON(bytes: StoredAgent.stateBytes(row))) }
+            ) { row in agents.append(Carried(encoded: StoredAgent.stateBytes(row))) }
         }
         return agents
     }
@@ -116,7 +117,7 @@ extension SQLiteStatusDatabase {
                     id: row.text(0), digest: row.text(1), until: Timestamp(millisecondsSince1970: row.integer(2)),
                     mintedFor: row.optionalText(3))
                 if let bytes = row.optionalBlob(4) {
-                    request.undertaking = try EncodedJSON<Undertaking>(bytes: bytes).decoded()
+                    request.undertaking = try Carried<Undertaking>(encoded: bytes).decoded()
                 }
                 requests.append(request)
             }

@@ -1,5 +1,6 @@
 internal import Contract
 internal import Lifecycle
+public import Storage
 
 extension SQLiteStatusDatabase {
     public func bury(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {

@@ -1,5 +1,6 @@
 internal import Contract
 internal import Lifecycle
+internal import Storage
 
 /// What frames of one transaction make of agents: gathered and written in the order of the keys, several times faster than
 /// in the order of arrival.

@@ -1,0 +1,198 @@
+public import Contract
+public import Lifecycle
+public import Storage
+
+extension MemoryDatabase {
+    public func deadLetters(limit: Int) throws(StorageError) -> (total: Int, kept: Int, newest: [StoredDeadLetter]) {
+        (lettersTotal, letters.count, letters.suffix(limit).reversed())
+    }
+
+    // MARK: Ownership
+
+    public func owners() throws(StorageError) -> [PartitionOwner] {
+        ownership.sorted { $0.key < $1.key }.map { partition, owner in
+            PartitionOwner(
+                partition: partition, epoch: owner.epoch, instance: owner.instance, incarnation: owner.incarnation,
+                stream: owner.stream, appliedSeq: owner.appliedSeq)
+        }
+    }
+
+    public func agents(
+        of partition: Int, at places: ArraySlice<Int64>
+    ) throws(StorageError) -> [Carried<AgentState>] {
+        let wanted = Set(places)
+        return agents.values.filter { $0.partition == partition && wanted.contains($0.place) }
+            .sorted { $0.place < $1.place }.map { Carried($0.state) }
+    }
+
+    public func requests(of partition: Int, at places: ArraySlice<Int64>) throws(StorageError) -> [RememberedRequest] {
+        let wanted = Set(places)
+        return requests.filter { $0.key.partition == partition && wanted.contains($0.value.place) }
+            .sorted { $0.value.place < $1.value.place }.map(\.value.remembered)
+    }
+
+    // MARK: Publishing
+
+    public func outbox(after sequence: Int64, limit: Int) throws(StorageError) -> [OutboxEntry] {
+        // All of it follows on what was published: the first that is wanted lies at its front, or not far behind.
+        Array(outbox.drop { $0.sequence <= sequence }.prefix(limit))
+    }
+
+    public func lastSequence() throws(StorageError) -> Int64 { sequence }
+
+    public func statuses(
+        changedAfter sequence: Int64, upTo last: Int64, limit: Int
+    ) throws(StorageError) -> [StatusEntry] {
+        var entries: [StatusEntry] = []
+        for (agent, stored) in agents where stored.changedAt > sequence && stored.changedAt <= last {
+            entries.append(
+                StatusEntry(agent: agent, sequence: stored.changedAt, record: Carried(stored.state.record)))
+        }
+        for (agent, gone) in deleted where gone.changedAt > sequence && gone.changedAt <= last {
+            entries.append(StatusEntry(agent: agent, sequence: gone.changedAt, record: nil))
+        }
+        return Array(entries.sorted { $0.sequence < $1.sequence }.prefix(limit))
+    }
+
+    public func identities(after username: String?, limit: Int) throws(StorageError) -> [Identity] {
+        Array(
+            credentials.values.filter { $0.username > username ?? "" }.sorted { $0.username < $1.username }
+                .prefix(limit))
+    }
+
+    public func noteUse(of tokens: [UsedToken]) throws(StorageError) {
+        for token in tokens {
+            guard let identity = credentials[token.username], let overlap = identity.overlap else { continue }
+            var left: Identity.Overlap?
+            if token.digest != identity.digest {
+                guard let index = overlap.superseded.firstIndex(of: token.digest) else { continue }
+                left = Identity.Overlap(superseded: Array(overlap.superseded[index...]), until: overlap.until)
+            }
+            credentials[token.username] = Identity(
+                username: token.username, digest: identity.digest, overlap: left)
+        }
+    }
+
+    public func orders(after position: Int64, limit: Int) throws(StorageError) -> [OutstandingOrder] {
+        Array(orders.values.filter { $0.position > position }.sorted { $0.position < $1.position }.prefix(limit))
+    }
+
+    public func order(of agent: AgentAddress) throws(StorageError) -> Carried<WakeOrder>? { orders[agent]?.order }
+
+    // MARK: Keys
+
+    public func claim(_ claims: [KeyClaim], now: Timestamp) throws(StorageError) -> [String] {
+        let until = now + RememberedRequest.lifetime(isKeyed: true)
+        return claims.map { claim in
+            if let holder = keys[claim.requestID], holder.until >= now { return holder.digest }
+            keys[claim.requestID] = Key(digest: claim.digest, until: until)
+            return claim.digest
+        }
+    }
+
+    // MARK: Lookups
+
+    public func record(of agent: AgentAddress) throws(StorageError) -> Carried<AgentRecord>? {
+        agents[agent].map { Carried($0.state.record) }
+    }
+
+    public func records(
+        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int
+    ) throws(StorageError) -> [StoredRecord] {
+        let found = agents.values.map(\.state.record).filter { record in
+            (after.map { $0 < record.address } ?? true) && (filter.gateway.map { $0 == record.address.gateway } ?? true)
+                && (filter.board.map { $0 == record.board } ?? true) && (filter.role.map { $0 == record.role } ?? true)
+                && (filter.status.map { $0 == record.status } ?? true)
+                && (filter.hasStaleTemplates.map { $0 == record.hasStaleTemplates } ?? true)
+        }
+        return found.sorted { $0.address < $1.address }.prefix(limit)
+            .map { StoredRecord(agent: $0.address, record: Carried($0)) }
+    }
+
+    public func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
+        let found = history.lazy.filter { $0.event.agent == agent && $0.sequence < before ?? .max }
+        return found.suffix(limit).reversed().map { sequence, event in
+            StoredEvent(
+                sequence: sequence,
+                event: Carried(
+                    HistoryEvent(
+                        id: event.id, event: event.event, time: event.time, source: event.source, subject: agent,
+                        reason: event.reason, record: event.record?.value)))
+        }
+    }
+
+    public func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool {
+        agents[agent] != nil || deleted[agent] != nil || history.contains { $0.event.agent == agent }
+    }
+
+    public func hasGateway(_ gateway: String) throws(StorageError) -> Bool { gatewayStates[gateway] != nil }
+
+    public func counts(gateway: String?) throws(StorageError) -> [StatusCount] {
+        var counts: [String: [AgentStatus: Int]] = [:]
+        for agent in agents.values.map(\.state.record) where gateway.map({ $0 == agent.address.gateway }) ?? true {
+            counts[agent.address.gateway, default: [:]][agent.status, default: 0] += 1
+        }
+        return counts.sorted { $0.key < $1.key }.flatMap { gateway, statuses in
+            statuses.sorted { $0.key.rawValue < $1.key.rawValue }
+                .map { StatusCount(gateway: gateway, status: $0.key, count: $0.value) }
+        }
+    }
+
+    public func gatewayNames() throws(StorageError) -> [String] { gatewayStates.keys.sorted() }
+
+    public func gateways() throws(StorageError) -> [StoredGateway] {
+        gatewayStates.values.sorted { $0.gateway < $1.gateway }.map { gateway in
+            StoredGateway(
+                state: gateway, agents: agents.keys.count { $0.gateway == gateway.gateway })
+        }
+    }
+
+    // MARK: Upkeep
+
+    public func tidy(
+        published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int
+    ) throws(StorageError) -> Bool {
+        let isMisdatedLeft = passMisdated(now: now, limit: limit)
+        forgetOutbox(upTo: published)
+        let overRequests = requests.filter { $0.value.remembered.until < now }
+            .sorted { ($0.value.remembered.until, $0.value.place) < ($1.value.remembered.until, $1.value.place) }
+            .prefix(limit)
+        for (key, _) in overRequests { requests[key] = nil }
+        let overKeys = keys.filter { $0.value.until < now }
+            .sorted { ($0.value.until, $0.key) < ($1.value.until, $1.key) }.prefix(limit)
+        for (id, _) in overKeys { keys[id] = nil }
+        let events = tidyHistory(before: historyBefore, limit: limit)
+        letters.removeAll { $0.at < historyBefore }
+        return overRequests.count == limit || overKeys.count == limit || events == limit || isMisdatedLeft
+    }
+
+    /// The oldest are looked at, and what came before an old one is as old, whatever it is stamped. An unpublished event is kept.
+    private func tidyHistory(before limitTime: Timestamp, limit: Int) -> Int {
+        let next = history.first { $0.sequence > misdated.upTo }
+        let floor = next.map { $0.event.time < limitTime ? $0.sequence : 0 } ?? 0
+        let unpublished = outbox.first?.sequence ?? .max
+        func isOver(_ row: (sequence: Int64, event: PublishedEvent)) -> Bool {
+            row.sequence < unpublished && (row.event.time < limitTime || row.sequence < floor)
+        }
+        let oldest = history.prefix(limit)
+        let kept = oldest.filter { !isOver($0) }
+        guard kept.count < oldest.count else { return 0 }
+        for row in oldest where isOver(row) { eventIDs.remove(row.event.id) }
+        history.replaceSubrange(oldest.indices, with: kept)
+        return oldest.count - kept.count
+    }
+
+    /// Passes over the oldest events that a wrong clock has stamped in the far future; whether there may be more.
+    private func passMisdated(now: Timestamp, limit: Int) -> Bool {
+        // Clocks differ by less than a day.
+        let future = (now + .seconds(86_400)).millisecondsSince1970
+        if misdated.earliest <= future { misdated = (0, .max) }
+        for _ in 0..<limit {
+            guard let next = history.first(where: { $0.sequence > misdated.upTo }),
+                next.event.time.millisecondsSince1970 > future
+            else { return false }
+            misdated = (next.sequence, min(misdated.earliest, next.event.time.millisecondsSince1970))
+        }
+        return true
+    }
+}
