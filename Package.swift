@@ -79,7 +79,7 @@ let package = Package(
         program(
             "rollcall-heartbeat-ingest", "Services/HeartbeatIngest/Executable", ["HeartbeatIngestShell", "ServiceKit"]),
 
-        module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle"]),
+        module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle", "Storage", "Streams"]),
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
             ["Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"]),
@@ -151,7 +151,9 @@ let package = Package(
         tests(
             "StorageFaultTests", "Tests/StorageFaultTests",
             ["Contract", "Lifecycle", "SQLiteStorage", "Storage", "StorageFaults"]),
-        tests("StatusStoreTests", "Tests/StatusStoreTests", ["Contract", "Lifecycle", "StatusStoreCore"]),
+        tests(
+            "StatusStoreTests", "Tests/StatusStoreTests",
+            ["Contract", "Lifecycle", "MemoryStorage", "StatusStoreCore", "Storage", "Streams"]),
         tests(
             "HeartbeatIngestTests", "Tests/HeartbeatIngestTests",
             ["Contract", "HeartbeatIngestCore", "Lifecycle", "Streams"]),

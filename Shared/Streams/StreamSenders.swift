@@ -127,6 +127,11 @@ public struct StreamSenders<Body: Codable & Sendable>: Sendable {
     /// How many frames have no receipt.
     public var keptCount: Int { lanes.reduce(0) { $0 + $1.sender.keptCount } }
 
+    /// How many of one stream.
+    public func keptCount(stream: String) -> Int {
+        lanes.first { $0.stream == stream }?.sender.keptCount ?? 0
+    }
+
     /// The newest frame of a stream, when it has no receipt yet.
     public func newestKept(stream: String) -> Int? {
         lanes.first { $0.stream == stream && $0.sender.keptCount > 0 }?.sender.highestSeq

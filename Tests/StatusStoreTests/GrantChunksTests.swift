@@ -21,7 +21,7 @@ import Testing
     private func read(_ page: GrantChunks.Page) -> [GrantChunks.Item] {
         switch page {
         case .requests(let places): places.map { .request(requests[Int($0)]) }
-        case .agents(let places): places.map { .agent(JSON.bytes(states[Int($0)])) }
+        case .agents(let places): places.map { .agent(Carried(encoded: JSON.bytes(states[Int($0)]))) }
         }
     }
 
@@ -34,7 +34,9 @@ import Testing
             ], requests: requests.indices.map { Int64($0) }, agents: states.indices.map { Int64($0) })
     }
 
-    private func decode(_ body: [UInt8]) throws -> GrantChunk? {
+    private func decode(_ next: (chunk: GrantChunk, agents: [Carried<AgentState>])) throws -> GrantChunk? {
+        let body = GrantMessage.grant(next.chunk, agents: next.agents).bytes
+        #expect(body.count < 500_000)
         let frame = StreamFrame<Bool>(
             id: StreamID(service: "s", instance: "i", incarnation: "n", stream: "x"), seq: 4, lowest: 2, held: 7,
             body: true)
@@ -50,9 +52,8 @@ import Testing
         var isLast = false
         while !isLast {
             let next = chunks.next(read)
-            isLast = next.isLast
-            #expect(next.body.count < 500_000)
-            found.append(try #require(try decode(next.body)))
+            isLast = next.chunk.isLast
+            found.append(try #require(try decode(next)))
         }
         #expect(found.count > 2)
         #expect(found.map(\.index) == Array(found.indices))
@@ -89,8 +90,8 @@ import Testing
         var isLast = false
         while !isLast {
             let next = chunks.next(read)
-            isLast = next.isLast
-            agents += try decode(next.body)?.agents ?? []
+            isLast = next.chunk.isLast
+            agents += try decode(next)?.agents ?? []
         }
         #expect(agents == states)
     }
@@ -98,7 +99,7 @@ import Testing
     @Test func nothingIsOneChunk() throws {
         var chunks = GrantChunks(partition: 0, epoch: 1, incarnation: "i", first: [])
         let next = chunks.next(read)
-        #expect(next.isLast)
-        #expect(try decode(next.body)?.isLast == true)
+        #expect(next.chunk.isLast)
+        #expect(try decode(next)?.isLast == true)
     }
 }

@@ -18,7 +18,7 @@ PURE = {
     "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Provisioner/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Reconciler/Core": {"Contract", "Lifecycle", "Streams"},
-    "Services/StatusStore/Core": {"Contract", "Lifecycle"},
+    "Services/StatusStore/Core": {"Contract", "Lifecycle", "Storage", "Streams"},
 }
 ADAPTERS = {
     "Shared/Secrets": set(),

@@ -13,6 +13,8 @@ public struct GrantChunks: Sendable {
     private static let requestBytes = 700
     /// A pause, a resume or a removal, with its names.
     private static let undertakingBytes = 2_500
+    /// An agent that is not encoded yet.
+    private static let agentBytes = 2_000
 
     /// What a grant carries: it fits into a chunk or waits for the next one.
     public enum Item: Sendable {
@@ -20,14 +22,13 @@ public struct GrantChunks: Sendable {
         case boardPause(BoardPause)
         case tombstone(Tombstone)
         case request(RememberedRequest)
-        /// As its stored JSON.
-        case agent([UInt8])
+        case agent(Carried<AgentState>)
 
         var bytes: Int {
             switch self {
             case .gateway, .boardPause, .tombstone: itemBytes
             case .request(let request): request.undertaking == nil ? requestBytes : undertakingBytes
-            case .agent(let json): json.count + 1
+            case .agent(let state): (state.encodedSize ?? agentBytes) + 1
             }
         }
     }
@@ -41,6 +42,7 @@ public struct GrantChunks: Sendable {
     public let partition: Int
     public let epoch: Int
     private let incarnation: String
+    private let bytesMax: Int
     private var items = Queue<Item>()
     private var bytes = 0
     private var requests: ArraySlice<Int64>
@@ -50,34 +52,37 @@ public struct GrantChunks: Sendable {
     /// - Parameters:
     ///   - first: what is sent before requests and agents: gateways come before their agents.
     ///   - requests, agents: where they lie.
+    ///   - bytesMax: about how large a chunk becomes.
     public init(
-        partition: Int, epoch: Int, incarnation: String, first: [Item], requests: [Int64] = [], agents: [Int64] = []
+        partition: Int, epoch: Int, incarnation: String, first: [Item], requests: [Int64] = [], agents: [Int64] = [],
+        bytesMax: Int = GrantChunks.bytesMax
     ) {
         self.partition = partition
         self.epoch = epoch
         self.incarnation = incarnation
+        self.bytesMax = bytesMax
         self.requests = requests[...]
         self.agents = agents[...]
         for item in first { add(item) }
     }
 
-    /// The JSON of the next `ReconcilerMessage.grant`, and whether it is the last. There is always one.
+    /// The next chunk. There is always one.
     ///
     /// - Throws: what `read` throws; then nothing has changed but what was read before.
     public mutating func next<Failure: Error>(
         _ read: (Page) throws(Failure) -> [Item]
-    ) throws(Failure) -> (body: [UInt8], isLast: Bool) {
-        while bytes <= GrantChunks.bytesMax, let page = nextPage {
+    ) throws(Failure) -> (chunk: GrantChunk, agents: [Carried<AgentState>]) {
+        while bytes <= bytesMax, let page = nextPage {
             for item in try read(page) { add(item) }
             pass(page)
         }
-        var agents: [[UInt8]] = []
+        var agents: [Carried<AgentState>] = []
         var size = 0
         var part: [Item] = []
-        while let item = items.first, size == 0 || size + item.bytes <= GrantChunks.bytesMax {
+        while let item = items.first, size == 0 || size + item.bytes <= bytesMax {
             _ = items.popFirst()
             size += item.bytes
-            if case .agent(let json) = item { agents.append(json) } else { part.append(item) }
+            if case .agent(let state) = item { agents.append(state) } else { part.append(item) }
         }
         bytes -= size
         let isLast = items.isEmpty && nextPage == nil
@@ -93,7 +98,7 @@ public struct GrantChunks: Sendable {
             }
         }
         nextIndex += 1
-        return (GrantChunks.insert(agents, into: JSON.bytes(ReconcilerMessage.grant(chunk))), isLast)
+        return (chunk, agents)
     }
 
     private mutating func add(_ item: Item) {
@@ -111,29 +116,5 @@ public struct GrantChunks: Sendable {
         case .requests(let read): requests = requests.dropFirst(read.count)
         case .agents(let read): agents = agents.dropFirst(read.count)
         }
-    }
-
-    /// The message with these agents in place of none: what was stored is not decoded to be encoded again.
-    private static func insert(_ agents: [[UInt8]], into message: [UInt8]) -> [UInt8] {
-        let head = Array("{\"grant\":{\"_0\":{\"agents\":[".utf8)
-        precondition(message.starts(with: head), "a grant is encoded with its agents first")
-        var result = head
-        result.reserveCapacity(message.count + agents.reduce(0) { $0 + $1.count + 1 })
-        for (index, agent) in agents.enumerated() {
-            if index > 0 { result.append(UInt8(ascii: ",")) }
-            result += agent
-        }
-        return result + message[head.count...]
-    }
-}
-
-/// A frame of a stream around a body that is JSON already.
-public enum RawFrame {
-    private struct NoBody: Codable, Sendable {}
-
-    public static func compose<Body>(_ frame: StreamFrame<Body>, body: [UInt8]) -> [UInt8] {
-        let bare = StreamFrame<NoBody>(
-            id: frame.id, seq: frame.seq, lowest: frame.lowest, held: frame.held, body: nil)
-        return Array("{\"body\":".utf8) + body + Array(",".utf8) + JSON.bytes(bare).dropFirst()
     }
 }

@@ -49,6 +49,11 @@ public struct OutboxWindow: Sendable {
         credentials = (ticket, sequence)
     }
 
+    /// They did not go out: the next may.
+    public mutating func credentialsFailed() {
+        credentials = nil
+    }
+
     /// The entry was published, with one ticket for each of its messages.
     public mutating func published(_ sequence: Int64, tickets new: [Int]) {
         sent = sequence

@@ -1,0 +1,286 @@
+public import Contract
+public import Lifecycle
+public import Storage
+internal import Streams
+
+/// The only writer of the database: all that the status store decides, its streams and the order of its end included.
+///
+/// Inputs and the time go in, actions come out; in between it calls its database. Its hosts are `StatusStore` and the simulator.
+/// At the end of each turn it takes what has arrived, commits it in one transaction, and only then publishes what follows. What it
+/// promises lies in the database; everything here may be lost at any moment.
+public struct StoreCore {
+    /// Rows deleted in one step of the upkeep, so that no step holds up a turn.
+    private static let tidyLimit = 500
+    private static let tidyAgainAfter = TimeSpan(milliseconds: 50)
+    /// Dead letters that presence tells of.
+    private static let lettersListed = 20
+
+    private let database: any StatusDatabase
+    private let historyDays: Int
+    private let keeping: KeepingClock
+    private var intake: FrameIntake
+    private var outbox: OutboxPublisher
+    private var identities = IdentitySync()
+    private var cursor: CursorKeeper
+    private var grants: GrantDelivery
+    private var orders: OrderDelivery
+    private var lookups: LookupHandler
+    private var keys = KeyClaims()
+    private var deadLetters: DeadLetterReport?
+    private var isConnected = false
+    private var isStopping = false
+    private var tidyAt: Instant?
+    /// What was logged of failures outside of commits.
+    private var reported = CommitTrouble()
+    private var tidyReported = CommitTrouble()
+    private var output = StoreOutput()
+    /// The step that was handled has more to do, and the turn has time for it.
+    public private(set) var isUnfinished = false
+
+    // The time of the input that is handled.
+    private var now: Instant
+    private var stamp: Timestamp
+
+    /// - Parameters:
+    ///   - incarnation: names this life.
+    ///   - historyDays: how long history is kept.
+    ///   - chunkBytesMax: about how large a message of a grant becomes.
+    /// - Throws: when the database cannot be read.
+    public init(
+        _ database: any StatusDatabase, topics: Topics, instance: String, incarnation: String, historyDays: Int,
+        chunkBytesMax: Int = GrantChunks.bytesMax, now: Instant, stamp: Timestamp
+    ) throws(StorageError) {
+        self.database = database
+        self.historyDays = historyDays
+        self.now = now
+        self.stamp = stamp
+        keeping = KeepingClock(startedAt: now, stamp: stamp)
+        let owners = try database.owners()
+        intake = FrameIntake(owners: owners, now: now)
+        outbox = try OutboxPublisher(database)
+        cursor = CursorKeeper(identity: database.identity)
+        grants = GrantDelivery(
+            senders: StreamSenders(service: .statusStore, instance: instance, incarnation: incarnation), owners: owners,
+            partitionCount: database.partitionCount, chunkBytesMax: chunkBytesMax, now: now)
+        orders = try OrderDelivery(database)
+        lookups = LookupHandler(repliesPrefix: topics.repliesPrefix)
+        readDeadLetters()
+    }
+
+    /// Handles one input; the actions are appended in the order in which they are to be carried out.
+    public mutating func handle(
+        _ input: StoreInput, now: Instant, stamp: Timestamp, into actions: inout [StoreAction]
+    ) {
+        self.now = now
+        self.stamp = stamp
+        switch input {
+        case .connected: connected()
+        case .subscribed: cursor.subscribed(now: now)
+        case .disconnected: disconnected()
+        case .frameReceived, .receiptReceived, .presenceReceived, .claimReceived, .tokensUsed, .lookupReceived,
+            .questionReceived, .noteFound:
+            if !isStopping { received(input) }
+        case .acknowledged(let ticket, let acknowledgement): acknowledged(ticket, acknowledgement)
+        case .publicationFailed(let ticket, let error):
+            if outbox.failed(ticket, error, &output) || identities.failed(ticket) { break }
+            cursor.acknowledged(ticket)
+        case .ticked: if isConnected { grants.tick(now: now) }
+        case .secondPassed: tidy()
+        case .turnEnded(let step): endTurn(step)
+        case .stopRequested: stop()
+        }
+        // Those that there is no connection for are kept, and sent on the next one.
+        for frame in grants.takeFrames() where isConnected { output.act(.send(frame)) }
+        actions += output.take()
+    }
+
+    /// When a turn is to end again.
+    public var wakeAt: Instant? {
+        if intake.hasMore || isConnected && (grants.hasMore || lookups.hasMore || keys.hasMore) { return now }
+        let connected = isConnected ? [outbox.retryAt, identities.retryAt, cursor.wakeAt] : []
+        // What was to be done by now and failed waits for the next turn.
+        return (connected + [intake.wakeAt, tidyAt]).compactMap { $0 }.filter { $0 > now }.min()
+    }
+
+    /// Of the outbox everything up to here has reached the broker.
+    public var published: Int64 { outbox.published }
+
+    /// What its presence says besides.
+    public func describe(_ presence: inout Presence) {
+        presence.partitionCount = database.partitionCount
+        presence.deadLetters = deadLetters
+        presence.trouble = intake.trouble.reason
+    }
+
+    public var counters: [String: Int64] {
+        [
+            "frames": intake.committedFrames, "published": outbox.publishedEntries,
+            "orders": orders.publishedOrders, "answers": lookups.answered,
+        ]
+    }
+
+    // MARK: The connection
+
+    private mutating func connected() {
+        isConnected = true
+        identities.begin()
+        attempt { core throws(StorageError) in
+            core.cursor.connected(published: core.outbox.published, last: try core.database.lastSequence())
+        }
+        output.act(.subscribe)
+        grants.connected(now: now)
+        orders.connected(now: now)
+    }
+
+    private mutating func disconnected() {
+        isConnected = false
+        intake.disconnected()
+        outbox.disconnected()
+        cursor.disconnected()
+        lookups.disconnected()
+        keys.disconnected()
+    }
+
+    private mutating func received(_ input: StoreInput) {
+        switch input {
+        case .frameReceived(let message): intake.received(message)
+        case .receiptReceived(let receipt): grants.received(receipt, now: now, &output)
+        case .presenceReceived(let presence, let isRetained):
+            grants.heard(presence, isRetained: isRetained, now: now)
+            orders.heard(presence, isRetained: isRetained, now: now)
+        case .claimReceived(let claim): keys.received(claim)
+        case .tokensUsed(let tokens): identities.received(tokens)
+        case .lookupReceived(let request): lookups.received(request, &output)
+        case .questionReceived(let question): lookups.received(question)
+        case .noteFound(let note): cursor.received(note, &output)
+        case .connected, .subscribed, .disconnected, .acknowledged, .publicationFailed, .ticked, .secondPassed,
+            .turnEnded, .stopRequested:
+            break
+        }
+    }
+
+    private mutating func acknowledged(_ ticket: Int, _ acknowledgement: Acknowledgement) {
+        if outbox.acknowledged(ticket, acknowledgement, now: now, &output)
+            || identities.acknowledged(ticket, acknowledgement, now: now, &output)
+        {
+            return
+        }
+        cursor.acknowledged(ticket)
+    }
+
+    // MARK: Turns
+
+    private mutating func endTurn(_ step: StoreStep) {
+        isUnfinished = false
+        switch step {
+        case .commit:
+            isUnfinished = intake.judgeNext(now: now, &output)
+            if !isUnfinished { commit() }
+        case .grant: if isConnected { grant() }
+        case .publish: if isConnected { publish() }
+        case .answer:
+            if isConnected { answer() }
+            if !isUnfinished, let tidyAt, tidyAt <= now { tidy() }
+        }
+    }
+
+    private mutating func commit() {
+        let keptSince = keeping.stamp(at: now)
+        attempt { core throws(StorageError) in
+            let outcome = try core.intake.commit(
+                core.database, published: core.outbox.published, keptSince: keptSince, now: core.now,
+                stamp: core.stamp, &core.output)
+            if let outcome { core.committed(outcome) }
+        }
+        attempt { core throws(StorageError) in try core.identities.note(in: core.database) }
+        attempt { core throws(StorageError) in try core.keys.commit(core.database, keptSince: keptSince) }
+    }
+
+    private mutating func committed(_ outcome: FrameIntake.Outcome) {
+        outbox.committed()
+        orders.committed(outcome.orders)
+        for frame in outcome.refused { grants.refused(frame, now: now, &output) }
+        guard outcome.hasBuried else { return }
+        readDeadLetters()
+        output.act(.announce)
+    }
+
+    private mutating func grant() {
+        for receipt in intake.takeReceipts() { output.act(.receipt(receipt)) }
+        attempt { core throws(StorageError) in
+            core.isUnfinished = try core.grants.pumpNext(core.database, now: core.now, &core.output)
+        }
+    }
+
+    private mutating func publish() {
+        attempt { core throws(StorageError) in
+            try core.orders.pump(core.database, now: core.now, &core.output)
+        }
+        attempt { core throws(StorageError) in
+            try core.identities.pump(core.database, now: core.now, stamp: core.stamp, &core.output)
+        }
+        // Whoever may connect is known before anything is said of anybody.
+        guard identities.isDone else { return }
+        attempt { core throws(StorageError) in
+            try core.outbox.pump(core.database, now: core.now, &core.output)
+        }
+        attempt { core throws(StorageError) in
+            try core.cursor.pump(
+                core.database, published: core.outbox.published, now: core.now, &core.output)
+        }
+    }
+
+    private mutating func answer() {
+        isUnfinished = lookups.answerNext(database, now: now, &output)
+        if !isUnfinished { keys.answer(&output) }
+    }
+
+    private mutating func stop() {
+        isStopping = true
+        if isConnected {
+            guard intake.isEmpty, outbox.isEmpty else { return }
+            cursor.note(published: outbox.published, now: now, &output)
+            // So that the next start has nothing to repeat.
+            tidy()
+        }
+        output.act(.drained)
+    }
+
+    // MARK: The database
+
+    /// Does one thing of a turn. What fails in it is tried again in the next turn, and holds up nothing else.
+    private mutating func attempt(_ work: (inout StoreCore) throws(StorageError) -> Void) {
+        do throws(StorageError) {
+            try work(&self)
+        } catch {
+            report(error)
+        }
+    }
+
+    /// A damaged database ends the service.
+    private mutating func report(_ error: StorageError) {
+        guard error.kind != .corrupt else { return output.act(.fail(error)) }
+        if reported.failed(error.message, now: now) { output.log(.databaseFailed(error)) }
+    }
+
+    private mutating func readDeadLetters() {
+        attempt { core throws(StorageError) in
+            let (total, kept, newest) = try core.database.deadLetters(limit: StoreCore.lettersListed)
+            core.deadLetters = DeadLetterReport.of(total: total, kept: kept, newest: newest)
+        }
+    }
+
+    private mutating func tidy() {
+        tidyAt = nil
+        do throws(StorageError) {
+            let isMoreLeft = try database.tidy(
+                published: outbox.published, now: keeping.forgetBefore(at: now),
+                historyBefore: stamp - .seconds(Int64(historyDays) * 86_400), limit: StoreCore.tidyLimit)
+            readDeadLetters()
+            if isMoreLeft { tidyAt = now + StoreCore.tidyAgainAfter }
+        } catch {
+            if error.kind == .corrupt { return report(error) }
+            if tidyReported.failed(error.message, now: now) { output.log(.tidyFailed(error)) }
+        }
+    }
+}

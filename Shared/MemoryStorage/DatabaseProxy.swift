@@ -1,0 +1,91 @@
+public import Contract
+public import Lifecycle
+public import Storage
+
+/// Passes everything on to another database; who inherits from it watches some of that, or changes it.
+open class DatabaseProxy: StatusDatabase {
+    /// The other database.
+    public let inner: any StatusDatabase
+
+    public init(_ inner: any StatusDatabase) {
+        self.inner = inner
+    }
+
+    public var partitionCount: Int { inner.partitionCount }
+    public var identity: String { inner.identity }
+
+    // MARK: Frames
+
+    open func commit(_ frames: [ReceivedFrame], published: Int64, now: Timestamp) throws(StorageError) -> CommitReport {
+        try inner.commit(frames, published: published, now: now)
+    }
+    open func bury(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] { try inner.bury(letter) }
+    open func deadLetters(limit: Int) throws(StorageError) -> (total: Int, kept: Int, newest: [StoredDeadLetter]) {
+        try inner.deadLetters(limit: limit)
+    }
+
+    // MARK: Ownership
+
+    open func owners() throws(StorageError) -> [PartitionOwner] { try inner.owners() }
+    open func grant(
+        _ partition: Int, instance: String, incarnation: String, above known: Int
+    ) throws(StorageError) -> PartitionSnapshot {
+        try inner.grant(partition, instance: instance, incarnation: incarnation, above: known)
+    }
+    open func agents(of partition: Int, at places: ArraySlice<Int64>) throws(StorageError) -> [Carried<AgentState>] {
+        try inner.agents(of: partition, at: places)
+    }
+    open func requests(of partition: Int, at places: ArraySlice<Int64>) throws(StorageError) -> [RememberedRequest] {
+        try inner.requests(of: partition, at: places)
+    }
+
+    // MARK: Publishing
+
+    open func outbox(after sequence: Int64, limit: Int) throws(StorageError) -> [OutboxEntry] {
+        try inner.outbox(after: sequence, limit: limit)
+    }
+    open func lastSequence() throws(StorageError) -> Int64 { try inner.lastSequence() }
+    open func statuses(changedAfter sequence: Int64, upTo last: Int64, limit: Int) throws(StorageError) -> [StatusEntry]
+    {
+        try inner.statuses(changedAfter: sequence, upTo: last, limit: limit)
+    }
+    open func identities(after username: String?, limit: Int) throws(StorageError) -> [Identity] {
+        try inner.identities(after: username, limit: limit)
+    }
+    open func noteUse(of tokens: [UsedToken]) throws(StorageError) { try inner.noteUse(of: tokens) }
+    open func orders(after position: Int64, limit: Int) throws(StorageError) -> [OutstandingOrder] {
+        try inner.orders(after: position, limit: limit)
+    }
+    open func order(of agent: AgentAddress) throws(StorageError) -> Carried<WakeOrder>? { try inner.order(of: agent) }
+
+    // MARK: Keys
+
+    open func claim(_ claims: [KeyClaim], now: Timestamp) throws(StorageError) -> [String] {
+        try inner.claim(claims, now: now)
+    }
+
+    // MARK: Lookups
+
+    open func record(of agent: AgentAddress) throws(StorageError) -> Carried<AgentRecord>? {
+        try inner.record(of: agent)
+    }
+    open func records(
+        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int
+    ) throws(StorageError) -> [StoredRecord] { try inner.records(filter, after: after, limit: limit) }
+    open func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
+        try inner.history(of: agent, before: before, limit: limit)
+    }
+    open func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool { try inner.hasKnown(agent) }
+    open func hasGateway(_ gateway: String) throws(StorageError) -> Bool { try inner.hasGateway(gateway) }
+    open func counts(gateway: String?) throws(StorageError) -> [StatusCount] { try inner.counts(gateway: gateway) }
+    open func gatewayNames() throws(StorageError) -> [String] { try inner.gatewayNames() }
+    open func gateways() throws(StorageError) -> [StoredGateway] { try inner.gateways() }
+
+    // MARK: Upkeep
+
+    open func tidy(
+        published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int
+    ) throws(StorageError) -> Bool {
+        try inner.tidy(published: published, now: now, historyBefore: historyBefore, limit: limit)
+    }
+}
