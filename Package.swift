@@ -114,8 +114,8 @@ let package = Package(
         module(
             "Simulation", "Tests/Simulation",
             [
-                "Contract", "HeartbeatIngestCore", "Lifecycle", "ProvisionerCore", "ReconcilerCore", "StatusStoreCore",
-                "Streams",
+                "Contract", "HeartbeatIngestCore", "Lifecycle", "MemoryStorage", "ProvisionerCore", "ReconcilerCore",
+                "SQLiteStorage", "StatusStoreCore", "Storage", "Streams",
             ]),
         program("rollcall-simulate", "Tests/SimulateProgram", ["Simulation"]),
 

@@ -178,7 +178,8 @@ final class Broker {
         guard isUp else { return }
         route(message)
         if let ticket = message.ticket {
-            let isHeard = !(subscriptions[message.topic] ?? []).isEmpty
+            // The plugin is no subscriber, and takes what is meant for it.
+            let isHeard = message.topic == .access || !(subscriptions[message.topic] ?? []).isEmpty
             let answer = SimMessage(
                 topic: message.topic, body: .acknowledged(ticket: ticket, isHeard: isHeard))
             later(session) { $0.client.deliver(answer) }

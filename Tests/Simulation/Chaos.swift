@@ -134,7 +134,7 @@ extension Simulation {
         case .pauseProvisioner: pause(world.random.pick(provisioners))
         case .stepWallClock: stepWallClock()
         case .failCommits:
-            store.commitsFailUntil =
+            store.database.failsUntil =
                 world.time + world.random.int(world.plan.commitsFailMin...world.plan.longMax)
         case .crashGateway: hurt(world.random.pick(gateways))
         case .changeAgent: changeAgent()

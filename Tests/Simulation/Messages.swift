@@ -1,6 +1,7 @@
 import Contract
 import HeartbeatIngestCore
 import Lifecycle
+import StatusStoreCore
 
 /// Where a message goes, in the simulated broker.
 enum SimTopic: Hashable {
@@ -55,7 +56,7 @@ enum SimBody {
     case receipt(StreamReceipt)
     case presence(Presence)
     case gatewayStatus(String, GatewayStatusMessage.State)
-    case cursor(CursorNote)
+    case cursor(CursorMessage)
     case order(OrderMessage)
     case answer(ProvisionerMessage)
     case claim(KeyClaim)
@@ -75,11 +76,6 @@ enum SimBody {
 
     /// What a service with one canary sends to itself.
     static var onlyCanary: SimBody { .canary(.last) }
-}
-
-struct CursorNote {
-    let published: Int64
-    let database: String
 }
 
 /// An operator's command with the key it is repeated under.

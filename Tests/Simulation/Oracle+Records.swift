@@ -36,8 +36,19 @@ extension Oracle {
         violate("\(gateway.gateway) was added, and the broker does not know it")
     }
 
+    /// What was committed of gateways last.
+    func noteGateways(_ entry: StoreEntry) {
+        if let gateway = entry.gateway {
+            lostGateways.remove(gateway.gateway)
+            if gateway.connection == .lost { lostGateways.insert(gateway.gateway) }
+        }
+        guard let gateway = entry.removedGateway else { return }
+        lostGateways.remove(gateway)
+        removedAt[gateway] = world.time
+    }
+
     /// Every event and the record it leaves, as the contract has them.
-    func holdToLaw(_ state: AgentState, _ event: AgentEventEntry?, _ database: DatabaseModel) {
+    func holdToLaw(_ state: AgentState, _ event: AgentEventEntry?) {
         let agent = state.record.address
         let before = agents[agent]?.state
         agents[agent, default: History()].state = state
@@ -49,7 +60,7 @@ extension Oracle {
         }
         let law = RecordLaw(
             before: before, after: state, event: event.event, reason: event.reason, last: agents[agent]?.lastEvent,
-            isGatewayLost: database.gateways[agent.gateway]?.connection == .lost)
+            isGatewayLost: lostGateways.contains(agent.gateway))
         if let broken = law.violation { violate("\(event.id) \(event.event.rawValue): \(broken)") }
         agents[agent]?.lastEvent = event.event
         let issue = Issue(agent: agent, issue: state.cycle?.order?.issue ?? -1)

@@ -71,6 +71,7 @@ final class Oracle {
     private var failedIssues: Set<Issue> = []
     var publishedRevision: [AgentAddress: Int] = [:]
     var answerTexts: [String: String] = [:]
+    var lostGateways: Set<String> = []
     /// When each gateway's removal was committed last.
     var removedAt: [String: Int64] = [:]
     var told: [Issue: [Timestamp]] = [:]
@@ -174,10 +175,11 @@ final class Oracle {
 
     // MARK: Commits
 
-    func committed(_ entry: StoreEntry, epoch: Int, partition: Int, _ database: DatabaseModel) {
+    func committed(_ entry: StoreEntry, epoch: Int, partition: Int) {
+        noteGateways(entry)
         if let state = entry.state?.value {
             check(state, entry.event)
-            holdToLaw(state, entry.event, database)
+            holdToLaw(state, entry.event)
         }
         if let event = entry.event {
             if !committedEvents.insert(event.id).inserted { violate("\(event.id) is committed twice") }
@@ -199,9 +201,8 @@ final class Oracle {
             }
             agents[tombstone.agent]?.state = nil
         }
-        if let gateway = entry.removedGateway { removedAt[gateway] = world.time }
         if let undertaking = entry.undertaking { undertaken.insert(undertaking.request.id) }
-        if let answer = entry.answer { check(answer, database) }
+        if let answer = entry.answer { check(answer) }
     }
 
     private func check(_ state: AgentState, _ event: AgentEventEntry?) {
@@ -357,7 +358,7 @@ final class Oracle {
 
     // MARK: Answers
 
-    private func check(_ answer: AnswerEntry, _ database: DatabaseModel) {
+    private func check(_ answer: AnswerEntry) {
         answers[answer.requestID, default: 0] += 1
         world.note("committed answer to \(requests[answer.requestID]?.key ?? answer.requestID)")
         guard answer.isFinal, let outcome = answer.outcome else { return }
@@ -365,9 +366,9 @@ final class Oracle {
         guard case .paused = outcome, let request = requests[answer.requestID],
             case .pause(let target, _) = request.command
         else { return }
-        for (agent, state) in database.agents where state.record.pausedBy.contains(target.cause) {
+        for (agent, history) in agents where history.state?.record.pausedBy.contains(target.cause) ?? false {
             // A pause that was ended meanwhile, and another one, are not told apart.
-            if agents[agent]?.resumedAt ?? -1 >= request.at { continue }
+            if history.resumedAt >= request.at { continue }
             switch target {
             case .agent(let one): if one == agent { agents[agent]?.isQuiet = true }
             case .gateway(let gateway): if gateway == agent.gateway { agents[agent]?.isQuiet = true }

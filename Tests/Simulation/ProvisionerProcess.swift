@@ -131,7 +131,7 @@ final class ProvisionerProcess: Process {
     private func request(_ command: SimCommand) -> ProvisionerRequest {
         requestNumber += 1
         let name = "\(incarnation)-\(requestNumber)"
-        let token = CandidateToken(text: "t\(name)", digest: "d\(name)", id: "i\(name)")
+        let token = CandidateToken(text: "t\(name)", digest: RealBytes.digest(of: name), id: "i\(name)")
         return ProvisionerRequest(
             topic: Topics().command(command.verb.rawValue), payload: Array(command.payload.utf8), isRetained: false,
             responseTopic: Topics().replies(to: "op/x"), correlation: Array(command.tag.utf8),

@@ -42,6 +42,14 @@ enum RealBytes {
         return members.isEmpty ? [] : Array("{\(members.joined(separator: ","))}".utf8)
     }
 
+    /// What stands for the SHA-256 of a text.
+    static func digest(of text: String) -> String {
+        (0..<4).map { part in
+            let digits = String(Partition.fnv1a("\(part)\(text)"), radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }.joined()
+    }
+
     private static func recode<Message: Codable>(_ message: Message) -> Message {
         do {
             return try JSON.decode(Message.self, from: JSON.bytes(message))

@@ -94,7 +94,7 @@ final class ReconcilerProcess: Process {
     override func describe(_ presence: inout Presence) { core?.describe(&presence, now: now) }
 
     /// What its presence claims, and the table knows otherwise.
-    func claimBesides(_ owners: [Int: DatabaseModel.Owner]) -> String? {
+    func claimBesides(_ owners: [Int: (epoch: Int, incarnation: String)]) -> String? {
         guard isUp else { return nil }
         let claim = claims.first { number, epoch in
             guard let owner = owners[number] else { return true }

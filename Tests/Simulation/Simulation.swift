@@ -1,5 +1,6 @@
 import Contract
 import Lifecycle
+import Storage
 
 /// A whole system by one seed: every core that decides, over a model of broker, database, clocks and processes.
 public final class Simulation {
@@ -38,7 +39,7 @@ public final class Simulation {
         self.world = world
         self.broker = broker
         self.oracle = oracle
-        store = StoreProcess(broker, oracle, partitionCount: plan.partitionCount)
+        store = StoreProcess(broker, oracle, SimDatabase.make(seed: seed, partitionCount: plan.partitionCount))
         reconcilers = (1...plan.reconcilers).map { ReconcilerProcess(.reconciler, "r\($0)", broker, oracle) }
         ingests = (1...plan.ingests).map { IngestProcess(.heartbeatIngest, "i\($0)", broker, oracle) }
         provisioners = (1...plan.provisioners).map { ProvisionerProcess(.provisioner, "p\($0)", broker, oracle) }
@@ -103,7 +104,7 @@ public final class Simulation {
         world.note("faults stop")
         world.isChaotic = false
         oracle.lastFault = world.time
-        store.commitsFailUntil = 0
+        store.database.failsUntil = 0
         if !broker.isUp { broker.restart() }
         // Pauses that run end by themselves.
         for process in processes where !process.isUp { process.start() }
@@ -123,7 +124,7 @@ public final class Simulation {
         }
         operatorClient.ask(.resume, #"{"board":"b"}"#)
         for gateway in gateways { operatorClient.ask(.resume, #"{"gateway":"\#(gateway.gateway)"}"#) }
-        for agent in store.database.agents.keys.sorted() {
+        for agent in store.database.records.map(\.address) {
             operatorClient.ask(.resume, #"{"agent":"\#(agent)"}"#)
             operatorClient.ask(.wake, #"{"agent":"\#(agent)"}"#)
         }
@@ -134,34 +135,36 @@ public final class Simulation {
         if operatorClient.openCount > 0 { return "a command is not answered: \(operatorClient.openKeys[0])" }
         // Somebody may have asked who does not wait for the answer.
         if !isAskedFor, let busy = provisioners.first(where: \.isBusy) { return "\(busy.name) has not handed over" }
-        for (agent, state) in store.database.agents.sorted(by: { $0.key < $1.key }) {
+        let records = store.database.records
+        for record in records {
+            let agent = record.address
             guard let model = gateways.first(where: { $0.gateway == agent.gateway })?.agent(agent) else { continue }
             let wanted: AgentStatus = model.mode == .silent ? .offline : .online
-            let status = state.record.status
-            if !isAskedFor, status == .online || status == .offline || (state.record.isPaused && status != .deleting) {
+            let status = record.status
+            if !isAskedFor, status == .online || status == .offline || (record.isPaused && status != .deleting) {
                 // As good as any.
             } else if status != wanted || !isAskedFor {
-                return "\(agent), \(model.mode), is \(state.record.status.rawValue) and not \(wanted.rawValue)"
+                return "\(agent), \(model.mode), is \(status.rawValue) and not \(wanted.rawValue)"
             }
             guard case .fact(let fact)? = broker.isRetaining("status/\(agent)")?.body else {
                 return "\(agent) has no retained status"
             }
-            if fact.revision != state.record.revision { return "\(agent) has an old retained status" }
+            if fact.revision != record.revision { return "\(agent) has an old retained status" }
         }
-        for agent in store.database.tombstones.keys.sorted() where broker.isRetaining("status/\(agent)") != nil {
+        for agent in store.database.deletedAgents where broker.isRetaining("status/\(agent)") != nil {
             return "\(agent) is deleted and has a retained status"
         }
-        if let claim = reconcilers.compactMap({ $0.claimBesides(store.database.owners) }).first { return claim }
-        if let agent = store.database.orders.keys.min() { return "\(agent) has an outstanding order" }
+        if let claim = reconcilers.compactMap({ $0.claimBesides(store.database.ownership) }).first { return claim }
+        if let order = store.database.read({ try $0.orders(after: 0, limit: 1) }).first {
+            return "\(order.agent) has an outstanding order"
+        }
         if !store.hasPublishedAll { return "the outbox is not empty" }
-        for gateway in gateways {
-            guard let state = store.database.gateways[gateway.gateway] else { continue }
-            if state.connection != .connected { return "\(gateway.gateway) is \(state.connection.rawValue)" }
-            for (agent, other) in store.database.agents.sorted(by: { $0.key < $1.key })
-            where agent.gateway == gateway.gateway && other.record.status != .deleting {
+        for state in store.database.read({ try $0.gateways() }).map(\.state) {
+            if state.connection != .connected { return "\(state.gateway) is \(state.connection.rawValue)" }
+            for record in records where record.address.gateway == state.gateway && record.status != .deleting {
                 // One that has an end may have come to it.
-                if state.pausedUntil == nil, state.isPaused != other.record.pausedBy.contains(.gateway) {
-                    return "\(agent) is \(state.isPaused ? "not paused" : "paused") by its gateway"
+                if state.pausedUntil == nil, state.isPaused != record.pausedBy.contains(.gateway) {
+                    return "\(record.address) is \(state.isPaused ? "not paused" : "paused") by its gateway"
                 }
             }
         }
