@@ -6,8 +6,12 @@ public enum Limits {
     public static let gatewayHeartbeatsBytesMax = 262_144
     /// The request of a command; the provisioner and the store answer a larger one with `too-large`.
     public static let commandBytesMax = 65_536
+    /// How deep objects and arrays may lie in each other in what others write; deeper is refused unread.
+    public static let jsonDepthMax = 32
     public static let bootIDLengthMax = 64
     public static let noteLengthMax = 256
+    /// A digest of templates that somebody reports; ours have 71 characters.
+    public static let templatesDigestLengthMax = 256
     /// Records or events in one answer of `list` and `history`.
     public static let pageLimitDefault = 100
     public static let pageLimitMax = 1_000

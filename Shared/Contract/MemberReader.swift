@@ -1,9 +1,15 @@
-internal import Lifecycle
+public import Lifecycle
 
-/// Reads the members of a request one by one, collects what is wrong with each, and at the end refuses what is left over.
-struct MemberReader {
+/// Reads the members of a request or a heartbeat one by one and collects what is wrong with each; of a request it refuses
+/// at the end what is left over.
+public struct MemberReader {
     private var members: [String: JSONValue]
     private var errors: [Problem.MemberError] = []
+
+    /// Reads an object that was parsed already.
+    public init(_ object: [String: JSONValue]) {
+        members = object
+    }
 
     /// - Throws: `too-large` beyond `Limits.commandBytesMax`, `invalid-request` for what is not a JSON object.
     init(_ payload: [UInt8]) throws(Problem) {
@@ -17,10 +23,10 @@ struct MemberReader {
             return
         }
         let value: JSONValue
-        do {
-            value = try JSON.decode(JSONValue.self, from: payload)
+        do throws(JSONFault) {
+            value = try JSON.read(payload)
         } catch {
-            throw Problem(member: "", "the request is not JSON (RFC 8259)")
+            throw Problem(member: error.member, error.detail)
         }
         guard case .object(let object) = value else {
             throw Problem(member: "", "the request is \(value.typeName), not an object")
@@ -40,9 +46,17 @@ struct MemberReader {
             errors: all)
     }
 
-    mutating func report(_ member: String, _ detail: String) {
+    /// What was wrong so far; `nil` for nothing.
+    public var fault: String? {
+        errors.isEmpty ? nil : errors.map { "\($0.member): \($0.detail)" }.joined(separator: "; ")
+    }
+
+    public mutating func report(_ member: String, _ detail: String) {
         errors.append(.init(member: member, detail: detail))
     }
+
+    /// Whether a member is there and not `null`.
+    public func has(_ member: String) -> Bool { members[member] ?? .null != .null }
 
     /// Takes a member out; an absent one and a `null` are `nil`.
     private mutating func take(_ member: String) -> JSONValue? {
@@ -57,6 +71,40 @@ struct MemberReader {
             return nil
         }
         return text
+    }
+
+    /// A string of at most so many characters, counted as JSON Schema does: Unicode scalars.
+    public mutating func string(_ member: String, lengthMax: Int) -> String? {
+        guard let text = string(member) else { return nil }
+        guard text.utf8.count <= lengthMax || text.unicodeScalars.count <= lengthMax else {
+            report(member, "is longer than \(lengthMax) characters")
+            return nil
+        }
+        return text
+    }
+
+    /// An integer that is not negative.
+    public mutating func count(_ member: String) -> Int64? {
+        guard let value = take(member) else { return nil }
+        guard let count = value.integer else {
+            report(member, "is \(value.typeName), not an integer")
+            return nil
+        }
+        guard count >= 0 else {
+            report(member, "is negative")
+            return nil
+        }
+        return count
+    }
+
+    public mutating func duration(_ member: String) -> DurationText? {
+        guard let text = string(member) else { return nil }
+        do throws(InvalidValue) {
+            return try DurationText(parsing: text)
+        } catch {
+            report(member, error.reason)
+            return nil
+        }
     }
 
     mutating func bool(_ member: String) -> Bool? {
@@ -94,7 +142,7 @@ struct MemberReader {
         require("agent") { $0.agent() }
     }
 
-    mutating func choice<Value: RawRepresentable & CaseIterable>(_ member: String) -> Value?
+    public mutating func choice<Value: RawRepresentable & CaseIterable>(_ member: String) -> Value?
     where Value.RawValue == String {
         guard let text = string(member) else { return nil }
         guard let value = Value(rawValue: text) else {

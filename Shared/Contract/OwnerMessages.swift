@@ -155,6 +155,8 @@ public struct HeartbeatDetail: Codable, Hashable, Sendable {
     public var tokenDigest: String?
     /// Its form was wrong: `malformed` or `too_large`.
     public var rejected: RejectionReason?
+    /// What is wrong with it, for people.
+    public var rejectionDetail: String?
 
     public init(agent: AgentAddress) {
         self.agent = agent

@@ -4,15 +4,19 @@ extension AgentMachine {
     public mutating func heartbeatReceived(
         _ heartbeat: Heartbeat, _ around: AgentSurroundings, into directives: inout [AgentDirective]
     ) {
-        guard state.record.status != .deleting else { return reject(.deleting, around, into: &directives) }
+        guard state.record.status != .deleting else { return reject(.deleting, nil, around, into: &directives) }
         if let digest = heartbeat.tokenDigest, !accepts(digest, around) {
-            return reject(.badToken, around, into: &directives)
+            return reject(.badToken, "x-agent-token: is not this agent's token", around, into: &directives)
         }
         if let generation = heartbeat.generation, generation > state.record.generation {
-            return reject(.malformed, around, into: &directives)
+            let detail = "generation: \(generation) is newer than the current one, \(state.record.generation)"
+            return reject(.malformed, detail, around, into: &directives)
         }
         countSequence(heartbeat, &directives)
-        guard bucket.take(heartbeat.receivedAt) else { return reject(.rateLimited, around, into: &directives) }
+        guard bucket.take(heartbeat.receivedAt) else {
+            let detail = "more than \(state.record.policy.heartbeatRate) came"
+            return reject(.rateLimited, detail, around, into: &directives)
+        }
 
         switch heartbeat.status {
         case .lost: lost(heartbeat, around)
@@ -35,13 +39,14 @@ extension AgentMachine {
 
     /// A heartbeat that is not accepted: counted on the agent, published at most once a second.
     public mutating func reject(
-        _ reason: RejectionReason, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        _ reason: RejectionReason, _ detail: String?, _ around: AgentSurroundings,
+        into directives: inout [AgentDirective]
     ) {
         let count = (state.record.lastRejection?.count ?? 0) + 1
-        state.record.lastRejection = Rejection(reason: reason, at: around.stamp, count: count)
+        state.record.lastRejection = Rejection(reason: reason, detail: detail, at: around.stamp, count: count)
         let isDue = rejectionPublishedAt.map { around.now >= $0 + AgentMachine.rejectionEventInterval } ?? true
         // A flood is logged as often as it is published; any other rejection each time.
-        if isDue || reason != .rateLimited { directives.append(.log(.rejected(reason))) }
+        if isDue || reason != .rateLimited { directives.append(.log(.rejected(reason, detail: detail))) }
         guard isDue else { return directives.append(.noteSighting) }
         rejectionPublishedAt = around.now
         emit(.heartbeatRejected, reason: reason.rawValue, around, &directives)

@@ -140,7 +140,8 @@ extension AgentMachine {
     private func cause(_ around: AgentSurroundings) -> String {
         if around.isGatewayLost { return ": gateway \(state.record.address.gateway) is lost" }
         if let rejection = state.record.lastRejection {
-            return ": heartbeats rejected: \(rejection.reason.rawValue) ×\(rejection.count)"
+            let detail = rejection.detail.map { ": \($0)" } ?? ""
+            return ": heartbeats rejected: \(rejection.reason.rawValue) ×\(rejection.count)\(detail)"
         }
         if state.record.wakeDelivery == .noSubscriber { return ": no gateway received the wake" }
         if state.record.hasStaleTemplates { return ": templates are stale" }

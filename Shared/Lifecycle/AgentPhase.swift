@@ -63,7 +63,7 @@ public enum LifecycleLog: Hashable, Sendable {
     case attemptsExhausted(wakeAttempts: Int, maxAttempts: Int)
     case skippedStaleGeneration(attempt: Int)
     case skippedDeleting
-    case rejected(RejectionReason)
+    case rejected(RejectionReason, detail: String? = nil)
 }
 
 /// What is true around an agent when an input is handled.

@@ -58,14 +58,30 @@ public enum RejectionReason: String, Codable, CaseIterable, Sendable {
 
 /// The newest rejected heartbeat of an agent and how many were rejected since the cycle began.
 public struct Rejection: Codable, Hashable, Sendable {
+    /// A longer detail is cut to so many Unicode scalars: a record stays small whatever was sent.
+    public static let detailLengthMax = 256
+
     public var reason: RejectionReason
+    /// The member and what is wrong with it; `nil` of a rejection that was kept before there were details.
+    public var detail: String?
     public var at: Timestamp
     public var count: Int
 
-    public init(reason: RejectionReason, at: Timestamp, count: Int) {
+    public init(reason: RejectionReason, detail: String? = nil, at: Timestamp, count: Int) {
         self.reason = reason
+        self.detail = detail.map { String($0.unicodeScalars.prefix(Rejection.detailLengthMax)) }
         self.at = at
         self.count = count
+    }
+
+    enum CodingKeys: String, CodingKey { case reason, detail, at, count }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(reason, forKey: .reason)
+        try container.encode(detail, forKey: .detail)
+        try container.encode(at, forKey: .at)
+        try container.encode(count, forKey: .count)
     }
 }
 

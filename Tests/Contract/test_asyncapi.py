@@ -236,6 +236,7 @@ class AsyncAPITest(unittest.TestCase):
             ("Heartbeat", {"status": "fine"}),
             ("Heartbeat", {"note": "n" * 257}),
             ("Heartbeat", {"generation": "1"}),
+            ("Heartbeat", {"state": "offline"}),
             ("GatewayHeartbeats", {"agents": ["a b"]}),
             ("GatewayHeartbeats", {"agents": [{"status": "ok"}]}),
             ("ProvisionRequest", {"agent": "berlin/a", "role": "main", "board": "b"}),

@@ -366,7 +366,9 @@ class CheckInTest(LifecycleCase):
         for _ in range(2):
             player.heartbeat(None, token="wrong")
         record = self.wait_offline(player.address).json["record"]
-        self.assertEqual(record["last_provision_error"], MISSED + ": heartbeats rejected: bad_token ×2")
+        self.assertEqual(
+            record["last_provision_error"],
+            MISSED + ": heartbeats rejected: bad_token ×2: x-agent-token: is not this agent's token")
         self.assertEqual(record["wake_attempts"], 1)
 
     def test_an_unknown_agent_is_rejected_by_name(self):

@@ -17,7 +17,7 @@ import Testing
         record.checkinDeadlineAt = stamp + .seconds(30)
         record.lastSeenAt = stamp - .seconds(90)
         record.lastProvisionError = AgentMachine.attemptsReachedError + ": heartbeats rejected: bad_token ×2"
-        record.lastRejection = Rejection(reason: .badToken, at: stamp, count: 2)
+        record.lastRejection = Rejection(reason: .badToken, detail: "x-agent-token: is wrong", at: stamp, count: 2)
         record.reportedStatus = .degraded
         record.bootID = "boot-1"
         record.templatesDigest = "sha256:a"

@@ -7,7 +7,9 @@ import Testing
 @Suite struct HeartbeatFormTests {
     @Test(arguments: [
         "", "{}", "{ }", #"{"status":"ok"}"#, #"{ "status" : "ok" }"#, #"{"note":"all quiet"}"#,
-        #"{"sent_at":"2026-01-31T09:05:07.042+01:00"}"#, #"{"mood":{"deep":[1,2,{"x":null}]}}"#,
+        #"{"sent_at":"2026-01-31T09:05:07.042+01:00"}"#, #"{"sent_at":"yesterday"}"#, #"{"sent_at":1769850307042}"#,
+        #"{"sent_at":"2026-01-31T09:05:07+0000"}"#, #"{"temperature":1e999}"#, #"{"generation":null,"state":null}"#,
+        #"{"mood":{"deep":[1,2,{"x":null}]}}"#,
         #"{"seq":null,"boot_id":null}"#,
     ])
     func whatSaysNothingMoreIsPlain(text: String) {
@@ -45,40 +47,65 @@ import Testing
         #expect(members.status == status)
     }
 
+    private static func fault(_ payload: [UInt8]) -> String? {
+        guard case .rejected(.malformed, let detail) = HeartbeatForm(payload) else { return nil }
+        return detail
+    }
+
     @Test(arguments: [
         // not JSON, or no object
         "ok", "{", #"{"status":"ok""#, #"{"status":"ok"} x"#, " ", "[]", "null", "7", #""ok""#, #"{status:"ok"}"#,
         // wrong types
         #"{"status":1}"#, #"{"status":["ok"]}"#, #"{"extend":30}"#, #"{"generation":"3"}"#, #"{"generation":true}"#,
-        #"{"attempt":1.5}"#, #"{"boot_id":4}"#, #"{"seq":"1"}"#, #"{"seq":1.5}"#, #"{"sent_at":1769850307}"#,
+        #"{"attempt":1.5}"#, #"{"boot_id":4}"#, #"{"seq":"1"}"#, #"{"seq":1.5}"#,
         #"{"templates_digest":{}}"#, #"{"note":[]}"#,
         // bad values
         #"{"status":"fine"}"#, #"{"status":""}"#, #"{"status":"OK"}"#, #"{"extend":"soon"}"#, #"{"extend":"1ms"}"#,
         #"{"extend":"31d"}"#, #"{"generation":-1}"#, #"{"attempt":-2}"#, #"{"seq":9223372036854775808}"#,
         #"{"seq":-1}"#, #"{"seq":-9223372036854775808}"#,
-        #"{"sent_at":"yesterday"}"#, #"{"sent_at":"2026-02-30T00:00:00Z"}"#,
+        // another system's
+        #"{"state":"offline"}"#, #"{"state":"lost","boot_id":"b"}"#,
+        // no strict JSON
+        #"{"seq":1,}"#, #"{"seq":1,"seq":2}"#, #"{"x":{"a":1,"a":2}}"#, "\u{feff}{}", #"{"note":NaN}"#,
     ])
     func whatIsWrongIsMalformed(text: String) {
-        #expect(HeartbeatForm(Array(text.utf8)) == .rejected(.malformed))
+        #expect(HeartbeatFormTests.fault(Array(text.utf8)) != nil)
+    }
+
+    @Test(arguments: [
+        ("Online", "not JSON (RFC 8259): 'O' at byte 1 where a value is expected"),
+        (#"{"seq":1,}"#, "not JSON (RFC 8259): '}' at byte 10 where a member's name in quotes is expected"),
+        (#"{"seq":1,"seq":2}"#, "seq: comes twice"),
+        ("[]", "is an array, not an object"),
+        (
+            #"{"status":"okay","seq":"1"}"#,
+            "status: 'okay' is not one of \(HeartbeatStatus.allCases.map(\.rawValue).joined(separator: ", "));"
+                + " seq: is a string, not an integer"
+        ),
+        (#"{"state":"offline"}"#, "state: stands without status, as in another system's Last Will"),
+    ])
+    func whatIsWrongIsNamed(text: String, detail: String) {
+        #expect(HeartbeatFormTests.fault(Array(text.utf8)) == detail)
     }
 
     @Test func bytesThatAreNoTextAreMalformed() {
-        #expect(HeartbeatForm([0xff, 0xfe, 0x00]) == .rejected(.malformed))
-        #expect(HeartbeatForm(Array(#"{"note":""#.utf8) + [0xc3, 0x28] + Array(#""}"#.utf8)) == .rejected(.malformed))
+        #expect(HeartbeatFormTests.fault([0xff, 0xfe, 0x00]) != nil)
+        #expect(HeartbeatFormTests.fault(Array(#"{"note":""#.utf8) + [0xc3, 0x28] + Array(#""}"#.utf8)) != nil)
     }
 
     @Test(arguments: [("boot_id", Limits.bootIDLengthMax), ("note", Limits.noteLengthMax), ("templates_digest", 256)])
     func lengthsCountCharacters(member: String, limit: Int) {
-        let allowed = HeartbeatForm(Array(#"{"\#(member)":"\#(String(repeating: "ü", count: limit))"}"#.utf8))
-        #expect(allowed != .rejected(.malformed))
-        let refused = HeartbeatForm(Array(#"{"\#(member)":"\#(String(repeating: "ü", count: limit + 1))"}"#.utf8))
-        #expect(refused == .rejected(.malformed))
+        let allowed = Array(#"{"\#(member)":"\#(String(repeating: "ü", count: limit))"}"#.utf8)
+        #expect(HeartbeatFormTests.fault(allowed) == nil)
+        let refused = Array(#"{"\#(member)":"\#(String(repeating: "ü", count: limit + 1))"}"#.utf8)
+        #expect(HeartbeatFormTests.fault(refused) == "\(member): is longer than \(limit) characters")
     }
 
     @Test func sizeIsJudgedBeforeForm() {
         let padding = String(repeating: " ", count: Limits.heartbeatBytesMax - 15)
+        let tooLarge = HeartbeatForm.rejected(.tooLarge, detail: "has 4097 bytes, at most 4096 are taken")
         #expect(HeartbeatForm(Array(#"{"status":"ok"\#(padding)}"#.utf8)) == .plain)
-        #expect(HeartbeatForm(Array(#"{"status":"ok"\#(padding) }"#.utf8)) == .rejected(.tooLarge))
-        #expect(HeartbeatForm(Array(repeating: 0, count: 4_097)) == .rejected(.tooLarge))
+        #expect(HeartbeatForm(Array(#"{"status":"ok"\#(padding) }"#.utf8)) == tooLarge)
+        #expect(HeartbeatForm(Array(repeating: 0, count: 4_097)) == tooLarge)
     }
 }

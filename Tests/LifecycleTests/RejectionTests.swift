@@ -3,13 +3,16 @@ import Testing
 
 /// What is not accepted is never dropped silently: tokens, rate, and what is published of it.
 @Suite struct RejectionTests {
+    private static let badToken = "x-agent-token: is not this agent's token"
+
     @Test func aRejectionIsCountedKeptAndPublished() {
         var subject = Subject.online()
         let seen = subject.record.lastSeenAt
         subject.pass("1s")
         #expect(subject.heartbeat(token: "wrong") == ["heartbeat_rejected (bad_token)"])
-        #expect(subject.logs == [.rejected(.badToken)])
-        #expect(subject.record.lastRejection == Rejection(reason: .badToken, at: subject.stamp, count: 1))
+        #expect(subject.logs == [.rejected(.badToken, detail: RejectionTests.badToken)])
+        let rejection = Rejection(reason: .badToken, detail: RejectionTests.badToken, at: subject.stamp, count: 1)
+        #expect(subject.record.lastRejection == rejection)
         #expect(subject.record.lastSeenAt == seen)
     }
 
@@ -19,7 +22,7 @@ import Testing
         let revision = subject.record.revision
         subject.pass(milliseconds: 999)
         #expect(subject.heartbeat(token: "wrong") == ["seen"])
-        #expect(subject.logs == [.rejected(.badToken)], "each is logged")
+        #expect(subject.logs == [.rejected(.badToken, detail: RejectionTests.badToken)], "each is logged")
         #expect(subject.record.revision == revision)
         #expect(subject.record.lastRejection?.count == 2)
         subject.pass(milliseconds: 1)
@@ -82,7 +85,7 @@ import Testing
         subject.pass("10s")
         for _ in 0..<20 { #expect(subject.heartbeat() == ["seen"]) }
         #expect(subject.heartbeat() == ["heartbeat_rejected (rate_limited)"])
-        #expect(subject.logs == [.rejected(.rateLimited)])
+        #expect(subject.logs == [.rejected(.rateLimited, detail: "more than 10/s came")])
         #expect(subject.heartbeat() == ["seen"])
         #expect(subject.record.lastRejection?.count == 2)
         #expect(subject.logs == [], "a flood is logged as often as it is published")

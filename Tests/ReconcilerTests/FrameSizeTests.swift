@@ -68,7 +68,8 @@ import Testing
         (record.pausedUntil, record.provisionRequestedAt, record.updatedAt) = (time, time, time)
         record.wakeDelivery = .noSubscriber
         record.lastProvisionError = String(repeating: "\u{1}", count: 1_000)
-        record.lastRejection = Rejection(reason: .unknownAgent, at: time, count: number)
+        record.lastRejection = Rejection(
+            reason: .unknownAgent, detail: String(repeating: "\u{1}", count: 300), at: time, count: number)
         record.reportedStatus = .degraded
         record.bootID = String(repeating: "\u{1}", count: 64)
         record.templatesDigest = "sha256:" + hex

@@ -109,7 +109,8 @@ struct RecordLaw {
         let text = "Agent did not check in after wake; max wake attempts reached"
         if isGatewayLost { return "\(text): gateway \(now.address.gateway) is lost" }
         if let rejection = now.lastRejection {
-            return "\(text): heartbeats rejected: \(rejection.reason.rawValue) ×\(rejection.count)"
+            let detail = rejection.detail.map { ": \($0)" } ?? ""
+            return "\(text): heartbeats rejected: \(rejection.reason.rawValue) ×\(rejection.count)\(detail)"
         }
         if now.wakeDelivery == .noSubscriber { return "\(text): no gateway received the wake" }
         return now.hasStaleTemplates ? "\(text): templates are stale" : text

@@ -59,7 +59,9 @@ enum RecordText {
         if let status = record.reportedStatus { lines.append(("reports", status.rawValue)) }
         if let bootID = record.bootID { lines.append(("boot id", bootID)) }
         if let rejection = record.lastRejection {
-            lines.append(("rejected", "\(rejection.reason.rawValue) ×\(rejection.count), last \(ago(rejection.at))"))
+            let detail = rejection.detail.map { ": " + $0 } ?? ""
+            let text = "\(rejection.reason.rawValue) ×\(rejection.count), last \(ago(rejection.at))\(detail)"
+            lines.append(("rejected", text))
         }
         if record.isPaused {
             let until = record.pausedUntil.map { ", until \($0)" } ?? ""

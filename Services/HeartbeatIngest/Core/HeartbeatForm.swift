@@ -3,12 +3,8 @@ public import Lifecycle
 
 /// The members of a heartbeat that reach the owner, each checked for its type and its bounds.
 ///
-/// A member that is `null` is absent. `sent_at` and `note` are checked and go no further: an agent's clock decides
-/// nothing, and a note is for whoever reads the broker.
+/// A member that is `null` is absent. `sent_at` is not looked at: an agent's clock decides nothing.
 public struct HeartbeatMembers: Hashable, Sendable {
-    /// A digest that somebody may report; ours have 71 characters.
-    public static let templatesDigestLengthMax = 256
-
     public var status: HeartbeatStatus?
     public var extend: DurationText?
     public var generation: Int?
@@ -40,48 +36,22 @@ public struct HeartbeatMembers: Hashable, Sendable {
     }
 }
 
-extension HeartbeatMembers: Decodable {
-    enum CodingKeys: String, CodingKey {
-        case status, extend, generation, attempt, seq, note
-        case bootID = "boot_id"
-        case sentAt = "sent_at"
-        case templatesDigest = "templates_digest"
-    }
-
-    /// - Throws: for a wrong type or a bad value of any known member.
-    public init(from decoder: any Decoder) throws {
-        let members = try decoder.container(keyedBy: CodingKeys.self)
-        status = try members.decodeIfPresent(HeartbeatStatus.self, forKey: .status)
-        extend = try members.decodeIfPresent(DurationText.self, forKey: .extend)
-        generation = try members.decodeIfPresent(Int.self, forKey: .generation)
-        attempt = try members.decodeIfPresent(Int.self, forKey: .attempt)
-        bootID = try members.decodeIfPresent(String.self, forKey: .bootID)
-        seq = try members.decodeIfPresent(Int64.self, forKey: .seq)
-        templatesDigest = try members.decodeIfPresent(String.self, forKey: .templatesDigest)
-        let note = try members.decodeIfPresent(String.self, forKey: .note)
-        _ = try members.decodeIfPresent(Timestamp.self, forKey: .sentAt)
-
-        try HeartbeatMembers.check(bootID, .bootID, Limits.bootIDLengthMax, members)
-        try HeartbeatMembers.check(
-            templatesDigest, .templatesDigest, HeartbeatMembers.templatesDigestLengthMax, members)
-        try HeartbeatMembers.check(note, .note, Limits.noteLengthMax, members)
-        let counts: [(Int64?, CodingKeys)] = [
-            (generation.map(Int64.init), .generation), (attempt.map(Int64.init), .attempt), (seq, .seq),
-        ]
-        for (number, key) in counts {
-            guard number ?? 0 >= 0 else {
-                throw DecodingError.dataCorruptedError(forKey: key, in: members, debugDescription: "is negative")
-            }
+extension HeartbeatMembers {
+    /// - Throws: what is wrong with every known member of a wrong type or value, as `status: 'okay' is not one of ok, …`.
+    init(_ object: [String: JSONValue]) throws(JSONFault) {
+        var reader = MemberReader(object)
+        if reader.has("state"), !reader.has("status") {
+            reader.report("state", "stands without status, as in another system's Last Will")
         }
-    }
-
-    /// Lengths count characters as JSON Schema does (RFC 8259 characters: Unicode scalars).
-    private static func check(
-        _ text: String?, _ key: CodingKeys, _ limit: Int, _ members: KeyedDecodingContainer<CodingKeys>
-    ) throws {
-        guard let text, text.utf8.count > limit, text.unicodeScalars.count > limit else { return }
-        throw DecodingError.dataCorruptedError(
-            forKey: key, in: members, debugDescription: "is longer than \(limit) characters")
+        status = reader.choice("status")
+        extend = reader.duration("extend")
+        generation = reader.count("generation").map(Int.init)
+        attempt = reader.count("attempt").map(Int.init)
+        bootID = reader.string("boot_id", lengthMax: Limits.bootIDLengthMax)
+        seq = reader.count("seq")
+        templatesDigest = reader.string("templates_digest", lengthMax: Limits.templatesDigestLengthMax)
+        _ = reader.string("note", lengthMax: Limits.noteLengthMax)
+        if let fault = reader.fault { throw JSONFault(fault) }
     }
 }
 
@@ -91,8 +61,8 @@ public enum HeartbeatForm: Hashable, Sendable {
     /// It says nothing but that its agent is alive and well.
     case plain
     case detailed(HeartbeatMembers)
-    /// `malformed` or `too_large`.
-    case rejected(RejectionReason)
+    /// `malformed` or `too_large`, and what is wrong.
+    case rejected(RejectionReason, detail: String)
 
     private static let emptyObject = Array("{}".utf8)
     private static let ok = Array(#"{"status":"ok"}"#.utf8)
@@ -103,13 +73,31 @@ public enum HeartbeatForm: Hashable, Sendable {
             return
         }
         guard payload.count <= Limits.heartbeatBytesMax else {
-            self = .rejected(.tooLarge)
+            self = .tooLarge(payload.count)
             return
         }
-        guard let members = try? JSON.decode(HeartbeatMembers.self, from: payload) else {
-            self = .rejected(.malformed)  // which member it is, the agent's author sees at once
+        do throws(JSONFault) {
+            self.init(try JSON.read(payload))
+        } catch {
+            self = .rejected(.malformed, detail: error.description)
+        }
+    }
+
+    /// The form of a heartbeat that was read.
+    init(_ value: JSONValue) {
+        guard case .object(let object) = value else {
+            self = .rejected(.malformed, detail: "is \(value.typeName), not an object")
             return
         }
-        self = members.isPlain ? .plain : .detailed(members)
+        do throws(JSONFault) {
+            let members = try HeartbeatMembers(object)
+            self = members.isPlain ? .plain : .detailed(members)
+        } catch {
+            self = .rejected(.malformed, detail: error.description)
+        }
+    }
+
+    static func tooLarge(_ bytes: Int) -> HeartbeatForm {
+        .rejected(.tooLarge, detail: "has \(bytes) bytes, at most \(Limits.heartbeatBytesMax) are taken")
     }
 }

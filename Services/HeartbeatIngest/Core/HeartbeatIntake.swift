@@ -21,6 +21,8 @@ public struct HeartbeatIntake: Sendable {
     /// Something that was rejected and names no agent to count it on: to be logged.
     public struct Dismissal: Hashable, Sendable {
         public let reason: RejectionReason
+        /// What is wrong with it, or with the first of them.
+        public let detail: String
         /// The gateway that sent it; `nil` when the topic itself is wrong.
         public let gateway: String?
         public let topic: String
@@ -61,7 +63,8 @@ public struct HeartbeatIntake: Sendable {
             return receive(payload, fromGateway: gateway, topic: topic, tokenDigest: tokenDigest, at: stamp, now: now)
         case nil:
             counters.rejected += 1
-            return Dismissal(reason: .malformed, gateway: nil, topic: topic, count: 1)
+            return Dismissal(
+                reason: .malformed, detail: "the topic holds no ids", gateway: nil, topic: topic, count: 1)
         }
     }
 
@@ -109,7 +112,7 @@ public struct HeartbeatIntake: Sendable {
             message = try GatewayHeartbeats(payload)
         } catch {
             counters.rejected += 1
-            return Dismissal(reason: error.reason, gateway: gateway, topic: topic, count: 1)
+            return Dismissal(reason: error.reason, detail: error.detail, gateway: gateway, topic: topic, count: 1)
         }
         let partition = Partition.of(gateway: gateway, count: partitionCount)
         let count = message.names.count + message.entries.count
@@ -120,15 +123,13 @@ public struct HeartbeatIntake: Sendable {
             collector.add(message.names, gateway: gateway, partition: partition, at: stamp, received: now)
             return nil
         }
-        var nameless = 0
+        var nameless: [String] = []
         for entry in message.names.map(GatewayHeartbeats.Entry.plain) + message.entries {
             let (name, form): (String, HeartbeatForm)
             switch entry {
-            case .plain(let agent): (name, form) = (agent, .plain)
-            case .detailed(let agent, let members): (name, form) = (agent, .detailed(members))
-            case .malformed(let agent): (name, form) = (agent, .rejected(.malformed))
-            case .nameless:
-                nameless += 1
+            case .formed(let agent, let its): (name, form) = (agent, its)
+            case .nameless(let detail):
+                nameless.append(detail)
                 continue
             }
             if tokenDigest == nil, form == .plain {
@@ -138,9 +139,9 @@ public struct HeartbeatIntake: Sendable {
                 collector.add(detail(form, agent, tokenDigest), partition: partition, at: stamp, received: now)
             }
         }
-        guard nameless > 0 else { return nil }
-        counters.rejected += Int64(nameless)
-        return Dismissal(reason: .malformed, gateway: gateway, topic: topic, count: nameless)
+        guard let first = nameless.first else { return nil }
+        counters.rejected += Int64(nameless.count)
+        return Dismissal(reason: .malformed, detail: first, gateway: gateway, topic: topic, count: nameless.count)
     }
 
     private mutating func detail(_ form: HeartbeatForm, _ agent: AgentAddress, _ tokenDigest: String?)
@@ -151,10 +152,11 @@ public struct HeartbeatIntake: Sendable {
             counters.plain += 1
             return HeartbeatMembers().detail(of: agent, tokenDigest: tokenDigest)
         case .detailed(let members): return members.detail(of: agent, tokenDigest: tokenDigest)
-        case .rejected(let reason):
+        case .rejected(let reason, let fault):
             counters.rejected += 1
             var detail = HeartbeatDetail(agent: agent)
             detail.rejected = reason
+            detail.rejectionDetail = fault
             return detail
         }
     }

@@ -141,6 +141,7 @@ public final class HeartbeatIngest: Service {
         case .rejected(let dismissal):
             var members: [(key: String, value: LogValue)] = [("reason", LogValue(dismissal.reason.rawValue))]
             if let gateway = dismissal.gateway { members.append(("gateway", LogValue(gateway))) }
+            members.append(("detail", LogValue(dismissal.detail)))
             members.append(("topic", LogValue(dismissal.topic)))
             members.append(("count", LogValue(dismissal.count)))
             runtime.log.event("heartbeat.rejected", .warning, members)

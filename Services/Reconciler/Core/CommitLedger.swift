@@ -146,15 +146,20 @@ public struct CommitLedger: Sendable {
         if entry.tombstone != nil || entry.credential != nil { size += credentialSize }
         if entry.gatewayEvent != nil || entry.removedGateway != nil || entry.settledOrder != nil { size += eventSize }
         if entry.boardPause != nil || entry.resumedBoard != nil { size += credentialSize }
-        return size + (entry.sightings?.count ?? 0) * sightingSize + (entry.seen?.agents.count ?? 0) * seenSize
+        for sighting in entry.sightings ?? [] { size += sightingSize + self.size(of: sighting.lastRejection) }
+        return size + (entry.seen?.agents.count ?? 0) * seenSize
     }
 
     private static func size(of record: AgentRecord) -> Int {
-        var size = recordSize + JSON.size(of: record.variables)
+        var size = recordSize + JSON.size(of: record.variables) + self.size(of: record.lastRejection)
         for text in [record.bootID, record.templatesDigestReported, record.lastProvisionError] {
             if let text { size += JSON.size(of: text) }
         }
         return size
+    }
+
+    private static func size(of rejection: Rejection?) -> Int {
+        rejection.map { "\"detail\":,".utf8.count + JSON.size(of: $0.detail ?? "null") } ?? 0
     }
 
     private static func size(of order: WakeOrder?) -> Int {

@@ -48,7 +48,10 @@ extension PartitionOwner {
         dependence = max(dependence, slots[index]?.changedIn ?? 0)
         if let reason = detail.rejected {
             countRejected()
-            return act(index) { $0.reject($0.record.status == .deleting ? .deleting : reason, $1, into: &$2) }
+            return act(index) {
+                let isDeleting = $0.record.status == .deleting
+                $0.reject(isDeleting ? .deleting : reason, isDeleting ? nil : detail.rejectionDetail, $1, into: &$2)
+            }
         }
         // The broker's Last Will of a time in which connections broke because of us says nothing.
         if detail.status == .lost, isBlind || sightedAt.map({ receivedAt < $0 }) ?? true { return }

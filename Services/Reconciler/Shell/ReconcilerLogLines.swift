@@ -84,7 +84,11 @@ extension LifecycleLog {
         case .skippedStaleGeneration(let attempt):
             ("lifecycle.reconcile.skip_stale_generation", .info, [("attempt", LogValue(attempt))])
         case .skippedDeleting: ("lifecycle.reconcile.skip_deleting", .info, [])
-        case .rejected(let reason): ("heartbeat.rejected", .warning, [("reason", LogValue(reason.rawValue))])
+        case .rejected(let reason, let detail):
+            (
+                "heartbeat.rejected", .warning,
+                [("reason", LogValue(reason.rawValue))] + (detail.map { [("detail", LogValue($0))] } ?? [])
+            )
         }
     }
 }

@@ -157,7 +157,7 @@ struct Subject: Sendable {
     }
 
     mutating func reject(_ reason: RejectionReason) -> [String] {
-        apply { $0.reject(reason, $1, into: &$2) }
+        apply { $0.reject(reason, nil, $1, into: &$2) }
     }
 
     mutating func deadlinePassed() -> [String] {
