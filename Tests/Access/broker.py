@@ -119,8 +119,8 @@ class Client:
         if username is not None:
             self.mqtt.username_pw_set(username, secret_of(username) if secret is None else secret)
         if will is not None:
-            topic, payload, properties = will
-            self.mqtt.will_set(topic, payload, qos=1, properties=properties)
+            topic, payload, properties, *retain = will
+            self.mqtt.will_set(topic, payload, qos=1, retain=bool(retain), properties=properties)
         self.mqtt.on_connect = lambda _c, _u, _f, reason, _p: self.connected.put(reason.value)
         self.mqtt.on_disconnect = lambda _c, _u, _f, reason, _p: self.disconnected.put(reason.value)
         self.mqtt.on_publish = lambda _c, _u, _m, reason, _p: self.acknowledged.put(reason.value)

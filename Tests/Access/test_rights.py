@@ -155,6 +155,71 @@ class WhatAgentsMayDo(AccessCase):
         self.assertIsNone(watcher.receive(0.3))
 
 
+class WhatStays(AccessCase):
+    """A retain flag means something on `status` and presence alone."""
+
+    def retained(self):
+        """What a newcomer finds in the broker, below the root."""
+        reader = self.connected("svc:control-api/1")
+        self.assertEqual(reader.subscribe(f"{ROOT}/#"), 1)
+        found = {}
+        while (message := reader.receive(0.5)) is not None:
+            self.assertTrue(message.retain)
+            found[message.topic.removeprefix(ROOT + "/")] = message.payload
+        reader.close()
+        return found
+
+    def test_what_a_live_client_retains_arrives_and_is_gone(self):
+        watcher = self.connected("svc:control-api/1")
+        self.assertEqual(watcher.subscribe(f"{ROOT}/#"), 1)
+        for username, topics in {
+            "gw1/a1": ["agents/gw1/a1/heartbeat", "agents/gw1/a1/files"],
+            "gw1": ["agents/gw1/a1/heartbeat", "agents/gw1/a1/credentials", "gateways/gw1/heartbeats"],
+            "op:alice": ["commands/get"],
+        }.items():
+            client = self.connected(username)
+            for topic in topics:
+                for payload in (b"{}", b""):
+                    self.assert_published(client.publish(f"{ROOT}/{topic}", payload, retain=True))
+                    message = watcher.receive()
+                    self.assertEqual((message.topic, message.payload), (f"{ROOT}/{topic}", payload))
+        self.assert_published(self.connected("gw1").publish(f"{ROOT}/gateways/gw1/status", "here", retain=True))
+        self.assert_published(self.store.publish(f"{ROOT}/agents/gw1/a1/status", "record", retain=True))
+        self.assert_published(self.store.publish(f"{ROOT}/agents/gw1/a1/lifecycle/online", "event", retain=True))
+        self.assert_published(self.store.publish(f"{ROOT}/services/status-store/1", "presence", retain=True))
+        self.assertEqual(self.retained(), {
+            "gateways/gw1/status": b"here", "agents/gw1/a1/status": b"record", "services/status-store/1": b"presence"})
+
+    def test_a_last_will_that_is_retained_arrives_once_and_is_gone(self):
+        watcher = self.connected("svc:control-api/1")
+        self.assertEqual(watcher.subscribe(f"{ROOT}/agents/+/+/heartbeat"), 1)
+        self.connected("gw1/a1", will=(f"{ROOT}/agents/gw1/a1/heartbeat", "lost", None, True)).die()
+        self.assertEqual(watcher.receive().payload, b"lost")
+        # What removes it is no empty heartbeat.
+        self.assertIsNone(watcher.receive(1))
+        self.assertEqual(self.retained(), {})
+        agent = self.connected("gw1/a1")
+        self.assert_published(agent.publish(f"{ROOT}/agents/gw1/a1/heartbeat", b"", retain=True))
+        self.assertEqual(watcher.receive().payload, b"")
+
+    def test_what_was_left_before_is_removed_when_it_is_found(self):
+        """A broker that keeps its messages, started before without the plugin."""
+        topic = f"{ROOT}/agents/gw1/a1/heartbeat"
+        self.broker.stop()
+        configuration = self.broker.config.read_text().replace("persistence_location", "persistence true\npersistence_location")
+        lines = [line for line in configuration.splitlines() if not line.startswith("plugin")]
+        self.broker.config.write_text("\n".join(lines).replace("allow_anonymous false", "allow_anonymous true") + "\n")
+        self.broker.start()
+        self.assert_published(self.connected("gw1/a1").publish(topic, "old", retain=True))
+        self.assertEqual(self.broker.stop(), 0)
+        self.broker.config.write_text(configuration)
+        self.broker.start()
+        self.retained()
+        wait = self.connected("svc:control-api/1")
+        self.assertIsNone(wait.receive(0.5))
+        self.assertEqual(self.retained(), {})
+
+
 class WhatOperatorsAndServicesMayDo(AccessCase):
     def test_an_operator_reads_everything_but_internals_and_answers_to_others(self):
         alice = self.connected("op:alice")

@@ -55,13 +55,17 @@ public struct BrokerAccess: Sendable {
 
     public var identities = Identities()
     private let root: TopicRoot
+    private let retainedTopics: RetainedTopics
     private var sessions: [Connection: Session] = [:]
     private var holders: [[UInt8]: Connection] = [:]
     private var owners: [[UInt8]: Username] = [:]
     private var ownersByAge: [[UInt8]] = []
     private var absent: (username: Username, rights: Rights)?
 
-    public init(root: TopicRoot) { self.root = root }
+    public init(root: TopicRoot) {
+        self.root = root
+        retainedTopics = RetainedTopics(root: root)
+    }
 
     /// How many connections live.
     public var sessionCount: Int { sessions.count }
@@ -137,6 +141,12 @@ public struct BrokerAccess: Sendable {
         case .subscribe: return isKnown && rights.maySubscribe(topic, agentExists: identities.contains)
         }
     }
+
+    /// Whether a connection lives. What another one does, as its Last Will, is done for an absent client.
+    public func isPresent(_ connection: Connection) -> Bool { sessions[connection] != nil }
+
+    /// Whether the broker may keep a message on a topic.
+    public func mayRetain(on topic: borrowing Span<UInt8>) -> Bool { retainedTopics.allow(topic) }
 
     /// Whether a message of a live connection may ask for its answer on a topic.
     public func allowsAnswer(on topic: borrowing Span<UInt8>, to connection: Connection) -> Bool {

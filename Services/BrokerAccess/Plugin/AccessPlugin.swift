@@ -17,6 +17,7 @@ final class AccessPlugin {
     private let options: PluginOptions
     private let stateFile: StateFile?
     private var access: BrokerAccess
+    private var leftovers = Leftovers()
     private var isReloading = false
     private var lastSweep = Moment.steadyTime()
     private var lastSecond = 0
@@ -89,9 +90,9 @@ final class AccessPlugin {
         case MOSQ_ACL_UNSUBSCRIBE: return Int32(MOSQ_ERR_SUCCESS.rawValue)
         default: return Int32(MOSQ_ERR_ACL_DENIED.rawValue)
         }
-        guard access.allows(wanted, topic.span, to: connection, username: username.span) else {
-            return Int32(MOSQ_ERR_ACL_DENIED.rawValue)
-        }
+        guard access.allows(wanted, topic.span, to: connection, username: username.span),
+            !event.retain || mayBeRetained(event, connection, topic.span, wanted)
+        else { return Int32(MOSQ_ERR_ACL_DENIED.rawValue) }
         if wanted == .publish, topic.first == UInt8(ascii: "$") {
             let payload = UnsafeRawBufferPointer(start: event.payload, count: Int(event.payloadlen))
             return payload.withMemoryRebound(to: UInt8.self) { change($0, by: mosquitto_client_username(event.client)) }
@@ -99,8 +100,21 @@ final class AccessPlugin {
         return Int32(MOSQ_ERR_SUCCESS.rawValue)
     }
 
-    /// `MOSQ_EVT_MESSAGE`: may this message ask for its answer where it does? `MOSQ_EVT_ACL_CHECK` shows no properties.
-    func checkMessage(_ event: mosquitto_evt_message) -> Int32 {
+    /// Whether a retained message is delivered or taken. One that must not stay is noted, and cleared at the next sweep.
+    private func mayBeRetained(
+        _ event: mosquitto_evt_acl_check, _ connection: Connection, _ topic: Span<UInt8>, _ wanted: BrokerAccess.Access
+    ) -> Bool {
+        if access.mayRetain(on: topic) { return true }
+        if event.payloadlen == 0 { return wanted != .read || !leftovers.isRemoval(on: topic) }
+        // Of who is present `checkMessage` takes the flag away.
+        if wanted == .read || !access.isPresent(connection) { leftovers.found(topic) }
+        return true
+    }
+
+    /// `MOSQ_EVT_MESSAGE`: takes the retain flag from what must not stay, and asks: may this message ask for its answer where it
+    /// does? `MOSQ_EVT_ACL_CHECK` shows no properties.
+    func checkMessage(_ event: inout mosquitto_evt_message) -> Int32 {
+        if event.retain, !access.mayRetain(on: bytes(event.topic).span) { event.retain = false }
         guard let properties = event.properties else { return Int32(MOSQ_ERR_SUCCESS.rawValue) }
         var text: UnsafeMutablePointer<CChar>?
         guard mosquitto_property_read_string(properties, Int32(MQTT_PROP_RESPONSE_TOPIC.rawValue), &text, false) != nil
@@ -140,6 +154,11 @@ final class AccessPlugin {
             lastSecond = now.steady
             refusalWarnings = 0
             access.identities.expireOverlaps(at: now)
+        }
+        for topic in leftovers.take() {
+            // Refused only without memory: it is found again when somebody reads it.
+            _ = mosquitto_broker_publish_copy(
+                nil, String(decoding: topic, as: UTF8.self), 0, nil, 1, true, nil)
         }
         for eviction in access.evictions(at: now) {
             let clientId = String(decoding: eviction.clientId, as: UTF8.self)

@@ -103,7 +103,7 @@ private let callbacks: [(mosquitto_plugin_event, Callback)] = [
         MOSQ_EVT_MESSAGE,
         { _, event, state in
             guard let event, let state else { return Int32(MOSQ_ERR_ACL_DENIED.rawValue) }
-            return plugin(state).checkMessage(event.load(as: mosquitto_evt_message.self))
+            return plugin(state).checkMessage(&event.assumingMemoryBound(to: mosquitto_evt_message.self).pointee)
         }
     ),
     (
