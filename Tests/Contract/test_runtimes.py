@@ -292,6 +292,27 @@ class WhoIsThere(RuntimeCase):
         self.assertTrue(request.properties.ResponseTopic.startswith(f"{TOPIC_ROOT}/replies/gw/-/"))
         self.heartbeat(generation=1)
 
+    def test_no_agent_takes_answers_by_its_name(self):
+        """An agent may be called as a level of a topic is: its gateway and its neighbours get their files all the same."""
+        names = ["files", "credentials", "heartbeat", "status", "wake", "templates", "x"]
+        for name in names:
+            token_file = self.directory / name
+            self.system.cli(
+                "provision", f"gw/{name}", "--role", "main", "--no-wake", "--token-file", token_file, check=True)
+            self.addCleanup(self.system.expect, "delete", {"agent": f"gw/{name}"})
+            greedy = self.system.client(f"gw/{name}", token_file.read_text().strip())
+            greedy.subscribe(f"{TOPIC_ROOT}/replies/gw/{name}/#")
+            self.addCleanup(self.assertEqual, greedy.messages, [])
+        runtime = self.gateway_runtime("exec sleep 600")
+        for agent in [self.agent, *(f"gw/{name}" for name in names)]:
+            record = self.system.expect("wake", {"agent": agent})["record"]
+            wait_until(
+                lambda: self.system.expect("get", {"agent": agent})["record"]["status"] == "online", 6, f"{agent} online")
+            own = self.system.expect("get", {"agent": agent})["record"]
+            self.assertEqual(own["templates_digest_reported"], own["templates_digest"], record)
+        for event in ("agent.files_failed", "agent.files_refused", "agent.files_missing"):
+            self.assertEqual(runtime.named(event), [])
+
 
 class TwoOfOneName(RuntimeCase):
     def check(self, make):
