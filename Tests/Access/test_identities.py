@@ -108,6 +108,22 @@ class HowIdentitiesChange(AccessCase):
         for username, secret in (("op:alice", None), ("gw1", None), ("gw1/a1", "second")):
             self.assert_refused(self.connected(username, secret).subscribe(f"{ROOT}/internal/used-secrets"))
 
+    def test_the_ingest_is_told_which_agents_were_refused_for_their_secret(self):
+        self.assertEqual(self.store.subscribe(f"{ROOT}/internal/refused-secrets"), 1)
+        for _ in range(20):
+            self.assertFalse(self.admits("gw1/a1", "wrong"))
+        self.assertFalse(self.admits("gw1/a2", ""))
+        for username, secret in [("gw1", "wrong"), ("gw1/nobody", "x"), ("op:alice", "wrong"), ("a b/c", "x")]:
+            self.assertFalse(self.admits(username, secret))
+        self.assertTrue(self.admits("gw2/a1"))
+        told = []
+        while (message := self.store.receive(1.5)) is not None:
+            told.append(message.payload.decode().split("\n"))
+        self.assertEqual({name for names in told for name in names}, {"gw1/a1", "gw1/a2"})
+        for names in told:
+            self.assertEqual(names, sorted(set(names)), "each once a second")
+        self.assertLess(len(told), 6)
+
     def test_a_table_brings_overlaps_to_a_broker_that_forgot_everything(self):
         self.broker.kill()
         self.broker.state.unlink()

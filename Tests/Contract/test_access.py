@@ -94,6 +94,18 @@ class AccessTest(SystemTest):
         completed = self.mosquitto_pub("", "", f"{TOPIC_ROOT}/agents/gw/a/heartbeat", "-n", check=False)
         self.assertNotEqual(completed.returncode, 0)
 
+    def test_a_wrong_token_is_on_the_record_of_the_agent_that_it_names(self):
+        answer = self.expect("provision", {"agent": "gw/forgetful", "role": "worker", "board": "board"})
+        for password in ("wrong", answer["token"] + "x", self.tokens["gw/a"]):
+            self.assertIsNotNone(self.refused("gw/forgetful", password))
+        rejected = self.watcher.wait_event("gw/forgetful", "heartbeat_rejected").json
+        self.assertEqual(rejected["reason"], "bad_token")
+        record = self.expect("get", {"agent": "gw/forgetful"})["record"]
+        self.assertEqual(record["last_rejection"]["reason"], "bad_token")
+        self.assertIn("password: is not this agent's token", record["last_rejection"]["detail"])
+        self.assertLessEqual(record["last_rejection"]["count"], 3)
+        self.assertEqual(record["status"], "provisioning")
+
     # Agents
 
     def test_an_agent_publishes_nothing_of_another(self):

@@ -69,6 +69,12 @@ import Testing
         #expect(intake.counters.rejected == 3)
     }
 
+    @Test mutating func aRefusalOfTheBrokerIsCountedOnItsAgent() {
+        #expect(receive("internal/refused-secrets", "gw/a\nhw/b\ngw\n\nx y/z\n") == nil)
+        #expect(segments(20) == ["1000 20 - gw/a bad_token", "1000 20 - hw/b bad_token"])
+        #expect(intake.counters.rejected == 2)
+    }
+
     @Test mutating func whatNamesNobodyIsDismissed() throws {
         let topic = try #require(receive("agents/gw/-/heartbeat"))
         #expect(

@@ -4,7 +4,7 @@ import Lifecycle
 import Testing
 
 @Suite struct HeartbeatTopicsTests {
-    private let topics = HeartbeatTopics(root: "rollcall/v1")
+    private let topics = HeartbeatTopics(Topics())
     private static let longest = String(repeating: "a", count: 63)
 
     @Test(arguments: [("gw", "a1"), ("A", "0"), ("g.w_1-x", "a.b_c-d"), (longest, longest)])
@@ -18,8 +18,13 @@ import Testing
         #expect(topics.source(of: Topics().gatewayHeartbeats("gw-1")) == .gateway("gw-1"))
     }
 
+    @Test func theBrokerNamesWhomItRefused() {
+        #expect(topics.source(of: Topics().refusedSecrets) == .broker)
+    }
+
     @Test(arguments: [
-        "", "rollcall/v1", "rollcall/v1/agents/", "rollcall/v1/agents/gw/heartbeat", "rollcall/v1/agents//a/heartbeat",
+        "", "rollcall/v1", "rollcall/v1/internal/refused-secrets/x", "rollcall/v1/internal/used-secrets",
+        "rollcall/v1/agents/", "rollcall/v1/agents/gw/heartbeat", "rollcall/v1/agents//a/heartbeat",
         "rollcall/v1/agents/gw//heartbeat", "rollcall/v1/agents/gw/a/", "rollcall/v1/agents/gw/a",
         "rollcall/v1/agents/gw/a/heartbeats",
         "rollcall/v1/agents/gw/a/heartbeat/x", "rollcall/v1/agents/gw/a/wake", "rollcall/v2/agents/gw/a/heartbeat",

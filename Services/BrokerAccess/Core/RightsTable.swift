@@ -69,6 +69,8 @@ public enum ControlTopic {
 extension TopicRoot {
     /// Where the status store is told which new secrets were used.
     public var usedSecrets: String { "\(text)/internal/used-secrets" }
+    /// Where heartbeat-ingest is told which agents were refused for their secret.
+    public var refusedSecrets: String { "\(text)/internal/refused-secrets" }
 }
 
 /// The topic below which everything of one Rollcall lives, `rollcall/v1` unless configured.

@@ -14,6 +14,9 @@ final class AccessPlugin {
     /// Refused connections that are warned of in a second; a flood of more is logged as notices.
     private static let refusalWarningsMax = 10
 
+    /// Agents that heartbeat-ingest is told of in a second, each once; a flood of more is logged alone.
+    private static let refusedAgentsMax = 100
+
     private let options: PluginOptions
     private let stateFile: StateFile?
     private var access: BrokerAccess
@@ -22,6 +25,7 @@ final class AccessPlugin {
     private var lastSweep = Moment.steadyTime()
     private var lastSecond = 0
     private var refusalWarnings = 0
+    private var refusedAgents: Set<String> = []
 
     init(options: PluginOptions) throws(StartFailure) {
         self.options = options
@@ -153,6 +157,7 @@ final class AccessPlugin {
         if now.steady != lastSecond {
             lastSecond = now.steady
             refusalWarnings = 0
+            tellRefused()
             access.identities.expireOverlaps(at: now)
         }
         for topic in leftovers.take() {
@@ -193,6 +198,14 @@ final class AccessPlugin {
         }
     }
 
+    /// Tells which agents were refused for their secret, so that it appears on their records.
+    private func tellRefused() {
+        guard !refusedAgents.isEmpty else { return }
+        let piece = Array(refusedAgents.sorted().joined(separator: "\n").utf8)
+        refusedAgents = []
+        _ = mosquitto_broker_publish_copy(nil, options.root.refusedSecrets, Int32(piece.count), piece, 1, false, nil)
+    }
+
     private func keep(_ entries: [JournalEntry]) -> Bool {
         guard let stateFile, !entries.isEmpty else { return true }
         if stateFile.isLong { return rewrite() }
@@ -219,7 +232,13 @@ final class AccessPlugin {
 
     private func refuse(_ event: mosquitto_evt_basic_auth, _ reason: String) -> Int32 {
         // Some put a secret where the username belongs: only what has the form of a username is logged.
-        let username = Username(bytes(event.username).span).map(String.init(describing:)) ?? "?"
+        let name = Username(bytes(event.username).span)
+        let username = name.map(String.init(describing:)) ?? "?"
+        if let name, name.kind == .agent, reason == "wrong_secret" || reason == "anonymous",
+            access.identities.contains(name.bytes.span), refusedAgents.count < AccessPlugin.refusedAgentsMax
+        {
+            refusedAgents.insert(username)
+        }
         let clientId = BrokerLog.printable(mosquitto_client_id(event.client))
         let members: KeyValuePairs = ["username": username, "client_id": clientId, "reason": reason]
         if refusalWarnings < AccessPlugin.refusalWarningsMax {

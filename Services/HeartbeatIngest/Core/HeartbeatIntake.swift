@@ -36,7 +36,7 @@ public struct HeartbeatIntake: Sendable {
     private var collector: BatchCollector
 
     public init(topics: Topics, partitionCount: Int) {
-        self.topics = HeartbeatTopics(root: topics.root)
+        self.topics = HeartbeatTopics(topics)
         self.partitionCount = partitionCount
         collector = BatchCollector(partitionCount: partitionCount)
     }
@@ -61,6 +61,9 @@ public struct HeartbeatIntake: Sendable {
             return nil
         case .gateway(let gateway):
             return receive(payload, fromGateway: gateway, topic: topic, tokenDigest: tokenDigest, at: stamp, now: now)
+        case .broker:
+            receive(refusals: payload, at: stamp, now: now)
+            return nil
         case nil:
             counters.rejected += 1
             return Dismissal(
@@ -142,6 +145,19 @@ public struct HeartbeatIntake: Sendable {
         guard let first = nameless.first else { return nil }
         counters.rejected += Int64(nameless.count)
         return Dismissal(reason: .malformed, detail: first, gateway: gateway, topic: topic, count: nameless.count)
+    }
+
+    /// The broker has refused connections of these agents, one a line, for their secret.
+    private mutating func receive(refusals payload: [UInt8], at stamp: Timestamp, now: Instant) {
+        for line in String(decoding: payload, as: UTF8.self).split(separator: "\n") {
+            guard let agent = AgentAddress(String(line)) else { continue }
+            counters.rejected += 1
+            var detail = HeartbeatDetail(agent: agent)
+            detail.rejected = .badToken
+            detail.rejectionDetail = "password: is not this agent's token, the broker refused the connection"
+            let partition = Partition.of(gateway: agent.gateway, count: partitionCount)
+            collector.add(detail, partition: partition, at: stamp, received: now)
+        }
     }
 
     private mutating func detail(_ form: HeartbeatForm, _ agent: AgentAddress, _ tokenDigest: String?)

@@ -1,3 +1,4 @@
+public import Contract
 internal import Lifecycle
 
 /// Reads the topics on which heartbeats come, byte by byte: this runs once for every heartbeat of the system.
@@ -9,17 +10,21 @@ public struct HeartbeatTopics: Sendable {
         /// One agent, by its full address, whose gateway is the given part of it.
         case agent(address: String, gateway: String)
         case gateway(String)
+        /// The broker's plugin, which names agents that it refused.
+        case broker
     }
 
     private let agentsPrefix: [UInt8]
     private let gatewaysPrefix: [UInt8]
+    private let refusals: [UInt8]
     private static let agentSuffix = Array("heartbeat".utf8)
     private static let gatewaySuffix = Array("heartbeats".utf8)
     private static let slash = UInt8(ascii: "/")
 
-    public init(root: String) {
-        agentsPrefix = Array("\(root)/agents/".utf8)
-        gatewaysPrefix = Array("\(root)/gateways/".utf8)
+    public init(_ topics: Topics) {
+        agentsPrefix = Array("\(topics.root)/agents/".utf8)
+        gatewaysPrefix = Array("\(topics.root)/gateways/".utf8)
+        refusals = Array(topics.refusedSecrets.utf8)
     }
 
     /// The source of `topic`; `nil` for any other topic and for ids that break the rule of `Identifier`.
@@ -37,7 +42,7 @@ public struct HeartbeatTopics: Sendable {
             else { return nil }
             return .agent(address: text(topic, start, end), gateway: text(topic, start, middle))
         }
-        guard topic.starts(with: gatewaysPrefix) else { return nil }
+        guard topic.starts(with: gatewaysPrefix) else { return topic.elementsEqual(refusals) ? .broker : nil }
         let start = gatewaysPrefix.count
         guard let end = endOfIdentifier(in: topic, from: start), ends(topic, at: end, HeartbeatTopics.gatewaySuffix)
         else { return nil }

@@ -27,7 +27,7 @@ final class LineConnection: ConnectionDelegate {
         self.handle = handle
         let topics = runtime.topics
         canaryTopic = topics.canary(service: runtime.name.rawValue, instance: runtime.instance)
-        filters = [topics.allHeartbeats, topics.allGatewayHeartbeats].map {
+        filters = [topics.allHeartbeats, topics.allGatewayHeartbeats, topics.refusedSecrets].map {
             topics.shared($0, by: runtime.name.rawValue)
         }
     }
