@@ -277,6 +277,8 @@ public struct Presence: Codable, Hashable, Sendable {
     public var deferredDeadlines: Int?
     /// Of the status store: why nothing can be committed just now; absent while all is well.
     public var trouble: String?
+    /// Of the status store: why it serves nobody; absent while it does.
+    public var unserved: String?
     /// Of the status store: the frames that were put aside; absent when none is kept.
     public var deadLetters: DeadLetterReport?
 
@@ -294,7 +296,7 @@ public struct Presence: Codable, Hashable, Sendable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case service, instance, state, version, incarnation, partitions, blind, trouble
+        case service, instance, state, version, incarnation, partitions, blind, trouble, unserved
         case deadLetters = "dead_letters"
         case startedAt = "started_at"
         case configDigest = "config_digest"

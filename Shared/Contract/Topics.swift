@@ -104,6 +104,9 @@ public struct Topics: Hashable, Sendable {
     /// What the broker's access plugin listens to.
     public static let accessControl = "$CONTROL/rollcall/v1"
 
+    /// Where the plugin answers the store's `answer WORD` with the word: it is there, and has applied what came before.
+    public var accessAnswers: String { "\(root)/internal/access" }
+
     /// Where the plugin tells which new tokens were used: `USERNAME SHA256HEX`, one a line.
     public var usedSecrets: String { "\(root)/internal/used-secrets" }
 

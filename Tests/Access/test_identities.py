@@ -108,6 +108,15 @@ class HowIdentitiesChange(AccessCase):
         for username, secret in (("op:alice", None), ("gw1", None), ("gw1/a1", "second")):
             self.assert_refused(self.connected(username, secret).subscribe(f"{ROOT}/internal/used-secrets"))
 
+    def test_the_store_is_answered_by_the_plugin_itself(self):
+        self.assertEqual(self.store.subscribe(f"{ROOT}/internal/access"), 1)
+        self.assertEqual(self.control("begin", "commit", "answer i1.7"), 0)
+        message = self.store.receive()
+        self.assertEqual((message.topic, message.payload), (f"{ROOT}/internal/access", b"i1.7"))
+        self.assert_refused(self.control("answer i1.8", "nonsense"))
+        self.assert_refused(self.control("answer"))
+        self.assertIsNone(self.store.receive(0.5))
+
     def test_the_ingest_is_told_which_agents_were_refused_for_their_secret(self):
         self.assertEqual(self.store.subscribe(f"{ROOT}/internal/refused-secrets"), 1)
         for _ in range(20):

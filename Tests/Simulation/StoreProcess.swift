@@ -14,6 +14,8 @@ final class StoreProcess: Process {
     private var isDrainedByCore = false
     /// The core's ticket of each message under way.
     private var tickets: [Int: Int] = [:]
+    /// The simulated broker has the plugin: it answers with its acknowledgement.
+    private var accessQuestions: [Int: String] = [:]
     /// The orders that were published in this life, where they are never again.
     private var ordersOnce: Set<Issue> = []
 
@@ -31,7 +33,7 @@ final class StoreProcess: Process {
                 chunkBytesMax: StoreProcess.chunkBytesMax, now: now, stamp: stamp)
         }
         isDrainedByCore = false
-        tickets = [:]
+        (tickets, accessQuestions) = ([:], [:])
         ordersOnce = []
         every(200_000) { [unowned self] in handle(.ticked) }
         every(1_000_000) { [unowned self] in handle(.secondPassed) }
@@ -69,6 +71,7 @@ final class StoreProcess: Process {
     override func acknowledged(_ ticket: Int, isHeard: Bool) {
         guard let ticket = tickets.removeValue(forKey: ticket) else { return }
         handle(.acknowledged(ticket, isHeard ? .heard : .unheard(reason: 0x10)))
+        if let question = accessQuestions.removeValue(forKey: ticket) { handle(.accessAnswered(question)) }
     }
 
     override var endSteps: Int { StoreStep.allCases.count }
@@ -115,6 +118,7 @@ final class StoreProcess: Process {
             // What goes to nobody in the simulation is taken at once.
             if let given = publish(message, wantsTicket: true) {
                 tickets[given] = ticket
+                if case .accessQuestion(let question) = message { accessQuestions[ticket] = question }
             } else if isConnected {
                 handle(.acknowledged(ticket, .heard))
             }
@@ -145,6 +149,7 @@ final class StoreProcess: Process {
             let waits = wantsTicket && !world.isBroken(.credentialsComeFirst)
             return publish(.access, .credentials(changes), wantsTicket: waits)
         case .accessTable(let lines): return publish(.access, .credentials(table(lines)), wantsTicket: wantsTicket)
+        case .accessQuestion: return publish(.access, .credentials([]), wantsTicket: wantsTicket)
         case .order(let order): publish(value(order))
         case .note(let note): publish(.cursor, .cursor(note), retained: "cursor")
         case .gatewayEvent, .gatewayCleared, .reply: break

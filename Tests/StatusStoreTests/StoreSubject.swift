@@ -59,11 +59,20 @@ struct StoreSubject {
     /// In words, each with its ticket.
     private(set) var underWay: [(words: String, ticket: Int)] = []
     private var sent: [StreamFrame<GrantMessage>] = []
+    /// Whether the broker has the access plugin, which answers with its acknowledgement.
+    var hasPlugin = true
+    private var questions: [Int: String] = [:]
 
-    init(_ database: FailingDatabase = FailingDatabase(MemoryDatabase(partitionCount: 1, identity: "d"))) throws {
+    init(
+        _ database: FailingDatabase = FailingDatabase(MemoryDatabase(partitionCount: 1, identity: "d")),
+        access: AccessMode = .plugin
+    )
+        throws
+    {
         self.database = database
         core = try StoreCore(
-            database, topics: Topics(), instance: "1", incarnation: "s1", historyDays: 30, now: now, stamp: stamp)
+            database, topics: Topics(), instance: "1", incarnation: "s1", historyDays: 30, access: access, now: now,
+            stamp: stamp)
     }
 
     /// Hands an input in; what is wanted, in words.
@@ -71,7 +80,11 @@ struct StoreSubject {
     mutating func handle(_ input: StoreInput) -> [String] {
         var actions: [StoreAction] = []
         core.handle(input, now: now, stamp: stamp, into: &actions)
-        return actions.map { words($0) }
+        return actions.compactMap { action in
+            if case .publish(.accessQuestion(let question), let ticket?) = action { questions[ticket] = question }
+            let words = words(action)
+            return words == "question" ? nil : words
+        }
     }
 
     /// All steps of the end of a turn.
@@ -90,7 +103,11 @@ struct StoreSubject {
     mutating func acknowledge(_ acknowledgement: Acknowledgement = .heard) -> [String] {
         let all = underWay
         underWay = []
-        return all.flatMap { handle(.acknowledged($0.ticket, acknowledgement)) }
+        return all.flatMap { message in
+            let words = handle(.acknowledged(message.ticket, acknowledgement))
+            guard hasPlugin, let question = questions.removeValue(forKey: message.ticket) else { return words }
+            return words + handle(.accessAnswered(question))
+        }
     }
 
     /// Everything that a reconciler was sent is receipted.
@@ -151,6 +168,7 @@ struct StoreSubject {
             }
         case .credentials(let changes): "credentials of \(changes.map(\.username).joined(separator: ","))"
         case .accessTable: "table"
+        case .accessQuestion: "question"
         case .order(let order): "order \(order.value?.issue ?? 0)"
         case .note(let note): "note \(note.published)"
         case .reply(.success, let address): "reply to \(address.topic)"

@@ -124,7 +124,7 @@ public struct Identities: Sendable {
             case .commit:
                 guard isBegun else { return false }
                 isBegun = false
-            case .set, .overlap, .remove: continue
+            case .set, .overlap, .remove, .answer: continue
             }
         }
         return true
@@ -159,6 +159,7 @@ public struct Identities: Sendable {
         case .commit:
             commit()
             return nil
+        case .answer: return nil
         }
     }
 

@@ -10,6 +10,8 @@ public enum IdentityChange: Equatable, Sendable {
     case remove(Username)
     /// The table begun becomes the active one.
     case commit
+    /// The store asks whether all before this is applied: the word is told back.
+    case answer([UInt8])
 
     /// The longest overlap of two secrets: a day.
     public static let overlapSecondsMax = 86_400
@@ -27,6 +29,7 @@ public enum IdentityChange: Equatable, Sendable {
         switch (String(decoding: words[0], as: UTF8.self), words.count) {
         case ("begin", 1): return .begin
         case ("commit", 1): return .commit
+        case ("answer", 2): return .answer(words[1])
         case ("remove", 2): return .remove(try username(words[1], line))
         case ("set", 3): return .set(try username(words[1], line), try digest(words[2], line))
         case ("overlap", 4):

@@ -67,6 +67,8 @@ public enum ControlTopic {
 }
 
 extension TopicRoot {
+    /// Where a question of the status store is answered.
+    public var accessAnswers: String { "\(text)/internal/access" }
     /// Where the status store is told which new secrets were used.
     public var usedSecrets: String { "\(text)/internal/used-secrets" }
     /// Where heartbeat-ingest is told which agents were refused for their secret.

@@ -187,6 +187,9 @@ final class AccessPlugin {
         let isKept = changes.contains(.commit) ? rewrite() : keep(entries)
         tellUsed()
         guard isKept else { return refuseChange(by: username, "applied, but not kept on disk") }
+        for case .answer(let word) in changes {
+            _ = mosquitto_broker_publish_copy(nil, options.root.accessAnswers, Int32(word.count), word, 1, false, nil)
+        }
         return Int32(MOSQ_ERR_SUCCESS.rawValue)
     }
 

@@ -56,6 +56,9 @@ enum StatusText {
             if let trouble = presence["trouble"]?.string {
                 lines.append("the status store can commit nothing: \(Printable.text(trouble))")
             }
+            if let reason = presence["unserved"]?.string {
+                lines.append("the status store serves nobody: \(Printable.text(reason))")
+            }
             if let kept = presence["dead_letters"]?["kept"]?.integer, kept > 0 {
                 lines.append("dead letters: \(kept), see 'rollcall status --dead-letters'")
             }

@@ -43,6 +43,13 @@ struct LookupHandler {
         waiting = Queue()
     }
 
+    /// Refuses every lookup that waits; what a provisioner asks is asked again.
+    mutating func refuse(_ problem: Problem, _ output: inout StoreOutput) {
+        while let question = waiting.popFirst() {
+            if case .lookup(let request) = question { answer(request, .failure(problem), &output) }
+        }
+    }
+
     /// Answers the next question; whether the turn has time for more.
     mutating func answerNext(_ database: any StatusDatabase, now: Instant, _ output: inout StoreOutput) -> Bool {
         let end = answersUntil ?? now + LookupHandler.answerLimit

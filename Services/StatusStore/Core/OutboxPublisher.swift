@@ -6,13 +6,15 @@ internal import Storage
 struct OutboxPublisher {
     private static let retryAfter = TimeSpan.seconds(1)
 
+    private let access: AccessMode
     private var window: OutboxWindow
     private var mayHaveMore = true
     private(set) var retryAt: Instant?
     private var refusals = RefusalLog()
     private(set) var publishedEntries: Int64 = 0
 
-    init(_ database: any StatusDatabase) throws(StorageError) {
+    init(_ database: any StatusDatabase, _ access: AccessMode) throws(StorageError) {
+        self.access = access
         // Whatever is gone from the outbox was acknowledged.
         let lowest = try database.outbox(after: 0, limit: 1).first?.sequence
         let last = try database.lastSequence()
@@ -58,7 +60,7 @@ struct OutboxPublisher {
     ) -> Bool {
         guard window.has(ticket: ticket) else { return false }
         switch acknowledgement {
-        // A credential counts only when the plugin has taken it; without the plugin nobody is subscribed.
+        // A credential counts only when the plugin has taken it.
         case .unheard(let reason) where window.isOfCredentials(ticket), .refused(let reason):
             refused(isCredential: window.isOfCredentials(ticket), reason, now, &output)
         case .heard, .unheard:
@@ -84,7 +86,7 @@ struct OutboxPublisher {
         for (index, entry) in entries.enumerated() {
             let messages = OutboxPublisher.messages(of: entry.content)
             if messages.isEmpty {
-                guard window.isInForce(entry.sequence) else { return index }
+                guard access == .none || window.isInForce(entry.sequence) else { return index }
             } else {
                 publishedEntries += 1
             }
@@ -95,7 +97,7 @@ struct OutboxPublisher {
 
     /// All of them at once, in their order: what is behind one waits for the broker to know it.
     private mutating func publishCredentials(of entries: [OutboxEntry], _ output: inout StoreOutput) {
-        guard window.mayPublishCredentials, let last = entries.last else { return }
+        guard access == .plugin, window.mayPublishCredentials, let last = entries.last else { return }
         let changes = entries.compactMap { entry in
             if case .credential(let change) = entry.content, !window.isInForce(entry.sequence) { return change }
             return nil

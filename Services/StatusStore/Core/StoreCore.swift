@@ -20,7 +20,7 @@ public struct StoreCore {
     private let keeping: KeepingClock
     private var intake: FrameIntake
     private var outbox: OutboxPublisher
-    private var identities = IdentitySync()
+    private var identities: IdentitySync
     private var cursor: CursorKeeper
     private var grants: GrantDelivery
     private var orders: OrderDelivery
@@ -44,11 +44,12 @@ public struct StoreCore {
     /// - Parameters:
     ///   - incarnation: names this life.
     ///   - historyDays: how long history is kept.
+    ///   - access: who keeps strangers out of the broker.
     ///   - chunkBytesMax: about how large a message of a grant becomes.
     /// - Throws: when the database cannot be read.
     public init(
         _ database: any StatusDatabase, topics: Topics, instance: String, incarnation: String, historyDays: Int,
-        chunkBytesMax: Int = GrantChunks.bytesMax, now: Instant, stamp: Timestamp
+        access: AccessMode = .plugin, chunkBytesMax: Int = GrantChunks.bytesMax, now: Instant, stamp: Timestamp
     ) throws(StorageError) {
         self.database = database
         self.historyDays = historyDays
@@ -57,7 +58,8 @@ public struct StoreCore {
         keeping = KeepingClock(startedAt: now, stamp: stamp)
         let owners = try database.owners()
         intake = FrameIntake(owners: owners, now: now)
-        outbox = try OutboxPublisher(database)
+        outbox = try OutboxPublisher(database, access)
+        identities = IdentitySync(access, name: incarnation)
         cursor = CursorKeeper(identity: database.identity)
         grants = GrantDelivery(
             senders: StreamSenders(service: .statusStore, instance: instance, incarnation: incarnation), owners: owners,
@@ -80,6 +82,7 @@ public struct StoreCore {
         case .frameReceived, .receiptReceived, .presenceReceived, .claimReceived, .tokensUsed, .lookupReceived,
             .questionReceived, .noteFound:
             if !isStopping { received(input) }
+        case .accessAnswered(let question): identities.answered(question)
         case .acknowledged(let ticket, let acknowledgement): acknowledged(ticket, acknowledgement)
         case .publicationFailed(let ticket, let error):
             if outbox.failed(ticket, error, &output) || identities.failed(ticket) { break }
@@ -96,8 +99,9 @@ public struct StoreCore {
 
     /// When a turn is to end again.
     public var wakeAt: Instant? {
-        if intake.hasMore || isConnected && (grants.hasMore || lookups.hasMore || keys.hasMore) { return now }
-        let connected = isConnected ? [outbox.retryAt, identities.retryAt, cursor.wakeAt] : []
+        let hasMore = identities.isProven && (grants.hasMore || lookups.hasMore) || keys.hasMore
+        if intake.hasMore || isConnected && hasMore { return now }
+        let connected = isConnected ? [outbox.retryAt, identities.wakeAt, cursor.wakeAt] : []
         // What was to be done by now and failed waits for the next turn.
         return (connected + [intake.wakeAt, tidyAt]).compactMap { $0 }.filter { $0 > now }.min()
     }
@@ -110,6 +114,7 @@ public struct StoreCore {
         presence.partitionCount = database.partitionCount
         presence.deadLetters = deadLetters
         presence.trouble = intake.trouble.reason
+        presence.unserved = identities.trouble
     }
 
     public var counters: [String: Int64] {
@@ -153,7 +158,8 @@ public struct StoreCore {
         case .lookupReceived(let request): lookups.received(request, &output)
         case .questionReceived(let question): lookups.received(question)
         case .noteFound(let note): cursor.received(note, &output)
-        case .connected, .subscribed, .disconnected, .acknowledged, .publicationFailed, .ticked, .secondPassed,
+        case .connected, .subscribed, .disconnected, .accessAnswered, .acknowledged, .publicationFailed, .ticked,
+            .secondPassed,
             .turnEnded, .stopRequested:
             break
         }
@@ -207,6 +213,8 @@ public struct StoreCore {
 
     private mutating func grant() {
         for receipt in intake.takeReceipts() { output.act(.receipt(receipt)) }
+        // On a broker that lets everybody in nobody is served.
+        guard identities.isProven else { return }
         attempt { core throws(StorageError) in
             core.isUnfinished = try core.grants.pumpNext(core.database, now: core.now, &core.output)
         }
@@ -231,7 +239,8 @@ public struct StoreCore {
     }
 
     private mutating func answer() {
-        isUnfinished = lookups.answerNext(database, now: now, &output)
+        if let trouble = identities.trouble { lookups.refuse(Problem(.unavailable, trouble), &output) }
+        if identities.isProven { isUnfinished = lookups.answerNext(database, now: now, &output) }
         if !isUnfinished { keys.answer(&output) }
     }
 

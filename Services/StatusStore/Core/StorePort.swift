@@ -80,6 +80,8 @@ public enum StoreInput: Sendable {
     case claimReceived(KeyClaim)
     /// New tokens were used, says the broker's plugin.
     case tokensUsed([UsedToken])
+    /// The broker's plugin has answered this question.
+    case accessAnswered(String)
     case lookupReceived(LookupRequest)
     case questionReceived(RecordQuestion)
     /// The retained note of what was published; `nil` when it cannot be read.
@@ -112,6 +114,8 @@ public enum StoreMessage: Sendable {
     case credentials([CredentialChange])
     /// To the broker's plugin: a part of the table of all identities (`AccessControl`).
     case accessTable([UInt8])
+    /// To the broker's plugin, which answers it (`accessAnswered`).
+    case accessQuestion(String)
     /// Expires after `WakeOrder.lifetime`.
     case order(Carried<WakeOrder>)
     /// Retained.
@@ -149,6 +153,9 @@ public enum StoreLog: Hashable, Sendable {
     case publishRefused(reason: UInt8)
     case publishFailed(String)
     case accessRefused(reason: UInt8)
+    /// The broker takes the table of identities, and no plugin answers for it.
+    case accessMissing
+    case accessAnswers
     /// More was published than is stored.
     case databaseWentBack(published: Int64, stored: Int64)
     case republishingStatuses(after: Int64, upTo: Int64)

@@ -41,7 +41,7 @@ public final class StatusStore: Service {
             partitionCount = database.partitionCount
             core = try StoreCore(
                 database, topics: runtime.topics, instance: runtime.instance, incarnation: runtime.incarnation,
-                historyDays: options.historyDays, now: Clock.now(), stamp: Clock.stamp())
+                historyDays: options.historyDays, access: options.access, now: Clock.now(), stamp: Clock.stamp())
         } catch {
             throw failure(error)
         }
@@ -78,6 +78,7 @@ public final class StatusStore: Service {
             handle(
                 .tokensUsed(
                     AccessControl.used(delivery.payload).map { UsedToken(username: $0.username, digest: $0.digest) }))
+        case ("internal", "access"): handle(.accessAnswered(String(decoding: delivery.payload, as: UTF8.self)))
         case ("internal", "cursor"):
             guard delivery.isRetained else { return }
             // A note that cannot be read is as good as none.

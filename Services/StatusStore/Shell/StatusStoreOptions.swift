@@ -1,5 +1,6 @@
 internal import Lifecycle
 public import ServiceKit
+public import StatusStoreCore
 
 /// What the store is told beside what every service is told.
 public struct StatusStoreOptions: Sendable {
@@ -8,6 +9,8 @@ public struct StatusStoreOptions: Sendable {
     public let partitions: Int?
     /// How long history is kept.
     public let historyDays: Int
+    /// Who keeps strangers out of the broker.
+    public let access: AccessMode
 
     public static let specifications = [
         OptionSpecification(
@@ -19,6 +22,9 @@ public struct StatusStoreOptions: Sendable {
         OptionSpecification(
             "history-days", value: "N", environment: "ROLLCALL_HISTORY_DAYS",
             help: "how long events are kept (default 30)"),
+        OptionSpecification(
+            "access", value: "MODE", environment: "ROLLCALL_ACCESS",
+            help: "plugin: nothing is served until the broker's access plugin answers (default); none: there is none"),
     ]
 
     public init(_ arguments: ParsedArguments) throws(UsageError) {
@@ -33,6 +39,11 @@ public struct StatusStoreOptions: Sendable {
         }
         databasePath = String(database.dropFirst("sqlite:".count))
         partitions = try arguments.integer("partitions", in: 1...Partition.countMax)
+        let mode = arguments.value("access") ?? AccessMode.plugin.rawValue
+        guard let access = AccessMode(rawValue: mode) else {
+            throw UsageError("--access: '\(mode.prefix(80))' is not plugin or none")
+        }
+        self.access = access
         historyDays = try arguments.integer("history-days", in: 1...36_500) ?? 30
     }
 }

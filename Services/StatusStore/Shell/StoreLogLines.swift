@@ -45,6 +45,8 @@ extension Log {
             event("store.publish_refused", .error, ["reason": LogValue(Int(reason))])
         case .publishFailed(let error): event("store.publish_failed", .error, ["error": LogValue(error)])
         case .accessRefused(let reason): event("store.access_refused", .error, ["reason": LogValue(Int(reason))])
+        case .accessMissing: event("store.access_missing", .error)
+        case .accessAnswers: event("store.access_answers")
         case .databaseWentBack(let published, let stored):
             event(
                 "store.database_went_back", .error, ["published": .integer(published), "stored": .integer(stored)])

@@ -17,6 +17,7 @@ struct StoreMessages {
         connection?.subscribe([topics.cursor], options: .noLocal)
         connection?.subscribe([
             topics.stream(to: .store), topics.allPresence, topics.lookups, topics.claims, topics.usedSecrets,
+            topics.accessAnswers,
             topics.receipts(service: service.rawValue, instance: instance),
         ])
         connection?.subscribe(
@@ -62,6 +63,8 @@ struct StoreMessages {
             return Publication(
                 topic: Topics.accessControl, payload: Array(changes.map(AccessControl.line).joined().utf8))
         case .accessTable(let lines): return Publication(topic: Topics.accessControl, payload: lines)
+        case .accessQuestion(let question):
+            return Publication(topic: Topics.accessControl, payload: Array("answer \(question)\n".utf8))
         case .order(let order):
             var publication = Publication(
                 topic: topics.orders, payload: Array("{\"age\":0,\"order\":".utf8) + order.bytes + Array("}".utf8))
