@@ -343,7 +343,7 @@ class CheckInTest(LifecycleCase):
         cases = [
             (b"{", "malformed"), (b"[]", "malformed"), ({"status": "fine"}, "malformed"), ({"seq": "one"}, "malformed"),
             ({"extend": "soon"}, "malformed"), ({"note": "n" * 257}, "malformed"), ({"boot_id": "b" * 65}, "malformed"),
-            ({"sent_at": "yesterday"}, "malformed"), (b"{" + b" " * 4096 + b"}", "too_large"),
+            ({"state": "offline"}, "malformed"), (b"{" + b" " * 4096 + b"}", "too_large"),
         ]
         for index, (payload, reason) in enumerate(cases):
             with self.subTest(payload=str(payload)[:40]):
