@@ -10,7 +10,7 @@ import Testing
 @Suite struct StoreCoreTests {
     private static let agent = AgentAddress("gw/a")!
 
-    private func change(_ revision: Int) -> StoreEntry {
+    func change(_ revision: Int) -> StoreEntry {
         var record = AgentRecord(
             address: StoreCoreTests.agent, board: nil, role: .main, status: .online, policy: Policy(),
             createdAt: Timestamp(millisecondsSince1970: 0))
@@ -23,7 +23,7 @@ import Testing
         return entry
     }
 
-    private func credential(_ username: String) -> StoreEntry {
+    func credential(_ username: String) -> StoreEntry {
         var entry = StoreEntry()
         entry.credential = CredentialChange(username: username, change: .set(digest: StoreSubject.digest))
         return entry
@@ -37,7 +37,7 @@ import Testing
         return entry
     }
 
-    private func lookup(_ verb: Verb, _ text: String, to topic: String = "rollcall/v1/replies/op/x") -> StoreInput {
+    func lookup(_ verb: Verb, _ text: String, to topic: String = "rollcall/v1/replies/op/x") -> StoreInput {
         .lookupReceived(
             LookupRequest(
                 verb: verb, payload: Array(text.utf8), replyTo: ReplyAddress(topic: topic, correlationData: nil),
@@ -58,7 +58,7 @@ import Testing
     }
 
     /// With a reconciler that owns the only partition.
-    private func granted() throws -> StoreSubject {
+    func granted() throws -> StoreSubject {
         var subject = try connected()
         subject.hear(.reconciler)
         subject.turn()
