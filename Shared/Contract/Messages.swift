@@ -108,11 +108,19 @@ public struct GatewayLifecycleMessage: Codable, Hashable, Sendable {
     public let gateway: String
     /// How many agents are behind it.
     public let agents: Int
+    /// How many events of it came too fast to be told since the one before; absent when none did.
+    public let leftOut: Int?
 
-    public init(event: GatewayEvent, gateway: String, agents: Int) {
+    public init(event: GatewayEvent, gateway: String, agents: Int, leftOut: Int? = nil) {
         self.event = event
         self.gateway = gateway
         self.agents = agents
+        self.leftOut = leftOut
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case event, gateway, agents
+        case leftOut = "left_out"
     }
 }
 

@@ -146,12 +146,15 @@ public struct HeartbeatBatch: Codable, Sendable {
 public struct HeartbeatDetail: Codable, Hashable, Sendable {
     public var agent: AgentAddress
     public var status: HeartbeatStatus?
+    public var reason: StoppingReason?
+    public var exitStatus: Int?
     public var extend: DurationText?
     public var generation: Int?
     public var attempt: Int?
     public var bootID: String?
     public var seq: Int64?
     public var templatesDigest: String?
+    public var note: String?
     public var tokenDigest: String?
     /// Its form was wrong: `malformed` or `too_large`.
     public var rejected: RejectionReason?

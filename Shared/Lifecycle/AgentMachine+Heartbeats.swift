@@ -1,49 +1,70 @@
 // What agents say.
 extension AgentMachine {
+    /// How far two ingests may disagree about when they received what one agent said.
+    static let ingestsApart = TimeSpan(milliseconds: 100)
+
     /// A heartbeat whose form is good. The rules are those of the contract's section on heartbeats, in their order.
+    ///
+    /// - Returns: whether it was accepted.
+    @discardableResult
     public mutating func heartbeatReceived(
         _ heartbeat: Heartbeat, _ around: AgentSurroundings, into directives: inout [AgentDirective]
-    ) {
-        guard state.record.status != .deleting else { return reject(.deleting, nil, around, into: &directives) }
+    ) -> Bool {
+        guard state.record.status != .deleting else {
+            reject(.deleting, nil, around, into: &directives)
+            return false
+        }
         if let digest = heartbeat.tokenDigest, !accepts(digest, around) {
-            return reject(.badToken, "x-agent-token: is not this agent's token", around, into: &directives)
+            reject(.badToken, "x-agent-token: is not this agent's token", around, into: &directives)
+            return false
         }
         if let generation = heartbeat.generation, generation > state.record.generation {
             let detail = "generation: \(generation) is newer than the current one, \(state.record.generation)"
-            return reject(.malformed, detail, around, into: &directives)
+            reject(.malformed, detail, around, into: &directives)
+            return false
         }
         countSequence(heartbeat, &directives)
-        guard bucket.take(heartbeat.receivedAt) else {
-            let detail = "more than \(state.record.policy.heartbeatRate) came"
-            return reject(.rateLimited, detail, around, into: &directives)
-        }
-
         switch heartbeat.status {
+        // Whoever floods us may end all the same.
         case .lost: lost(heartbeat, around)
         case .stopping: stopping(heartbeat, around, &directives)
-        case .starting: starting(heartbeat, around, &directives)
-        case .ok, .degraded: alive(heartbeat, around, &directives)
+        case .waiting, .starting, .ok, .degraded:
+            guard bucket.take(heartbeat.receivedAt) else {
+                let detail = "more than \(state.record.policy.heartbeatRate) came"
+                reject(.rateLimited, detail, around, into: &directives)
+                return false
+            }
+            switch heartbeat.status {
+            case .waiting: waiting(heartbeat, around, &directives)
+            case .starting: starting(heartbeat, around, &directives)
+            case .ok, .degraded, .stopping, .lost: alive(heartbeat, around, &directives)
+            }
         }
+        return true
     }
 
     /// The common case, without a directive: a heartbeat that says nothing new, of an agent that is online and well.
     ///
     /// - Returns: `false` when it is not that case, and nothing was changed: `heartbeatReceived` is to judge it.
-    public mutating func noteHeartbeat(receivedAt: Instant, receivedStamp: Timestamp) -> Bool {
+    public mutating func noteHeartbeat(receivedAt: Instant, receivedStamp: Timestamp, ingest: Int = 0) -> Bool {
         guard case .online = phase, state.record.reportedStatus == .ok, bucket.take(receivedAt) else { return false }
         if let lastSeen, lastSeen > receivedAt { return true }
         lastSeen = receivedAt
+        lastSeenBy = ingest
         state.record.lastSeenAt = receivedStamp
         return true
     }
 
     /// A heartbeat that is not accepted: counted on the agent, published at most once a second.
+    ///
+    /// - Parameter detail: the member and what is wrong with it.
     public mutating func reject(
         _ reason: RejectionReason, _ detail: String?, _ around: AgentSurroundings,
         into directives: inout [AgentDirective]
     ) {
-        let count = (state.record.lastRejection?.count ?? 0) + 1
-        state.record.lastRejection = Rejection(reason: reason, detail: detail, at: around.stamp, count: count)
+        let last = state.record.lastRejection
+        let count = last?.reason == reason ? last?.count ?? 0 : 0
+        state.record.lastRejection = Rejection(reason: reason, detail: detail, at: around.stamp, count: count + 1)
         let isDue = rejectionPublishedAt.map { around.now >= $0 + AgentMachine.rejectionEventInterval } ?? true
         // A flood is logged as often as it is published; any other rejection each time.
         if isDue || reason != .rateLimited { directives.append(.log(.rejected(reason, detail: detail))) }
@@ -67,25 +88,21 @@ extension AgentMachine {
         _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
     ) {
         let isEarlier = see(heartbeat)
-        guard !isOfOlderGeneration(heartbeat) else { return directives.append(.noteSighting) }
         switch state.record.status {
         case .provisioning, .updating:
-            guard answersAWake(heartbeat) else { return directives.append(.noteSighting) }
+            guard answersAWake(heartbeat) else {
+                return noteReport(takeOlderGeneration(heartbeat), "reported", around, &directives)
+            }
             checkIn(heartbeat, around, &directives)
         case .offline:
             // One that was sent before the goodbye and overtaken by it brings nobody back.
-            if let goodbyeAt, heartbeat.receivedAt <= goodbyeAt { return directives.append(.noteSighting) }
+            if let goodbye, !goodbye.isBefore(heartbeat, atLeast: AgentMachine.ingestsApart) {
+                return directives.append(.noteSighting)
+            }
             checkIn(heartbeat, around, &directives)
         case .online:
-            if case .lost = phase, let lostAt, heartbeat.receivedAt > lostAt {
-                phase = .online
-                self.lostAt = nil
-            }
-            if isEarlier || !takeReport(heartbeat) {
-                directives.append(.noteSighting)
-            } else {
-                emit(.changed, reason: "reported", around, &directives)
-            }
+            comeBack(heartbeat)
+            noteReport(!isEarlier && takeReport(heartbeat), "reported", around, &directives)
         case .deleting: break
         }
     }
@@ -94,48 +111,99 @@ extension AgentMachine {
         _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
     ) {
         _ = see(heartbeat)
-        guard !isOfOlderGeneration(heartbeat), answersAWake(heartbeat) || state.cycle == nil else {
-            return directives.append(.noteSighting)
+        guard answersAWake(heartbeat) || state.cycle == nil else {
+            return noteReport(takeOlderGeneration(heartbeat), "reported", around, &directives)
         }
-        if case .lost = phase, let lostAt, heartbeat.receivedAt > lostAt {
-            phase = .online
-            self.lostAt = nil
-        }
+        comeBack(heartbeat)
         let extended = extendDeadline(heartbeat, around, &directives)
         let reported = takeReport(heartbeat)
-        if extended || reported {
-            emit(.changed, reason: extended ? "extended" : "reported", around, &directives)
-        } else {
-            directives.append(.noteSighting)
-        }
+        noteReport(extended || reported, extended ? "extended" : "reported", around, &directives)
     }
 
     private mutating func stopping(
         _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
     ) {
         guard isOfCurrentBoot(heartbeat) else { return }
+        let isOfEarlierLife = isOfEarlierLife(heartbeat)
         _ = see(heartbeat)
-        guard !isOfOlderGeneration(heartbeat), state.record.status != .offline,
-            answersAWake(heartbeat) || state.cycle == nil
-        else { return directives.append(.noteSighting) }
-        goodbyeAt = heartbeat.receivedAt
-        lostAt = nil
-        state.record.status = .offline
-        state.record.reportedStatus = .stopping
+        if let status = heartbeat.exitStatus, status != 0 {
+            return crashed(heartbeat, status, isOfEarlierLife, around, &directives)
+        }
+        let isToCome = state.cycle != nil && !answersAWake(heartbeat)
+        guard !isOfEarlierLife, state.record.status != .offline, !isToCome else {
+            return directives.append(.noteSighting)
+        }
+        goodbye = Reception(of: heartbeat)
+        loss = nil
+        _ = takeReport(heartbeat)
+        if let status = heartbeat.exitStatus { state.record.lastExitStatus = status }
         state.record.checkinDeadlineAt = nil
         state.record.lastProvisionError = nil
-        state.wentOfflineWithGateway = false
+        noteEnd(around)
+        if heartbeat.reason != .hostStopping {
+            state.record.isWanted = false
+            state.record.recoveries = 0
+            state.recoverAfter = nil
+        }
+        state.record.status = .offline
+        state.record.offlineReason = .goodbye
         endCycle(around, &directives)
         emit(.offline, reason: OfflineReason.goodbye.rawValue, around, &directives)
     }
 
+    /// It ended with an error. Of an agent that was there that is a lapse; of a start it is why no check-in comes.
+    private mutating func crashed(
+        _ heartbeat: Heartbeat, _ status: Int, _ isOfEarlierLife: Bool, _ around: AgentSurroundings,
+        _ directives: inout [AgentDirective]
+    ) {
+        guard !isOfEarlierLife else { return directives.append(.noteSighting) }
+        switch state.record.status {
+        case .online:
+            state.record.lastExitStatus = status
+            _ = takeReport(heartbeat)
+            if state.record.isPaused { return emit(.changed, reason: "reported", around, &directives) }
+            lapse("crashed", around, &directives)
+        case .provisioning, .updating:
+            guard answersAWake(heartbeat) else { return directives.append(.noteSighting) }
+            let isNews = state.cycle?.exitStatus != status
+            state.cycle?.exitStatus = status
+            state.cycle?.stillRuns = nil
+            state.record.lastExitStatus = status
+            noteReport(takeReport(heartbeat) || isNews, "reported", around, &directives)
+        case .offline:
+            let before = (state.record.lastExitStatus, state.record.note)
+            state.record.lastExitStatus = status
+            takeNote(heartbeat)
+            noteReport(before != (state.record.lastExitStatus, state.record.note), "reported", around, &directives)
+        case .deleting: break
+        }
+    }
+
     /// The broker speaks for it: it is no sign of life.
     private mutating func lost(_ heartbeat: Heartbeat, _ around: AgentSurroundings) {
-        guard isOfCurrentBoot(heartbeat), !isOfOlderGeneration(heartbeat), case .online = phase else { return }
+        guard isOfCurrentBoot(heartbeat), !isOfEarlierLife(heartbeat), case .online = phase else { return }
         // Whoever was heard of after the connection broke has come back already.
-        if let lastSeen, lastSeen > heartbeat.receivedAt { return }
-        lostAt = heartbeat.receivedAt
+        if let lastSeen, lastSeen > heartbeat.receivedAt, lastSeenBy != heartbeat.ingest || lastSeenBy == 0 { return }
+        loss = Loss(at: Reception(of: heartbeat), reason: "lost")
         phase = .lost(due: around.now + state.record.policy.lostGrace.span)
+    }
+
+    /// Its host is there, and it does not run.
+    private mutating func waiting(
+        _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+    ) {
+        if let boot = heartbeat.bootID, earlierBoots.contains(boot) { return }
+        // It was heard of since.
+        if let lastSeen, lastSeen > heartbeat.receivedAt, lastSeenBy != heartbeat.ingest || lastSeenBy == 0 { return }
+        guard !state.record.isPaused else {
+            hasHostWaited = true
+            return
+        }
+        switch phase {
+        case .online, .lost: lapse("host_restarted", around, &directives)
+        case .resting, .wakeQueued, .wakeOrdered, .awaitingCheckin: hostReturned(around, into: &directives)
+        case .held, .leaving: break
+        }
     }
 
     // MARK: What they have in common
@@ -148,45 +216,112 @@ extension AgentMachine {
             directives.append(.log(.checkedInBeforeDeadline(attempt: attempt)))
             directives.append(.log(.deadlineHandled(attempt: attempt)))
         }
+        state.record.note = nil
         _ = takeReport(heartbeat)
         state.record.status = .online
+        state.record.offlineReason = nil
+        state.record.isWanted = true
         state.record.wakeAttempts = 0
         state.record.checkinDeadlineAt = nil
         state.record.lastProvisionError = nil
-        state.wentOfflineWithGateway = false
-        goodbyeAt = nil
-        lostAt = nil
+        state.hostReturn = around.hostReturn ?? state.hostReturn
+        state.onlineSince = around.stamp
+        onlineSince = around.now
+        forgetRecovery()
+        goodbye = nil
+        loss = nil
         endCycle(around, &directives)
         if !state.record.isPaused { phase = .online }
         emit(.online, reason: attempt > 0 ? "checked_in" : "heartbeat", around, &directives)
     }
 
+    /// A heartbeat after its Last Will, or after its host's return, brings it back.
+    private mutating func comeBack(_ heartbeat: Heartbeat) {
+        guard case .lost = phase, let loss,
+            loss.at.isBefore(heartbeat, atLeast: TimeSpan(milliseconds: -AgentMachine.ingestsApart.milliseconds))
+        else { return }
+        phase = .online
+        self.loss = nil
+    }
+
+    private mutating func noteReport(
+        _ isNews: Bool, _ reason: String, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+    ) {
+        if isNews { emit(.changed, reason: reason, around, &directives) } else { directives.append(.noteSighting) }
+    }
+
     /// Takes over what the agent says of itself; whether the record changed by it.
     private mutating func takeReport(_ heartbeat: Heartbeat) -> Bool {
-        let before = (state.record.reportedStatus, state.record.bootID, state.record.templatesDigestReported)
+        let before = (
+            state.record.reportedStatus, state.record.bootID, state.record.templatesDigestReported, state.record.note
+        )
         state.record.reportedStatus = heartbeat.status
-        if let bootID = heartbeat.bootID { state.record.bootID = bootID }
+        if let bootID = heartbeat.bootID {
+            if let earlier = state.record.bootID, earlier != bootID { remember(earlier) }
+            state.record.bootID = bootID
+        }
         if let digest = heartbeat.templatesDigest { state.record.templatesDigestReported = digest }
-        return before != (state.record.reportedStatus, state.record.bootID, state.record.templatesDigestReported)
+        takeNote(heartbeat)
+        let isOfOther = takeGeneration(heartbeat)
+        return isOfOther
+            || before != (
+                state.record.reportedStatus, state.record.bootID, state.record.templatesDigestReported,
+                state.record.note
+            )
+    }
+
+    private mutating func takeNote(_ heartbeat: Heartbeat) {
+        if let note = heartbeat.note { state.record.note = note.isEmpty ? nil : note }
+    }
+
+    /// Takes over the generation it echoes; whether the record changed by it. The first echo of its own one is no news.
+    private mutating func takeGeneration(_ heartbeat: Heartbeat) -> Bool {
+        guard let generation = heartbeat.generation else { return false }
+        let isOlder = generation < state.record.generation
+        let isNewInCycle = isOlder && state.cycle != nil && state.cycle?.stillRuns != generation
+        if isOlder { state.cycle?.stillRuns = generation }
+        guard state.record.generationReported != generation else { return isNewInCycle }
+        let isKnown = state.record.generationReported != nil
+        state.record.generationReported = generation
+        return isOlder || isKnown
+    }
+
+    private mutating func remember(_ boot: String) {
+        earlierBoots.append(boot)
+        if earlierBoots.count > AgentMachine.earlierBootsMax { earlierBoots.removeFirst() }
     }
 
     /// Moves `last_seen_at` forward, never back; whether a newer heartbeat was seen before.
     private mutating func see(_ heartbeat: Heartbeat) -> Bool {
         if let lastSeen, lastSeen > heartbeat.receivedAt { return true }
         lastSeen = heartbeat.receivedAt
+        lastSeenBy = heartbeat.ingest
         state.record.lastSeenAt = heartbeat.receivedStamp
         return false
     }
 
-    private func isOfOlderGeneration(_ heartbeat: Heartbeat) -> Bool {
-        heartbeat.generation.map { $0 < state.record.generation } ?? false
+    /// Whether it echoes a generation before the one that runs: that of a process that was replaced.
+    private func isOfEarlierLife(_ heartbeat: Heartbeat) -> Bool {
+        guard let generation = heartbeat.generation, generation < state.record.generation else { return false }
+        if let cycle = state.cycle { return cycle.reason != .recover }
+        return generation < state.record.generationReported ?? state.record.generation
     }
 
-    /// Whether it was received after the cycle's first wake was ordered; an echo of the generation proves it.
+    /// Whether it was received after the cycle's first wake was ordered, which an echo of the generation proves. One that
+    /// echoes an older generation answers a recovery: it is there, and that is all that was asked.
     private func answersAWake(_ heartbeat: Heartbeat) -> Bool {
-        guard state.cycle != nil, let firstOrderedAt else { return false }
-        if heartbeat.generation == state.record.generation { return true }
+        guard let cycle = state.cycle, let firstOrderedAt else { return false }
+        if let generation = heartbeat.generation {
+            if generation == state.record.generation { return true }
+            guard cycle.reason == .recover else { return false }
+        }
         return heartbeat.receivedAt >= firstOrderedAt
+    }
+
+    /// Before the cycle's first wake was ordered it is no news that another generation runs.
+    private mutating func takeOlderGeneration(_ heartbeat: Heartbeat) -> Bool {
+        guard let firstOrderedAt, heartbeat.receivedAt >= firstOrderedAt else { return false }
+        return takeGeneration(heartbeat)
     }
 
     private func isOfCurrentBoot(_ heartbeat: Heartbeat) -> Bool {
@@ -226,7 +361,7 @@ extension AgentMachine {
     /// A Last Will was written when the connection began, and the goodbye of another boot counts for nothing.
     private mutating func countSequence(_ heartbeat: Heartbeat, _ directives: inout [AgentDirective]) {
         switch heartbeat.status {
-        case .lost: return
+        case .lost, .waiting: return
         case .stopping: guard isOfCurrentBoot(heartbeat) else { return }
         case .ok, .degraded, .starting: break
         }

@@ -16,14 +16,19 @@ extension AgentMachine {
         state.record.provisionAction = action
         state.record.provisionRequestedAt = around.stamp
         state.record.status = action == .provision ? .provisioning : .updating
-        state.wentOfflineWithGateway = false
+        state.record.offlineReason = nil
+        state.record.isWanted = true
+        state.record.recoveries = action == .recover ? state.record.recoveries + 1 : 0
+        state.hostReturn = around.hostReturn ?? state.hostReturn
+        forgetRecovery()
+        hostReturnedAt = nil
         state.cycle = Cycle(
             policy: state.record.policy, requestedAt: around.stamp, reason: reason, resetSession: resetSession,
             traceparent: traceparent)
         firstOrderedAt = nil
         extensionWanted = nil
-        goodbyeAt = nil
-        lostAt = nil
+        goodbye = nil
+        loss = nil
         emit(action == .provision ? .provisioning : .updating, reason: reason.rawValue, around, &directives)
         if state.record.isPaused {
             phase = .held
@@ -35,9 +40,11 @@ extension AgentMachine {
     /// Provisioned without a wake: offline, the generation stays, a cycle in progress ends.
     public mutating func provisionWithoutWake(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
         state.record.status = .offline
+        state.record.offlineReason = .neverWoken
+        state.record.isWanted = false
         state.record.checkinDeadlineAt = nil
         state.record.wakeAttempts = 0
-        state.wentOfflineWithGateway = false
+        forgetRecovery()
         endCycle(around, &directives)
         emit(.changed, reason: "provisioned", around, &directives)
     }
@@ -97,9 +104,15 @@ extension AgentMachine {
         } else if state.record.status == .online {
             phase = .online
             extendLapse(around)
+            if state.record.reportedStatus == .stopping { return lapse("crashed", around, &directives) }
         } else {
             phase = .resting
         }
+        // What its host has done meanwhile.
+        let hasReturned = around.hostReturn.map { isToBeTold(ofReturn: $0) } ?? false
+        guard hasReturned || hasHostWaited else { return }
+        hasHostWaited = false
+        hostReturned(around, into: &directives)
     }
 
     /// Its removal: `deleting` now, `deleted` once no wake of it can be published any more.
@@ -116,17 +129,6 @@ extension AgentMachine {
         emit(.deleting, around, &directives)
         if state.abandonedIssues.isEmpty { return erase(around, &directives) }
         phase = .leaving
-    }
-
-    /// The gateway is back: an agent that went offline because of it is tried again, a paused one on its resume. A wake that
-    /// reached nobody is repeated, and a full deadline runs.
-    public mutating func gatewayReturned(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
-        if isUnheard, let cycle = state.cycle {
-            withdrawDeadline("gateway_returned", around, &directives)
-            return queueWake(isRepeat: true, reason: cycle.order?.reason ?? cycle.reason, &directives)
-        }
-        guard state.wentOfflineWithGateway, state.record.status == .offline else { return }
-        requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
     }
 
     /// Ends the cycle in progress without a verdict.

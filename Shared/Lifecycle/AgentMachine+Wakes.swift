@@ -73,6 +73,11 @@ extension AgentMachine {
             state.record.wakeDelivery = delivery
             arm(cycle, from: age, deadlineAt: deadlineAt, around, &directives)
             emit(.woken, reason: cycle.order?.reason.rawValue, around, &directives)
+            // Its host may have come too late for it.
+            if let returned = hostReturnedAt, around.now - age <= returned + AgentMachine.reportOnItsWayMax {
+                hostReturned(around, into: &directives)
+            }
+            hostReturnedAt = nil
         case .failed(let at, let error, let age):
             state.record.wakeAttempts = attempt
             state.record.lastProvisionError = error
@@ -106,9 +111,11 @@ extension AgentMachine {
         awaitQuiet(around)
         guard let due, around.now >= due else { return }
         switch phase {
-        case .resting, .wakeQueued, .wakeOrdered: break
+        case .wakeQueued, .wakeOrdered: break
+        case .resting: requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
         case .awaitingCheckin: checkinMissed(around, &directives)
-        case .online, .lost: lapse(around, &directives)
+        case .online where wellAt.map { $0 < lapseDue } ?? false: becomeWell(around, &directives)
+        case .online, .lost: lapse(loss?.reason ?? "silent", around, &directives)
         case .held: forgetAbandonedOrders(around)
         case .leaving: erase(around, &directives)
         }
@@ -125,9 +132,10 @@ extension AgentMachine {
             queueWake(isRepeat: false, reason: .retrigger, &directives)
             return
         }
+        noteEnd(around)
         state.record.status = .offline
+        state.record.offlineReason = .checkinMissed
         state.record.lastProvisionError = AgentMachine.attemptsReachedError + cause(around)
-        state.wentOfflineWithGateway = around.isGatewayLost
         directives.append(
             .log(.attemptsExhausted(wakeAttempts: state.record.wakeAttempts, maxAttempts: cycle.policy.maxWakeAttempts))
         )
@@ -143,25 +151,35 @@ extension AgentMachine {
             let detail = rejection.detail.map { ": \($0)" } ?? ""
             return ": heartbeats rejected: \(rejection.reason.rawValue) ×\(rejection.count)\(detail)"
         }
+        if let generation = state.cycle?.stillRuns { return ": it still runs generation \(generation)" }
+        if let status = state.cycle?.exitStatus { return ": it exited with status \(status)" }
         if state.record.wakeDelivery == .noSubscriber { return ": no gateway received the wake" }
         if state.record.hasStaleTemplates { return ": templates are stale" }
         return ""
     }
 
-    private mutating func lapse(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
-        let reason = lostAt == nil ? "silent" : "lost"
-        lostAt = nil
+    /// It is there no more. It is asked for again, at once or once its last recoveries are far enough behind.
+    mutating func lapse(_ reason: String, _ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
+        noteEnd(at: reason == "silent" ? lastSeen : loss?.at.at, around)
+        loss = nil
         lapseFloor = nil
         emit(.lapsed, reason: reason, around, &directives)
         directives.append(.log(.deadlineHandled(attempt: 0)))
         switch state.record.policy.onLapse {
-        case .wake: requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
-        case .offline:
-            state.record.status = .offline
-            state.wentOfflineWithGateway = around.isGatewayLost
-            phase = .resting
-            emit(.offline, reason: OfflineReason.lapsed.rawValue, around, &directives)
+        case .wake where !mustWait(around):
+            requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
+        case .wake:
+            awaitRecovery()
+            goOffline(around, &directives)
+        case .offline: goOffline(around, &directives)
         }
+    }
+
+    private mutating func goOffline(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
+        state.record.status = .offline
+        state.record.offlineReason = .lapsed
+        phase = .resting
+        emit(.offline, reason: OfflineReason.lapsed.rawValue, around, &directives)
     }
 
     private mutating func endPauses(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {

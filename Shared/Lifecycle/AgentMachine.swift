@@ -18,6 +18,8 @@ public struct AgentMachine: Hashable, Sendable {
     public static let rejectionEventInterval = TimeSpan.seconds(1)
     /// How long an old token may count beside a new one that was not used yet.
     public static let tokenOverlap = TimeSpan.seconds(600)
+    /// Boot ids before the current one that are still told from newer ones.
+    static let earlierBootsMax = 4
     public static let attemptsReachedError = "Agent did not check in after wake; max wake attempts reached"
 
     public internal(set) var state: AgentState
@@ -25,13 +27,22 @@ public struct AgentMachine: Hashable, Sendable {
 
     // In memory only.
     package var lastSeen: Instant?
+    var lastSeenBy = 0
     /// An online agent does not lapse before this: after blindness, a resume, a restart.
     package var lapseFloor: Instant?
     package var firstOrderedAt: Instant?
     /// `starting` asked for time until then before the deadline of its wake was known.
     var extensionWanted: Instant?
-    var goodbyeAt: Instant?
-    var lostAt: Instant?
+    var goodbye: Reception?
+    var loss: Loss?
+    var earlierBoots: [String] = []
+    /// Its host has said while it was paused that it waits.
+    var hasHostWaited = false
+    /// Its host has returned while an order of it was on its way.
+    var hostReturnedAt: Instant?
+    var onlineSince: Instant?
+    /// `AgentState.recoverAfter` on the monotonic clock.
+    var recoverAfter: Instant?
     var pauseEnd: Instant?
     /// From when on none of the abandoned orders can be published any more.
     var abandonedUntil: Instant?
@@ -56,6 +67,8 @@ public struct AgentMachine: Hashable, Sendable {
         bucket = TokenBucket(rate: state.record.policy.heartbeatRate, burst: Policy.heartbeatBurst)
         phase = .resting
         lastSeen = state.record.lastSeenAt.map { around.past($0) }
+        onlineSince = state.onlineSince.map { around.past($0) }
+        recoverAfter = state.recoverAfter.map { around.instant(of: $0) }
         firstOrderedAt = state.cycle.flatMap { cycle in
             cycle.firstOrderedAt.map { around.past($0, on: cycle.firstOrderedOn) }
         }
@@ -81,9 +94,10 @@ public struct AgentMachine: Hashable, Sendable {
     public var due: Instant? {
         let own: Instant? =
             switch phase {
-            case .resting, .wakeQueued, .wakeOrdered: nil
+            case .wakeQueued, .wakeOrdered: nil
+            case .resting: recoveryDue
             case .awaitingCheckin(let due): due
-            case .online: lapseDue
+            case .online: wellAt.map { min($0, lapseDue) } ?? lapseDue
             case .lost(let due): min(due, lapseDue)
             case .leaving: abandonedUntil
             case .held: state.abandonedIssues.isEmpty ? nil : abandonedUntil
@@ -108,6 +122,12 @@ public struct AgentMachine: Hashable, Sendable {
     /// Whether it waits for the answer to a wake that reached nobody.
     public var isUnheard: Bool {
         if case .awaitingCheckin = phase { state.record.wakeDelivery == .noSubscriber } else { false }
+    }
+
+    /// Whether it is to be told that its gateway, which has returned so often, is there.
+    public func isToBeTold(ofReturn number: Int) -> Bool {
+        (state.hostReturn ?? 0) != number && state.record.isWanted && !state.record.isPaused
+            && state.record.status != .deleting
     }
 
     /// Whether no wake of this agent can be published any more without a new order.

@@ -1,6 +1,7 @@
 /// What the owner of an agent waits for. It lives in memory: after a restart it follows from the agent's state.
 public enum AgentPhase: Hashable, Sendable {
-    /// Nothing: the agent is offline and nobody asked for it. Can become `wakeQueued` (a request), `online` (a heartbeat),
+    /// Nothing, or the time of the next recovery: the agent is offline. Can become `wakeQueued` (a request, its host's return,
+    /// a recovery whose time has come), `online` (a heartbeat),
     /// `held` (a pause), `leaving`.
     case resting
     /// A turn at its gateway's pace, to order a wake. A repeat publishes the newest wake again. Can become `wakeOrdered`
@@ -15,7 +16,7 @@ public enum AgentPhase: Hashable, Sendable {
     /// The next heartbeat, until the agent lapses. Can become `lost` (its Last Will), `wakeQueued` (a request, a lapse),
     /// `resting` (a lapse, a goodbye), `held`, `leaving`.
     case online
-    /// Its return, until `due`: its Last Will arrived. Can become what `online` can, and `online` again by a heartbeat.
+    /// Its return, until `due`: its Last Will arrived, or its host has returned and it was not heard of since. Can become what `online` can, and `online` again by a heartbeat.
     case lost(due: Instant)
     /// A resume. Can become `wakeQueued`, `online`, `resting` (resumed), `leaving`.
     case held
@@ -72,17 +73,21 @@ public struct AgentSurroundings: Sendable {
     public let now: Instant
     public let stamp: Timestamp
     public let isGatewayLost: Bool
+    /// How often its gateway has returned; `nil` while the gateway is not connected.
+    public let hostReturn: Int?
     /// Until then orders that were given up may still be published; `nil` when commits are not late.
     public let quietFloor: Instant?
     /// Names this start of this machine, whose monotonic clock `now` is of; `nil` when it is not known.
     public let boot: String?
 
     public init(
-        now: Instant, stamp: Timestamp, isGatewayLost: Bool, quietFloor: Instant? = nil, boot: String? = nil
+        now: Instant, stamp: Timestamp, isGatewayLost: Bool, hostReturn: Int? = nil, quietFloor: Instant? = nil,
+        boot: String? = nil
     ) {
         self.now = now
         self.stamp = stamp
         self.isGatewayLost = isGatewayLost
+        self.hostReturn = hostReturn
         self.quietFloor = quietFloor
         self.boot = boot
     }

@@ -56,7 +56,7 @@ public enum RejectionReason: String, Codable, CaseIterable, Sendable {
     case rateLimited = "rate_limited"
 }
 
-/// The newest rejected heartbeat of an agent and how many were rejected since the cycle began.
+/// The newest rejected heartbeat of an agent.
 public struct Rejection: Codable, Hashable, Sendable {
     /// A longer detail is cut to so many Unicode scalars: a record stays small whatever was sent.
     public static let detailLengthMax = 256
@@ -65,6 +65,7 @@ public struct Rejection: Codable, Hashable, Sendable {
     /// The member and what is wrong with it; `nil` of a rejection that was kept before there were details.
     public var detail: String?
     public var at: Timestamp
+    /// How many in a row were rejected for this reason since the cycle began.
     public var count: Int
 
     public init(reason: RejectionReason, detail: String? = nil, at: Timestamp, count: Int) {
@@ -101,6 +102,17 @@ public struct AgentRecord: Hashable, Sendable {
     /// When heartbeat-ingest received the newest accepted heartbeat.
     public var lastSeenAt: Timestamp?
     public var lastProvisionError: String?
+    /// Why it is offline; `nil` while it is not.
+    public var offlineReason: OfflineReason?
+    /// How it ended last, by its own word or its runtime's.
+    public var lastExitStatus: Int?
+    /// It was asked for, or has come, and has not said since that it is finished: it is started when its host returns.
+    public var isWanted = false
+    /// `recover` cycles in a row since it was last well.
+    public var recoveries = 0
+    /// The generation that it echoed last.
+    public var generationReported: Int?
+    public var note: String?
     public var lastRejection: Rejection?
     public var reportedStatus: HeartbeatStatus?
     public var bootID: String?
@@ -160,6 +172,11 @@ extension AgentRecord: Codable {
         case checkinDeadlineAt = "checkin_deadline_at"
         case lastSeenAt = "last_seen_at"
         case lastProvisionError = "last_provision_error"
+        case offlineReason = "offline_reason"
+        case lastExitStatus = "last_exit_status"
+        case wanted, recoveries
+        case generationReported = "generation_reported"
+        case note
         case lastRejection = "last_rejection"
         case reportedStatus = "reported_status"
         case bootID = "boot_id"
@@ -197,6 +214,11 @@ extension AgentRecord: Codable {
         checkinDeadlineAt = try container.decodeIfPresent(Timestamp.self, forKey: .checkinDeadlineAt)
         lastSeenAt = try container.decodeIfPresent(Timestamp.self, forKey: .lastSeenAt)
         lastProvisionError = try container.decodeIfPresent(String.self, forKey: .lastProvisionError)
+        offlineReason = try container.decodeIfPresent(OfflineReason.self, forKey: .offlineReason)
+        lastExitStatus = try container.decodeIfPresent(Int.self, forKey: .lastExitStatus)
+        recoveries = try container.decodeIfPresent(Int.self, forKey: .recoveries) ?? 0
+        generationReported = try container.decodeIfPresent(Int.self, forKey: .generationReported)
+        note = try container.decodeIfPresent(String.self, forKey: .note)
         lastRejection = try container.decodeIfPresent(Rejection.self, forKey: .lastRejection)
         reportedStatus = try container.decodeIfPresent(HeartbeatStatus.self, forKey: .reportedStatus)
         bootID = try container.decodeIfPresent(String.self, forKey: .bootID)
@@ -211,6 +233,21 @@ extension AgentRecord: Codable {
         tokenID = try container.decodeIfPresent(String.self, forKey: .tokenID)
         updatedAt = try container.decode(Timestamp.self, forKey: .updatedAt)
         revision = try container.decode(Int.self, forKey: .revision)
+        if let wanted = try container.decodeIfPresent(Bool.self, forKey: .wanted) {
+            isWanted = wanted
+        } else {
+            completeEarlierVersion()
+        }
+    }
+
+    /// A record of a version that told neither whether the agent is wanted nor why it is offline.
+    private mutating func completeEarlierVersion() {
+        isWanted = generation > 0 && !(status == .offline && reportedStatus == .stopping)
+        guard status == .offline else { return }
+        offlineReason =
+            if lastProvisionError != nil { .checkinMissed } else if generation == 0 { .neverWoken } else if isWanted {
+                .lapsed
+            } else { .goodbye }
     }
 
     public func encode(to encoder: any Encoder) throws {
@@ -228,6 +265,12 @@ extension AgentRecord: Codable {
         try container.encode(checkinDeadlineAt, forKey: .checkinDeadlineAt)
         try container.encode(lastSeenAt, forKey: .lastSeenAt)
         try container.encode(lastProvisionError, forKey: .lastProvisionError)
+        try container.encode(offlineReason, forKey: .offlineReason)
+        try container.encode(lastExitStatus, forKey: .lastExitStatus)
+        try container.encode(isWanted, forKey: .wanted)
+        try container.encode(recoveries, forKey: .recoveries)
+        try container.encode(generationReported, forKey: .generationReported)
+        try container.encode(note, forKey: .note)
         try container.encode(lastRejection, forKey: .lastRejection)
         try container.encode(reportedStatus, forKey: .reportedStatus)
         try container.encode(bootID, forKey: .bootID)

@@ -74,6 +74,10 @@ public struct Cycle: Codable, Hashable, Sendable {
     /// The reason the first wake will carry.
     public let reason: WakeReason
     public let resetSession: Bool
+    /// How the newest start of this cycle ended before it checked in.
+    public var exitStatus: Int?
+    /// The older generation that the agent still runs, by its own word.
+    public var stillRuns: Int?
     /// What `starting` has added to the deadlines of this cycle, in milliseconds.
     public var extensionUsed: Int64 = 0
     public let traceparent: String?
@@ -115,8 +119,14 @@ public struct AgentState: Codable, Hashable, Sendable {
     public var issue = 0
     /// Orders that were given up before their reports came: for a while their wakes may still be published.
     public var abandonedIssues: [Int] = []
-    /// It went offline while its gateway was lost: the gateway's return starts a `recover` cycle.
-    public var wentOfflineWithGateway = false
+    /// The newest of its gateway's returns (`GatewayState.returns`) that it was told of; `nil` before the first.
+    public var hostReturn: Int?
+    /// Since when it is online.
+    public var onlineSince: Timestamp?
+    /// The next `recover` cycle does not begin before this; `nil` for one that waits for nothing.
+    public var recoverAfter: Timestamp?
+    /// A `recover` cycle is to begin then.
+    public var awaitsRecovery: Bool?
     /// When each cause of a pause ends; a cause without an entry ends when it is resumed.
     public var pauseEnds: [PauseCause.RawValue: Timestamp] = [:]
 
@@ -146,6 +156,10 @@ public struct GatewayState: Codable, Hashable, Sendable {
 
     public let gateway: String
     public var connection = Connection.never
+    /// Of the life that was connected last.
+    public var bootID: String?
+    /// How often it has returned; `nil` before the first time.
+    public var returns: Int?
     public var policyOverrides = PolicyOverrides()
     /// SHA-256 of its token, in hexadecimal.
     public var tokenDigest: String?

@@ -33,7 +33,9 @@ public struct DurationText: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// A duration from its text. Refuses with a sentence that names the bound that is broken.
-    public init(parsing text: String) throws(InvalidValue) {
+    ///
+    /// - Parameter mayBeZero: whether `0s` is accepted besides.
+    public init(parsing text: String, mayBeZero: Bool = false) throws(InvalidValue) {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         guard !digits.isEmpty, let count = Int64(digits),
             let unit = Unit(rawValue: String(text.dropFirst(digits.count)))
@@ -42,9 +44,12 @@ public struct DurationText: Hashable, Sendable, CustomStringConvertible {
                 "'\(text.prefix(40))' is not a duration: an integer and a unit, as 500ms, 30s, 10m, 2h, 30d")
         }
         let (milliseconds, overflow) = count.multipliedReportingOverflow(by: unit.inMilliseconds)
-        guard !overflow, milliseconds >= DurationText.shortest.milliseconds,
+        guard !overflow, milliseconds >= DurationText.shortest.milliseconds || (mayBeZero && milliseconds == 0),
             milliseconds <= DurationText.longest.milliseconds
-        else { throw InvalidValue("'\(text.prefix(40))' is out of bounds: 100ms to 30d") }
+        else {
+            throw InvalidValue(
+                "'\(text.prefix(40))' is out of bounds: \(mayBeZero ? "0s, or " : "")100ms to 30d")
+        }
         self.init(count, unit)
     }
 

@@ -15,6 +15,8 @@ public enum PolicySetting: String, CaseIterable, Sendable, CodingKey {
     case onLapse = "on_lapse"
     case lostGrace = "lost_grace"
     case startupExtensionMax = "startup_extension_max"
+    case recoverBackoff = "recover_backoff"
+    case recoverBackoffMax = "recover_backoff_max"
     case wakeRate = "wake_rate"
     case heartbeatRate = "heartbeat_rate"
 }
@@ -28,6 +30,8 @@ public struct Policy: Hashable, Sendable {
     public var onLapse = OnLapse.wake
     public var lostGrace = DurationText(10, .seconds)
     public var startupExtensionMax = DurationText(5, .minutes)
+    public var recoverBackoff = DurationText(10, .seconds)
+    public var recoverBackoffMax = DurationText(5, .minutes)
     public var wakeRate = Rate(perSecond: 50)
     public var heartbeatRate = Rate(perSecond: 10)
 
@@ -36,6 +40,15 @@ public struct Policy: Hashable, Sendable {
     public static let heartbeatBurst = 20
 
     public init() {}
+
+    /// How long the `recover` cycle waits that follows so many others in a row: the first for nothing, then twice as long each.
+    public func recoveryWait(after recoveries: Int) -> TimeSpan {
+        guard recoveries > 0 else { return .zero }
+        let longest = recoverBackoffMax.span.milliseconds
+        var wait = recoverBackoff.span.milliseconds
+        for _ in 1..<min(recoveries, 63) where wait < longest { wait *= 2 }
+        return TimeSpan(milliseconds: min(wait, longest))
+    }
 
     /// This policy with the settings of `overrides` in place of its own.
     public func overridden(by overrides: PolicyOverrides) -> Policy {
@@ -47,6 +60,8 @@ public struct Policy: Hashable, Sendable {
         if let value = overrides.onLapse { policy.onLapse = value }
         if let value = overrides.lostGrace { policy.lostGrace = value }
         if let value = overrides.startupExtensionMax { policy.startupExtensionMax = value }
+        if let value = overrides.recoverBackoff { policy.recoverBackoff = value }
+        if let value = overrides.recoverBackoffMax { policy.recoverBackoffMax = value }
         if let value = overrides.wakeRate { policy.wakeRate = value }
         if let value = overrides.heartbeatRate { policy.heartbeatRate = value }
         return policy
@@ -62,6 +77,8 @@ public struct PolicyOverrides: Hashable, Sendable {
     public var onLapse: OnLapse?
     public var lostGrace: DurationText?
     public var startupExtensionMax: DurationText?
+    public var recoverBackoff: DurationText?
+    public var recoverBackoffMax: DurationText?
     public var wakeRate: Rate?
     public var heartbeatRate: Rate?
 
@@ -77,6 +94,8 @@ public struct PolicyOverrides: Hashable, Sendable {
         case .offlineAfter: offlineAfter = try PolicyOverrides.duration(text)
         case .lostGrace: lostGrace = try PolicyOverrides.duration(text)
         case .startupExtensionMax: startupExtensionMax = try PolicyOverrides.duration(text)
+        case .recoverBackoff: recoverBackoff = try PolicyOverrides.duration(text, mayBeZero: true)
+        case .recoverBackoffMax: recoverBackoffMax = try PolicyOverrides.duration(text)
         case .maxWakeAttempts:
             guard let text else {
                 maxWakeAttempts = nil
@@ -108,6 +127,8 @@ public struct PolicyOverrides: Hashable, Sendable {
         case .offlineAfter: offlineAfter?.description
         case .lostGrace: lostGrace?.description
         case .startupExtensionMax: startupExtensionMax?.description
+        case .recoverBackoff: recoverBackoff?.description
+        case .recoverBackoffMax: recoverBackoffMax?.description
         case .maxWakeAttempts: maxWakeAttempts.map(String.init)
         case .onLapse: onLapse?.rawValue
         case .wakeRate: wakeRate?.description
@@ -115,9 +136,9 @@ public struct PolicyOverrides: Hashable, Sendable {
         }
     }
 
-    private static func duration(_ text: String?) throws(InvalidValue) -> DurationText? {
+    private static func duration(_ text: String?, mayBeZero: Bool = false) throws(InvalidValue) -> DurationText? {
         guard let text else { return nil }
-        return try DurationText(parsing: text)
+        return try DurationText(parsing: text, mayBeZero: mayBeZero)
     }
 
     private static func rate(_ text: String?) throws(InvalidValue) -> Rate? {
@@ -219,6 +240,8 @@ extension PolicyOverrides {
         onLapse = policy.onLapse
         lostGrace = policy.lostGrace
         startupExtensionMax = policy.startupExtensionMax
+        recoverBackoff = policy.recoverBackoff
+        recoverBackoffMax = policy.recoverBackoffMax
         wakeRate = policy.wakeRate
         heartbeatRate = policy.heartbeatRate
     }

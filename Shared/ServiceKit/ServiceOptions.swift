@@ -66,7 +66,9 @@ public enum CommonOptions {
         case .maxWakeAttempts: "N"
         case .onLapse: "wake|offline"
         case .wakeRate, .heartbeatRate: "N/s"
-        case .checkinDeadline, .heartbeatInterval, .offlineAfter, .lostGrace, .startupExtensionMax: "DURATION"
+        case .checkinDeadline, .heartbeatInterval, .offlineAfter, .lostGrace, .startupExtensionMax, .recoverBackoff,
+            .recoverBackoffMax:
+            "DURATION"
         }
     }
 

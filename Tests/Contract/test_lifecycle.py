@@ -145,10 +145,12 @@ class SilentAgentTest(LifecycleCase):
             "status": "offline", "lifecycle_generation": 1, "wake_attempts": 3, "wake_delivery": "accepted",
             "checkin_deadline_at": None, "last_seen_at": None, "last_provision_error": MISSED, "last_rejection": None,
             "reported_status": None, "boot_id": None, "templates_digest": first["templates_digest"],
+            "offline_reason": "checkin_missed", "last_exit_status": None, "wanted": True, "recoveries": 0,
+            "generation_reported": None, "note": None,
             "templates_digest_reported": None, "policy": {
                 "checkin_deadline": "1s", "max_wake_attempts": 3, "heartbeat_interval": "60s", "offline_after": "10m",
-                "on_lapse": "wake", "lost_grace": "10s", "startup_extension_max": "5m", "wake_rate": "50/s",
-                "heartbeat_rate": "10/s"},
+                "on_lapse": "wake", "lost_grace": "10s", "startup_extension_max": "5m", "recover_backoff": "10s",
+                "recover_backoff_max": "5m", "wake_rate": "50/s", "heartbeat_rate": "10/s"},
             "policy_overrides": {}, "variables": {}, "paused": False, "paused_by": [], "paused_until": None,
             "provision_requested_at": first["provision_requested_at"], "provision_action": "provision",
             "token_id": first["token_id"], "created_at": first["created_at"], "revision": 7,
@@ -351,10 +353,14 @@ class CheckInTest(LifecycleCase):
                 self.system.wait_for_event(
                     "heartbeat.rejected", 5, sum(1 for case in cases[:index + 1] if case[1] == reason),
                     agent=player.address, reason=reason)
-        wait_until(
-            lambda: (player.get()["last_rejection"] or {}).get("count") == len(cases), 7, "every rejection counted")
+        def newest():
+            return player.get()["last_rejection"] or {}
+
+        wait_until(lambda: newest().get("reason") == "too_large", 7, "the newest rejection")
         record = player.get()
-        self.assertEqual(record["last_rejection"]["reason"], "too_large")
+        # Of the newest, with its own count.
+        self.assertEqual(record["last_rejection"]["count"], 1)
+        self.assertIn("4098 bytes", record["last_rejection"]["detail"])
         self.assertEqual(record["status"], "provisioning")
         # At most one event a second, though.
         self.assertLess(self.watcher.event_names(player.address).count("heartbeat_rejected"), len(cases))

@@ -45,12 +45,39 @@ import Testing
         try expectGolden(try pretty(record), "record-new.json")
     }
 
+    /// What a version before stored and sent has fewer members, and one that is gone.
+    @Test func aStateOfTheVersionBeforeIsRead() throws {
+        var state = AgentState(record: MessageTests.fullRecord)
+        state.record.status = .offline
+        var value = try #require(try JSON.decode(JSONValue.self, from: JSON.bytes(state)).object)
+        var record = try #require(value["record"]?.object)
+        for name in ["offline_reason", "last_exit_status", "wanted", "recoveries", "generation_reported", "note"] {
+            record[name] = nil
+        }
+        var rejection = try #require(record["last_rejection"]?.object)
+        rejection["detail"] = nil
+        record["last_rejection"] = .object(rejection)
+        var policy = try #require(record["policy"]?.object)
+        policy["recover_backoff"] = nil
+        record["policy"] = .object(policy)
+        value["record"] = .object(record)
+        value["wentOfflineWithGateway"] = .bool(true)
+        let read = try JSON.decode(AgentState.self, from: JSON.bytes(JSONValue.object(value)))
+        #expect(read.record.isWanted && read.record.offlineReason == .checkinMissed && read.record.recoveries == 0)
+        #expect(read.record.policy == Policy() && read.record.lastRejection?.detail == nil)
+        let gateway = #"{"connection":"connected","gateway":"gw-1","isPaused":false,"policyOverrides":{}}"#
+        #expect(try JSON.decode(GatewayState.self, from: Array(gateway.utf8)).returns == nil)
+        let detail = try JSON.decode(HeartbeatDetail.self, from: Array(#"{"agent":"gw-1/a","status":"ok"}"#.utf8))
+        #expect(detail.exitStatus == nil && detail.rejectionDetail == nil)
+    }
+
     /// The members of the contract's section on the record, in its order.
     @Test func aRecordHasExactlyTheContractsMembers() throws {
         let names =
             """
             agent gateway_id agent_id board_id role status lifecycle_generation wake_attempts last_wake_sent_at wake_delivery \
-            checkin_deadline_at last_seen_at last_provision_error last_rejection reported_status boot_id templates_digest \
+            checkin_deadline_at last_seen_at last_provision_error offline_reason last_exit_status wanted recoveries \
+            generation_reported note last_rejection reported_status boot_id templates_digest \
             templates_digest_reported policy policy_overrides variables paused paused_by paused_until provision_requested_at \
             provision_action token_id created_at updated_at revision
             """.split(separator: " ").map(String.init)

@@ -6,7 +6,7 @@ import Testing
 /// The form of one agent's heartbeat.
 @Suite struct HeartbeatFormTests {
     @Test(arguments: [
-        "", "{}", "{ }", #"{"status":"ok"}"#, #"{ "status" : "ok" }"#, #"{"note":"all quiet"}"#,
+        "", "{}", "{ }", #"{"status":"ok"}"#, #"{ "status" : "ok" }"#,
         #"{"sent_at":"2026-01-31T09:05:07.042+01:00"}"#, #"{"sent_at":"yesterday"}"#, #"{"sent_at":1769850307042}"#,
         #"{"sent_at":"2026-01-31T09:05:07+0000"}"#, #"{"temperature":1e999}"#, #"{"generation":null,"state":null}"#,
         #"{"mood":{"deep":[1,2,{"x":null}]}}"#,
@@ -25,6 +25,7 @@ import Testing
         members.bootID = "b-1"
         members.seq = 9_007_199_254_740_993
         members.templatesDigest = "sha256:00"
+        members.note = "warming up"
         let text = #"""
             {"status":"starting","extend":"2m","generation":7,"attempt":2,"boot_id":"b-1","seq":9007199254740993,
              "sent_at":"2026-01-31T09:05:07Z","templates_digest":"sha256:00","note":"warming up","unknown":true}
@@ -35,6 +36,17 @@ import Testing
         #expect(detail.status == .starting && detail.extend?.description == "2m" && detail.generation == 7)
         #expect(detail.attempt == 2 && detail.bootID == "b-1" && detail.seq == 9_007_199_254_740_993)
         #expect(detail.templatesDigest == "sha256:00" && detail.tokenDigest == "d" && detail.rejected == nil)
+        #expect(detail.note == "warming up")
+    }
+
+    @Test func anEndIsTakenWithItsReasonAndStatus() {
+        var members = HeartbeatMembers()
+        members.status = .stopping
+        members.reason = .hostStopping
+        members.exitStatus = 137
+        let text = #"{"status":"stopping","reason":"host_stopping","exit_status":137}"#
+        #expect(HeartbeatForm(Array(text.utf8)) == .detailed(members))
+        #expect(HeartbeatForm(Array(#"{"status":"stopping","exit_status":256}"#.utf8)) != .detailed(members))
     }
 
     @Test(arguments: HeartbeatStatus.allCases)

@@ -230,12 +230,14 @@ import Testing
     // MARK: The causes of a missed check-in
 
     enum Cause: Int, CaseIterable, Sendable {
-        case gatewayLost, rejections, nobodySubscribed, staleTemplates
+        case gatewayLost, rejections, olderGeneration, exit, nobodySubscribed, staleTemplates
 
         var text: String {
             switch self {
             case .gatewayLost: "gateway gw-1 is lost"
-            case .rejections: "heartbeats rejected: bad_token ×2"
+            case .rejections: "heartbeats rejected: bad_token ×2: x-agent-token: is not this agent's token"
+            case .olderGeneration: "it still runs generation 0"
+            case .exit: "it exited with status 3"
             case .nobodySubscribed: "no gateway received the wake"
             case .staleTemplates: "templates are stale"
             }
@@ -243,7 +245,7 @@ import Testing
     }
 
     /// All sets of causes: the first that holds is named, and nothing when none does.
-    @Test(arguments: 0..<16)
+    @Test(arguments: 0..<64)
     func theErrorNamesTheFirstCauseThatHolds(mask: Int) {
         let causes = Cause.allCases.filter { mask & (1 << $0.rawValue) != 0 }
         var subject = Subject([.maxWakeAttempts: "1"])
@@ -251,8 +253,11 @@ import Testing
         _ = subject.turn()
         if causes.contains(.rejections) {
             _ = subject.reject(.malformed)
-            _ = subject.reject(.badToken)
+            _ = subject.heartbeat(token: "wrong")
+            _ = subject.heartbeat(token: "wrong")
         }
+        if causes.contains(.exit) { _ = subject.heartbeat(.stopping, generation: 1, exitStatus: 3) }
+        if causes.contains(.olderGeneration) { _ = subject.heartbeat(generation: 0) }
         if causes.contains(.staleTemplates) { _ = subject.heartbeat(.starting, digest: "digest-0") }
         _ = subject.woken(delivery: causes.contains(.nobodySubscribed) ? .noSubscriber : .accepted)
         subject.isGatewayLost = causes.contains(.gatewayLost)
@@ -261,54 +266,5 @@ import Testing
         #expect(
             subject.record.lastProvisionError
                 == "Agent did not check in after wake; max wake attempts reached" + end)
-    }
-
-    @Test func theReturnOfItsGatewayRecoversAnAgentThatWentOfflineBecauseOfIt() {
-        var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
-        subject.isGatewayLost = true
-        _ = subject.passToDue()
-        subject.isGatewayLost = false
-        #expect(subject.gatewayReturned() == ["updating (recover)", "turn?"])
-        #expect(subject.gatewayReturned() == [], "once")
-    }
-
-    @Test func theReturnOfItsGatewayRecoversAPausedAgentOnItsResume() {
-        var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
-        subject.isGatewayLost = true
-        _ = subject.passToDue()
-        _ = subject.pause()
-        subject.isGatewayLost = false
-        #expect(subject.gatewayReturned() == ["updating (recover)"])
-        #expect(subject.resume() == ["resumed (agent)", "turn?"])
-        #expect(subject.turn() == ["order 2.1#2 recover"])
-    }
-
-    @Test func theReturnOfItsGatewayRepeatsAWakeThatReachedNobody() {
-        var subject = Subject([.maxWakeAttempts: "1"])
-        _ = subject.provision()
-        _ = subject.turn()
-        _ = subject.woken(delivery: .noSubscriber)
-        subject.pass("20s")
-        #expect(subject.gatewayReturned() == ["changed (gateway_returned)", "turn?"])
-        #expect(subject.gatewayReturned() == [], "once")
-        #expect(subject.turn() == ["order 1.1#2 provision"])
-        _ = subject.woken()
-        #expect(subject.gatewayReturned() == [], "somebody has got it")
-        subject.pass("29s")
-        #expect(subject.record.status == .provisioning, "a full deadline runs")
-        #expect(subject.passToDue() == ["offline (checkin_missed)"])
-    }
-
-    @Test func theReturnOfItsGatewayLeavesOthersAlone() {
-        var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
-        _ = subject.passToDue()
-        #expect(subject.gatewayReturned() == [], "it went offline for another reason")
-
-        var unwanted = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
-        unwanted.isGatewayLost = true
-        _ = unwanted.passToDue()
-        _ = unwanted.apply { $0.provisionWithoutWake($1, into: &$2) }
-        unwanted.isGatewayLost = false
-        #expect(unwanted.gatewayReturned() == [], "an operator has said since that it is not to be woken")
     }
 }

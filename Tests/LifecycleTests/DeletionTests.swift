@@ -18,7 +18,7 @@ import Testing
         #expect(subject.pause() == [])
         #expect(subject.turn() == [])
         #expect(subject.sightRegained() == [])
-        #expect(subject.gatewayReturned() == [])
+        #expect(subject.hostReturned() == [])
         subject.pass("1s")
         #expect(subject.deadlinePassed() == [])
         #expect(subject.expired() == ["deleted", "erase 1 r3"])

@@ -29,7 +29,8 @@ import Testing
         _ = subject.wake()
         _ = subject.turn()
         _ = subject.woken()
-        #expect(subject.heartbeat(generation: 1) == ["seen"], "older")
+        #expect(subject.heartbeat(generation: 1) == ["changed (reported)"], "older")
+        #expect(subject.heartbeat(generation: 1) == ["seen"])
         #expect(subject.record.status == .updating)
         #expect(subject.heartbeat(generation: 3) == ["heartbeat_rejected (malformed)"], "newer")
         #expect(subject.record.lastRejection?.reason == .malformed)
@@ -165,7 +166,7 @@ import Testing
         _ = subject.wake()
         _ = subject.turn()
         _ = subject.woken()
-        #expect(subject.heartbeat(.starting, generation: 1, extend: "2m") == ["seen"])
+        #expect(subject.heartbeat(.starting, generation: 1, extend: "2m") == ["changed (reported)"])
         #expect(subject.dueIn == 30_000)
     }
 

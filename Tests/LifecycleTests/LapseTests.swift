@@ -38,7 +38,7 @@ import Testing
         subject.isGatewayLost = true
         _ = subject.passToDue()
         subject.isGatewayLost = false
-        #expect(subject.gatewayReturned() == ["updating (recover)", "turn?"])
+        #expect(subject.hostReturned() == ["updating (recover)", "turn?"])
     }
 
     @Test func aNewPolicyHoldsAtOnce() {

@@ -50,12 +50,15 @@ import Testing
         var settings: [PolicySetting: String] = [:]
         if row.condition == .lastAttempt { settings[.maxWakeAttempts] = status == .updating ? "2" : "1" }
         if row.condition == .onLapseOffline { settings[.onLapse] = "offline" }
-        if row.condition == .wentOfflineWithGateway { settings[.maxWakeAttempts] = "1" }
+        if row.condition == .isWanted || row.condition == .hostReturnedMeanwhile { settings[.maxWakeAttempts] = "1" }
+        if row.before.phase == .resting, row.condition == .recoveredJustBefore { settings[.maxWakeAttempts] = "1" }
         var subject = Subject(settings)
         switch row.before.phase {
         case .resting: offline(&subject, row)
         case .wakeQueued, .wakeOrdered, .awaitingCheckin: cycle(&subject, status, row)
-        case .online: subject.goOnline()
+        case .online:
+            subject.goOnline()
+            if row.condition == .recoveredJustBefore { subject.crashAndComeBack() }
         case .lost:
             subject.goOnline()
             _ = subject.heartbeat(.lost)
@@ -71,19 +74,31 @@ import Testing
     }
 
     private func offline(_ subject: inout Subject, _ row: LifecycleTable.Row) {
-        guard row.condition == .wentOfflineWithGateway else { return }
-        _ = subject.provision()
-        _ = subject.turn()
-        _ = subject.woken()
-        subject.isGatewayLost = true
-        _ = subject.passToDue()
-        subject.isGatewayLost = false
+        switch row.condition {
+        case .isWanted, .hostReturnedMeanwhile:
+            _ = subject.provision()
+            _ = subject.turn()
+            _ = subject.woken()
+            _ = subject.passToDue()
+        case .recoveryWaits:
+            subject.goOnline()
+            subject.crashAndComeBack()
+            _ = subject.heartbeat(.stopping, exitStatus: 3)
+        case .recoveredJustBefore:
+            subject.goOnline()
+            subject.crashAndComeBack()
+            _ = subject.heartbeat(.stopping, reason: .hostStopping)
+        default: break
+        }
     }
 
     /// A cycle in a phase: of `provision`, or, where the first wake of an `updating` one must have been ordered, its second.
     private func cycle(_ subject: inout Subject, _ status: AgentStatus, _ row: LifecycleTable.Row) {
         if row.condition == .ofOlderGeneration { subject.goOnline() }
-        if status == .updating {
+        if row.condition == .ofOlderGenerationInRecovery {
+            subject.goOnline()
+            _ = subject.passToDue()
+        } else if status == .updating {
             _ = subject.update()
             if row.condition != .beforeFirstOrder {
                 _ = subject.turn()
@@ -97,7 +112,7 @@ import Testing
         _ = subject.turn()
         subject.pass("1s")
         if row.before.phase == .awaitingCheckin {
-            _ = subject.woken(delivery: row.condition == .wakeReachedNobody ? .noSubscriber : .accepted)
+            _ = subject.woken()
         }
         subject.pass("1s")
         if row.input == .starting, row.condition == .reportsNothingNew {
@@ -118,6 +133,7 @@ import Testing
         }
         _ = subject.pause(.agent)
         if row.condition == .otherCauseLeft { _ = subject.pause(.board) }
+        if row.condition == .hostReturnedMeanwhile { subject.hostReturn = 1 }
         subject.pass("1s")
     }
 }
@@ -146,11 +162,20 @@ extension Subject {
         pass("1m")
     }
 
+    fileprivate mutating func crashAndComeBack() {
+        _ = heartbeat(.stopping, exitStatus: 3)
+        _ = turn()
+        _ = woken()
+        pass("1s")
+        _ = heartbeat(boot: "b-2")
+    }
+
     fileprivate mutating func apply(
         _ input: LifecycleTable.Input, _ condition: LifecycleTable.Condition?
     ) -> [AgentDirective] {
         recorded = []
-        let older = condition == .ofOlderGeneration ? record.generation - 1 : nil
+        let isOlder = condition == .ofOlderGeneration || condition == .ofOlderGenerationInRecovery
+        let older = isOlder ? record.generation - 1 : nil
         let news = condition == .reportsNews ? "digest-0" : nil
         let boot = condition == .ofOtherBoot ? "b-0" : nil
         switch input {
@@ -167,7 +192,9 @@ extension Subject {
         case .starting:
             _ = heartbeat(.starting, extend: condition == .asksForMoreTime ? "2m" : "1s", digest: news)
         case .stopping: _ = heartbeat(.stopping, boot: boot)
+        case .crashed: _ = heartbeat(.stopping, exitStatus: 3)
         case .lost: _ = heartbeat(.lost, boot: boot)
+        case .waiting: _ = heartbeat(.waiting)
         case .rejected:
             if condition == .withinASecond {
                 _ = reject(.badToken)
@@ -175,7 +202,7 @@ extension Subject {
             }
             _ = reject(.badToken)
         case .due: _ = passToDue()
-        case .gatewayReturned: _ = gatewayReturned()
+        case .hostReturned: _ = hostReturned()
         case .pause: _ = pause(.gateway)
         case .resume: _ = resume(.agent)
         case .delete: _ = delete()

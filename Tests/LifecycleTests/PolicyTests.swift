@@ -7,7 +7,8 @@ import Testing
     @Test func theDefaults() throws {
         let expected = """
             {"checkin_deadline":"30s","heartbeat_interval":"60s","heartbeat_rate":"10/s","lost_grace":"10s",\
-            "max_wake_attempts":3,"offline_after":"10m","on_lapse":"wake","startup_extension_max":"5m","wake_rate":"50/s"}
+            "max_wake_attempts":3,"offline_after":"10m","on_lapse":"wake","recover_backoff":"10s","recover_backoff_max":"5m",\
+            "startup_extension_max":"5m","wake_rate":"50/s"}
             """
         #expect(try text(Policy()) == expected)
         #expect(try decode(Policy.self, expected) == Policy())
@@ -42,7 +43,8 @@ import Testing
     @Test func everySettingCanBeSetReadAndRemoved() throws {
         let texts: [PolicySetting: String] = [
             .checkinDeadline: "1s", .maxWakeAttempts: "7", .heartbeatInterval: "2s", .offlineAfter: "3m",
-            .onLapse: "offline", .lostGrace: "4s", .startupExtensionMax: "5h", .wakeRate: "6/s", .heartbeatRate: "8/s",
+            .onLapse: "offline", .lostGrace: "4s", .startupExtensionMax: "5h", .recoverBackoff: "0s",
+            .recoverBackoffMax: "9m", .wakeRate: "6/s", .heartbeatRate: "8/s",
         ]
         #expect(Set(texts.keys) == Set(PolicySetting.allCases))
         var overrides = PolicyOverrides()
@@ -60,7 +62,8 @@ import Testing
         (PolicySetting.maxWakeAttempts, "0"), (.maxWakeAttempts, "101"), (.maxWakeAttempts, "x"),
         (.maxWakeAttempts, ""),
         (.checkinDeadline, "99ms"), (.heartbeatInterval, "31d"), (.offlineAfter, "10"), (.lostGrace, ""),
-        (.startupExtensionMax, "0s"), (.onLapse, "wait"), (.wakeRate, "50"), (.heartbeatRate, "-1/s"),
+        (.startupExtensionMax, "0s"), (.recoverBackoffMax, "0s"), (.recoverBackoff, "99ms"), (.onLapse, "wait"),
+        (.wakeRate, "50"), (.heartbeatRate, "-1/s"),
     ])
     func aBadValueIsRefused(setting: PolicySetting, text: String) {
         var overrides = PolicyOverrides()

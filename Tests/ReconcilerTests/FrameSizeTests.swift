@@ -90,7 +90,7 @@ import Testing
         cycle.firstOrderedAt = time
         cycle.firstOrderedOn = MachineInstant(boot: String(repeating: "b", count: 36), nanoseconds: .max)
         (cycle.order, cycle.extensionUsed) = (order, 2_591_999_999)
-        (state.cycle, state.issue, state.wentOfflineWithGateway) = (cycle, number, false)
+        (state.cycle, state.issue, state.hostReturn) = (cycle, number, number)
         state.abandonedIssues = Array(repeating: number, count: 32)
         state.pauseEnds = ["agent": time, "gateway": time, "board": time]
 

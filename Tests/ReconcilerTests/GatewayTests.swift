@@ -78,14 +78,19 @@ import Testing
                 "gw gateway_connected 2", "gw is connected",
             ])
         #expect(desk.handle(.gatewayStatusReceived(gateway: "gw", .connected)) == [])
+        _ = desk.pass(1_000)
         #expect(desk.handle(.gatewayStatusReceived(gateway: "gw", .lost)) == ["gw gateway_lost 2", "gw is lost"])
-        #expect(desk.handle(.gatewayStatusReceived(gateway: "gw", .stopped)) == ["gw is stopped"])
+        _ = desk.pass(1_000)
+        #expect(
+            desk.handle(.gatewayStatusReceived(gateway: "gw", .stopped)) == ["gw gateway_stopped 2", "gw is stopped"])
         #expect(desk.handle(.gatewayStatusReceived(gateway: "other", .lost)) == [])
     }
 
     @Test func itsReturnRecoversThoseThatWentOfflineBecauseOfIt() {
         var desk = Desk.online(["a", "b"], [.maxWakeAttempts: "1"])
         _ = desk.handle(.gatewayStatusReceived(gateway: "gw", .connected))
+        _ = desk.pass(1_000)
+        _ = desk.beat("gw", ["a", "b"])
         _ = desk.ask(.wake(AgentAddress("gw/a")!))
         _ = desk.woken("gw/a")
         _ = desk.handle(.gatewayStatusReceived(gateway: "gw", .lost))
@@ -116,6 +121,75 @@ import Testing
         #expect(desk.handle(.gatewayStatusReceived(gateway: "gw", .lost)) == [])
         #expect(desk.handle(.gatewayStatusReceived(gateway: "gw", .connected)) == [])
         #expect(desk.handle(.sightRegained) == [])
+    }
+
+    // MARK: Its lives
+
+    private func status(_ state: GatewayStatusMessage.State, _ boot: String) -> PartitionEvent {
+        .gatewayStatusReceived(gateway: "gw", GatewayStatusMessage(state: state, bootID: boot))
+    }
+
+    @Test func anotherLifeIsAReturnThoughNobodyHeardOfTheEndBefore() {
+        var desk = Desk.online(["a", "b"])
+        _ = desk.handle(status(.connected, "b1"))
+        _ = desk.pass(1_000)
+        _ = desk.beat("gw", ["a", "b"])
+        _ = desk.ask(.wake(AgentAddress("gw/b")!))
+        _ = desk.woken("gw/b")
+        #expect(desk.handle(status(.connected, "b1")) == [])
+        _ = desk.pass(1_000)
+        #expect(
+            desk.handle(status(.connected, "b2")) == [
+                "gw gateway_connected 2", "gw is connected", "gw/b changed (host_returned)", "gw/b order 2.1#3",
+            ])
+        #expect(desk.pass(10_000).contains("gw/a lapsed (host_restarted)"))
+        #expect(desk.record("gw/b")?.status == .updating)
+    }
+
+    @Test func theLateEndOfAnEarlierLifeChangesNothing() {
+        var desk = Desk.online(["a"])
+        _ = desk.handle(status(.connected, "b1"))
+        _ = desk.handle(status(.connected, "b2"))
+        _ = desk.pass(2_000)
+        #expect(desk.handle(status(.lost, "b1")) == [])
+        #expect(desk.gateways["gw"]?.connection == .connected)
+        #expect(desk.handle(status(.lost, "b2")) == ["gw gateway_lost 1", "gw is lost"])
+    }
+
+    @Test func whoWasHeardOfWhileItWasAwayIsThere() {
+        var desk = Desk.online(["a", "b"])
+        _ = desk.handle(status(.connected, "b1"))
+        _ = desk.pass(1_000)
+        _ = desk.beat("gw", ["a", "b"])
+        _ = desk.handle(status(.lost, "b1"))
+        _ = desk.pass(1_000)
+        _ = desk.beat("gw", ["a"])
+        _ = desk.handle(status(.connected, "b1"))
+        #expect(desk.pass(10_000).filter { $0.contains("lapsed") } == ["gw/b lapsed (host_restarted)"])
+    }
+
+    @Test func whatNobodyRetainsIsLostAfterAGrace() {
+        var desk = Desk.online(["a"])
+        _ = desk.handle(status(.connected, "b1"))
+        _ = desk.pass(2_000)
+        _ = desk.handle(.sightLost)
+        _ = desk.handle(.sessionBegan)
+        _ = desk.handle(.sightRegained)
+        _ = desk.pass(9_000)
+        #expect(desk.gateways["gw"]?.connection == .connected)
+        var confirmed = desk
+        #expect(desk.pass(1_000).contains("gw gateway_lost 1"))
+        _ = confirmed.handle(status(.connected, "b1"))
+        #expect(!confirmed.pass(1_000).contains("gw gateway_lost 1"))
+    }
+
+    @Test func atMostOneEventASecondIsToldAndTheNewestInTheEnd() {
+        var desk = Desk.online(["a"])
+        #expect(desk.handle(status(.connected, "b1")).first == "gw gateway_connected 1")
+        #expect(desk.handle(status(.lost, "b1")) == ["gw is lost"])
+        #expect(desk.handle(status(.connected, "b1")) == ["gw is connected"])
+        #expect(desk.pass(1_000).first == "gw gateway_connected 1")
+        #expect(desk.pass(1_000).filter { $0.contains("gateway_") } == [])
     }
 
     // MARK: Policy

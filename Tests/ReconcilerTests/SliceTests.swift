@@ -84,6 +84,7 @@ import Testing
         for name in names { _ = desk.provision("gw/\(name)", wake: false) }
         _ = desk.handle(.gatewayStatusReceived(gateway: "gw", .connected))
         _ = desk.beat("gw", names)
+        _ = desk.pass(1_000)
         _ = desk.handle(.gatewayStatusReceived(gateway: "gw", .lost))
         _ = desk.pass(61_000)
         return desk
@@ -121,6 +122,7 @@ import Testing
     @Test func aGatewayThatIsLostAgainRecoversNobody() {
         var desk = lost()
         _ = desk.handle(.gatewayStatusReceived(gateway: "gw", .connected), slices: 1)
+        desk.now = desk.now + .seconds(2)
         let lines = desk.handle(.gatewayStatusReceived(gateway: "gw", .lost))
         #expect(lines.first == "gw gateway_lost 250")
         #expect(recovering(lines) == 0)
@@ -133,10 +135,10 @@ import Testing
         for state in [GatewayStatusMessage.State.connected, .lost] {
             var desk = Desk.online(["a", "b"])
             _ = desk.handle(.gatewayStatusReceived(gateway: "gw", .connected))
-            _ = desk.handle(.gatewayStatusReceived(gateway: "gw", state))
+            _ = desk.handle(.gatewayStatusReceived(gateway: "gw", GatewayStatusMessage(state: state)))
             _ = desk.replaceOwner()
             // The broker's retained copy comes to each owner.
-            _ = desk.handle(.gatewayStatusReceived(gateway: "gw", state))
+            _ = desk.handle(.gatewayStatusReceived(gateway: "gw", GatewayStatusMessage(state: state)))
             #expect(desk.handle(.sightRegained) == [])
         }
     }

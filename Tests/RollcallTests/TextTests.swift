@@ -34,7 +34,8 @@ struct TextTests {
                   templates   d2; stale: the agent runs d1
                   policy      checkin_deadline=30s max_wake_attempts=5 heartbeat_interval=60s
                               offline_after=10m on_lapse=wake lost_grace=10s startup_extension_max=5m
-                              wake_rate=50/s heartbeat_rate=10/s
+                              recover_backoff=10s recover_backoff_max=5m wake_rate=50/s
+                              heartbeat_rate=10/s
                   own policy  max_wake_attempts=5
                   variables   COLOUR=red LANG=de
                   token id    t1

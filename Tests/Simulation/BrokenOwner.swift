@@ -69,11 +69,12 @@ struct BrokenOwner: PartitionOwning {
         case .reportReceived(let report, let held):
             isRequest = true
             take(report, held, &output)
-        case .batchReceived(let batch, let held):
+        case .batchReceived(let batch, let held, let ingest):
             process.oracle.batchArrived(batch, held: held.milliseconds, by: key)
             keepWills(batch)
             act(
-                .batchReceived(altered(batch), held: world.isBroken(.heartbeatsHaveAges) ? .zero : held), &output)
+                .batchReceived(
+                    altered(batch), held: world.isBroken(.heartbeatsHaveAges) ? .zero : held, ingest: ingest), &output)
             process.oracle.batchHandled()
         case .gatewayStatusReceived:
             if world.isBroken(.gatewayWordsWait), hadSight, isBlind { break }
@@ -94,7 +95,7 @@ struct BrokenOwner: PartitionOwning {
             }
         case .barrierPassed:
             act(world.isBroken(.verdictsAreOfTheirQuestion) ? .barrierPassed(asOf: now) : event, &output)
-        case .roomCame: act(event, &output)
+        case .roomCame, .sessionBegan: act(event, &output)
         }
         replayWills(&output)
     }
@@ -302,8 +303,8 @@ struct BrokenOwner: PartitionOwning {
         case .granted(let chunk):
             if world.isBroken(.lapsesAreExtended) { changeMemory { $1.lapseFloor = nil } }
             if world.isBroken(.restoredTimesAreClamped) { unclamp(chunk) }
-        case .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .sightLost, .commitsAreLate,
-            .timePassed, .barrierPassed:
+        case .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .sessionBegan, .sightLost,
+            .commitsAreLate, .timePassed, .barrierPassed:
             break
         }
     }

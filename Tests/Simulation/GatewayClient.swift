@@ -41,10 +41,13 @@ final class GatewayClient: Client {
     private(set) var agents: [Agent]
     /// Until it is connected again its agents are not well.
     private var isHurt = false
+    /// Whether it tells one start of it from another.
+    private let tellsLife: Bool
 
     init(_ gateway: String, _ broker: Broker, _ oracle: Oracle, agents count: Int) {
         self.gateway = gateway
         self.oracle = oracle
+        tellsLife = broker.world.random.chance(broker.world.plan.bootsPercent)
         agents = (0..<count).compactMap { AgentAddress(gateway: gateway, agent: "a\($0)") }.map { Agent(address: $0) }
         super.init("gateway/\(gateway)", broker)
         for index in agents.indices {
@@ -129,7 +132,9 @@ final class GatewayClient: Client {
     }
 
     private func status(_ state: GatewayStatusMessage.State) -> SimMessage {
-        SimMessage(topic: .gatewayStatus, body: .gatewayStatus(gateway, state), retainedKey: "gateway/\(gateway)")
+        let status = GatewayStatusMessage(state: state, bootID: tellsLife ? "life-\(life)" : nil)
+        return SimMessage(
+            topic: .gatewayStatus, body: .gatewayStatus(gateway, status), retainedKey: "gateway/\(gateway)")
     }
 
     override func deliver(_ message: SimMessage) {

@@ -55,7 +55,7 @@ enum SimBody {
     case reconciler(StreamFrame<ReconcilerMessage>)
     case receipt(StreamReceipt)
     case presence(Presence)
-    case gatewayStatus(String, GatewayStatusMessage.State)
+    case gatewayStatus(String, GatewayStatusMessage)
     case cursor(CursorMessage)
     case order(OrderMessage)
     case answer(ProvisionerMessage)

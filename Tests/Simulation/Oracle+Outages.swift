@@ -38,7 +38,8 @@ extension Oracle {
         switch event.event {
         case .offline where event.reason != OfflineReason.checkinMissed.rawValue: return
         case .retriggered, .offline: checkRepeat(state, since: sighted)
-        case .lapsed: checkRespite(event, state, owner, since: sighted)
+        // A host that began anew is known to have ended what it ran.
+        case .lapsed: if event.reason != "host_restarted" { checkRespite(event, state, owner, since: sighted) }
         case .provisioning, .updating, .woken, .online, .changed, .provisionFailed, .deleting, .deleted, .paused,
             .resumed, .heartbeatRejected, .tokenRotated, .templatesSynced:
             break

@@ -168,7 +168,8 @@ final class Oracle {
         else { return }
         let counts = mine.contains {
             $0.detail.generation == state.record.generation
-                || ($0.detail.generation == nil && $0.receivedAt >= ordered - Oracle.tolerance)
+                || ($0.detail.generation == nil || state.record.provisionAction == .recover)
+                    && $0.receivedAt >= ordered - Oracle.tolerance
         }
         if !counts { violate("\(event.agent) is online by a heartbeat older than its cycle's first order") }
     }
@@ -258,7 +259,7 @@ final class Oracle {
                 judge(state, decided, isFinal: true)
             }
         case .retriggered: judge(state, decided, isFinal: false)
-        case .lapsed: judgeLapse(state, decided, isLost: event.reason == "lost")
+        case .lapsed: judgeLapse(state, decided, isLost: event.reason != "silent")
         case .woken, .changed, .provisionFailed, .deleted, .paused, .heartbeatRejected, .tokenRotated,
             .templatesSynced:
             break

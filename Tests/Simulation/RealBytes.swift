@@ -33,6 +33,9 @@ enum RealBytes {
         func add(_ name: String, _ text: String?) { if let text { members.append("\"\(name)\":\"\(text)\"") } }
         func add(_ name: String, _ number: Int64?) { if let number { members.append("\"\(name)\":\(number)") } }
         add("status", heartbeat.status?.rawValue)
+        add("reason", heartbeat.reason?.rawValue)
+        add("exit_status", heartbeat.exitStatus.map(Int64.init))
+        add("note", heartbeat.note)
         add("extend", heartbeat.extend?.description)
         add("generation", heartbeat.generation.map(Int64.init))
         add("attempt", heartbeat.attempt.map(Int64.init))

@@ -22,6 +22,8 @@ final class ReconcilerProcess: Process {
         policy.offlineAfter = DurationText(2500, .milliseconds)
         policy.lostGrace = DurationText(600, .milliseconds)
         policy.startupExtensionMax = DurationText(2, .seconds)
+        policy.recoverBackoff = DurationText(500, .milliseconds)
+        policy.recoverBackoffMax = DurationText(4, .seconds)
         policy.wakeRate = Rate(perSecond: world.isBroken(.wakesArePaced) ? 1_000 : world.plan.wakeRate)
         return policy
     }
@@ -63,8 +65,8 @@ final class ReconcilerProcess: Process {
         case .presence(let presence):
             check(presence)
             handle(.presenceReceived(altered(presence), isRetained: message.isRetained))
-        case .gatewayStatus(let gateway, let state):
-            handle(.gatewayStatusReceived(gateway: gateway, state))
+        case .gatewayStatus(let gateway, let status):
+            handle(.gatewayStatusReceived(gateway: gateway, status))
         case .barrierAnswer(let answer):
             let batches = answer.batches.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
             world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(batches)")

@@ -77,7 +77,7 @@ struct RecordLaw {
             switch reason {
             case "extended":
                 guard let had, let has, has > had else { return "its deadline was extended and is no later" }
-            case "provisioned", "own_outage", "gateway_returned": if has != nil { return "its deadline is not null" }
+            case "provisioned", "own_outage", "host_returned": if has != nil { return "its deadline is not null" }
             default: if has != had { return "its deadline changed" }
             }
         case .heartbeatRejected, .tokenRotated, .templatesSynced: if has != had { return "its deadline changed" }
@@ -95,14 +95,22 @@ struct RecordLaw {
                 switch reason {
                 case OfflineReason.checkinMissed.rawValue: missedError
                 case OfflineReason.goodbye.rawValue: nil
-                default: had
+                default: now.policy.onLapse == .wake ? had ?? waits : had
                 }
+            case .changed where reason == "recovery_waits": had ?? waits
             case .woken, .retriggered, .lapsed, .changed, .deleting, .deleted, .paused, .resumed, .heartbeatRejected,
                 .tokenRotated, .templatesSynced:
                 had
             }
         return now.lastProvisionError == wanted
             ? nil : "last_provision_error is \(now.lastProvisionError ?? "null") and not \(wanted ?? "null")"
+    }
+
+    /// What an agent is offline for that is to be recovered, and was just before.
+    private var waits: String {
+        let wait = now.policy.recoveryWait(after: now.recoveries).milliseconds
+        let text = wait % 1_000 == 0 ? "\(wait / 1_000)s" : "\(wait)ms"
+        return "recovery \(now.recoveries + 1) in a row waits \(text)"
     }
 
     private var missedError: String {
@@ -112,6 +120,8 @@ struct RecordLaw {
             let detail = rejection.detail.map { ": \($0)" } ?? ""
             return "\(text): heartbeats rejected: \(rejection.reason.rawValue) ×\(rejection.count)\(detail)"
         }
+        if let generation = before?.cycle?.stillRuns { return "\(text): it still runs generation \(generation)" }
+        if let status = before?.cycle?.exitStatus { return "\(text): it exited with status \(status)" }
         if now.wakeDelivery == .noSubscriber { return "\(text): no gateway received the wake" }
         return now.hasStaleTemplates ? "\(text): templates are stale" : text
     }
@@ -125,7 +135,7 @@ struct RecordLaw {
             if before?.record.isPaused ?? false { return "it is paused" }
             if reason == OfflineReason.lapsed.rawValue {
                 if last != .lapsed || was != .online { return "it has not lapsed" }
-                if now.policy.onLapse != .offline { return "on_lapse is not offline" }
+                if now.policy.onLapse != .offline, now.recoveries == 0 { return "on_lapse is not offline" }
             } else if before?.cycle.map({ $0.attempt < $0.policy.maxWakeAttempts }) ?? true {
                 return "attempts are left"
             }

@@ -142,7 +142,7 @@ public final class Simulation {
             let wanted: AgentStatus = model.mode == .silent ? .offline : .online
             let status = record.status
             if !isAskedFor, status == .online || status == .offline || (record.isPaused && status != .deleting) {
-                // As good as any.
+                if let left = unrecovered(record, model) { return left }
             } else if status != wanted || !isAskedFor {
                 return "\(agent), \(model.mode), is \(status.rawValue) and not \(wanted.rawValue)"
             }
@@ -171,5 +171,18 @@ public final class Simulation {
         if let request = oracle.openUndertaking { return "\(request) was begun and is not answered" }
         if let event = oracle.missingEvent { return "\(event) was never published" }
         return nil
+    }
+
+    /// Whoever beats is online, and whoever is wanted was asked for since its host returned.
+    private func unrecovered(_ record: AgentRecord, _ model: GatewayClient.Agent) -> String? {
+        let agent = record.address
+        let gateways = store.database.read { try $0.gateways() }.map(\.state)
+        guard record.status == .offline, !record.isPaused, let state = oracle.agents[agent]?.state,
+            let gateway = gateways.first(where: { $0.gateway == agent.gateway }), gateway.connection == .connected
+        else { return nil }
+        if model.mode == .well, model.isRunning { return "\(agent) beats and is offline" }
+        if state.awaitsRecovery == true { return "\(agent) waits for its recovery" }
+        guard record.isWanted, state.hostReturn ?? 0 != gateway.returns ?? 0 else { return nil }
+        return "\(agent) is wanted, and was not asked for since its host returned"
     }
 }

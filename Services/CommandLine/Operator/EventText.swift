@@ -39,7 +39,7 @@ struct LiveEvent {
             "reason": payload["reason"] ?? .null, "record": payload["record"] ?? .null,
         ]
         if let gateway = payload["gateway"] { members["gateway"] = gateway }
-        if let agents = payload["agents"] { members["agents"] = agents }
+        for name in ["agents", "left_out"] { if let count = payload[name] { members[name] = count } }
         value = .object(members)
     }
 

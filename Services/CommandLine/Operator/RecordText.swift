@@ -57,7 +57,9 @@ enum RecordText {
         }
         lines.append(("last seen", ago(record.lastSeenAt)))
         if let status = record.reportedStatus { lines.append(("reports", status.rawValue)) }
+        if let note = record.note { lines.append(("note", note)) }
         if let bootID = record.bootID { lines.append(("boot id", bootID)) }
+        lines += ending(record)
         if let rejection = record.lastRejection {
             let detail = rejection.detail.map { ": " + $0 } ?? ""
             let text = "\(rejection.reason.rawValue) ×\(rejection.count), last \(ago(rejection.at))\(detail)"
@@ -101,6 +103,20 @@ enum RecordText {
         case nil: break
         }
         return text
+    }
+
+    /// Why it is not there, and what was made of it.
+    private static func ending(_ record: AgentRecord) -> [(String, String)] {
+        var lines: [(String, String)] = []
+        if let reason = record.offlineReason {
+            lines.append(("offline", reason.rawValue + (record.isWanted ? ", wanted" : ", not wanted")))
+        }
+        if let status = record.lastExitStatus { lines.append(("last exit", "status \(status)")) }
+        if record.recoveries > 0 { lines.append(("recoveries", "\(record.recoveries) in a row")) }
+        if let generation = record.generationReported, generation != record.generation {
+            lines.append(("still runs", "generation \(generation)"))
+        }
+        return lines
     }
 
     private static func templates(_ record: AgentRecord, _ wanted: String) -> String {

@@ -113,7 +113,9 @@ struct RequestForm: Sendable {
         case .maxWakeAttempts: "N"
         case .onLapse: "wake|offline"
         case .wakeRate, .heartbeatRate: "N/s"
-        case .checkinDeadline, .heartbeatInterval, .offlineAfter, .lostGrace, .startupExtensionMax: "DURATION"
+        case .checkinDeadline, .heartbeatInterval, .offlineAfter, .lostGrace, .startupExtensionMax, .recoverBackoff,
+            .recoverBackoffMax:
+            "DURATION"
         }
     }
 
@@ -126,6 +128,8 @@ struct RequestForm: Sendable {
         case .onLapse: "policy: start a new cycle, or mark it offline at once"
         case .lostGrace: "policy: time to come back after the Last Will"
         case .startupExtensionMax: "policy: what 'starting' may add to one cycle's deadlines"
+        case .recoverBackoff: "policy: wait before the second recovery in a row; twice as long each, 0s is none"
+        case .recoverBackoffMax: "policy: the longest such wait"
         case .wakeRate: "policy: wakes published for one gateway"
         case .heartbeatRate: "policy: heartbeats accepted of one agent; 0 is no limit"
         }

@@ -129,8 +129,8 @@ public struct BatchCollector: Sendable {
 
     /// An upper bound in practice: free text may grow by escapes, which its own limits keep small.
     private static func estimatedBytes(_ detail: HeartbeatDetail) -> Int {
-        200 + 2 * Identifier.lengthMax + 6
-            * ((detail.bootID?.utf8.count ?? 0) + (detail.templatesDigest?.utf8.count ?? 0))
+        let texts = [detail.bootID, detail.templatesDigest, detail.note, detail.rejectionDetail]
+        return 260 + 2 * Identifier.lengthMax + 6 * texts.reduce(0) { $0 + ($1?.utf8.count ?? 0) }
             + (detail.tokenDigest?.utf8.count ?? 0)
     }
 }

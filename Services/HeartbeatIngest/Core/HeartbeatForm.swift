@@ -6,25 +6,31 @@ public import Lifecycle
 /// A member that is `null` is absent. `sent_at` is not looked at: an agent's clock decides nothing.
 public struct HeartbeatMembers: Hashable, Sendable {
     public var status: HeartbeatStatus?
+    public var reason: StoppingReason?
+    public var exitStatus: Int?
     public var extend: DurationText?
     public var generation: Int?
     public var attempt: Int?
     public var bootID: String?
     public var seq: Int64?
     public var templatesDigest: String?
+    public var note: String?
 
     public init() {}
 
     /// Whether the heartbeat says no more than an empty one.
     var isPlain: Bool {
         (status == nil || status == .ok) && extend == nil && generation == nil && attempt == nil && bootID == nil
-            && seq == nil && templatesDigest == nil
+            && seq == nil && templatesDigest == nil && reason == nil && exitStatus == nil && note == nil
     }
 
     /// What the owner of `agent` is told.
     public func detail(of agent: AgentAddress, tokenDigest: String?) -> HeartbeatDetail {
         var detail = HeartbeatDetail(agent: agent)
         detail.status = status
+        detail.reason = reason
+        detail.exitStatus = exitStatus
+        detail.note = note
         detail.extend = extend
         detail.generation = generation
         detail.attempt = attempt
@@ -44,13 +50,16 @@ extension HeartbeatMembers {
             reader.report("state", "stands without status, as in another system's Last Will")
         }
         status = reader.choice("status")
+        reason = reader.choice("reason")
+        exitStatus = reader.count("exit_status").map(Int.init)
+        if let exitStatus, exitStatus > 255 { reader.report("exit_status", "is not 0 to 255") }
         extend = reader.duration("extend")
         generation = reader.count("generation").map(Int.init)
         attempt = reader.count("attempt").map(Int.init)
         bootID = reader.string("boot_id", lengthMax: Limits.bootIDLengthMax)
         seq = reader.count("seq")
         templatesDigest = reader.string("templates_digest", lengthMax: Limits.templatesDigestLengthMax)
-        _ = reader.string("note", lengthMax: Limits.noteLengthMax)
+        note = reader.string("note", lengthMax: Limits.noteLengthMax)
         if let fault = reader.fault { throw JSONFault(fault) }
     }
 }

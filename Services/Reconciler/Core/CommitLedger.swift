@@ -152,7 +152,8 @@ public struct CommitLedger: Sendable {
 
     private static func size(of record: AgentRecord) -> Int {
         var size = recordSize + JSON.size(of: record.variables) + self.size(of: record.lastRejection)
-        for text in [record.bootID, record.templatesDigestReported, record.lastProvisionError] {
+        let texts = [record.bootID, record.templatesDigestReported, record.lastProvisionError, record.note]
+        for text in texts {
             if let text { size += JSON.size(of: text) }
         }
         return size
@@ -167,7 +168,7 @@ public struct CommitLedger: Sendable {
     }
 
     // With ids, numbers and times as long as they may be.
-    private static let (recordSize, stateSize, orderSize) = (2_000, 1_200, 800)
-    private static let (eventSize, answerSize, undertakingSize, gatewaySize) = (800, 700, 2_000, 900)
+    private static let (recordSize, stateSize, orderSize) = (2_300, 1_400, 800)
+    private static let (eventSize, answerSize, undertakingSize, gatewaySize) = (800, 700, 2_000, 1_400)
     private static let (credentialSize, sightingSize, seenSize) = (500, 320, 155)
 }

@@ -9,8 +9,21 @@ struct GatewaySlot: Sendable {
     var pace: WakePace
     /// What its status topic said last; while blind it waits here.
     var heard: GatewayState.Connection?
+    /// The life that was heard of last.
+    var heardBootID: String?
     /// When it last said that it is connected: it has subscribed by then.
     var connectedAt: Instant?
+    /// Since when it was away before its newest return; `nil` when that was not heard of.
+    var awaySince: Instant?
+    /// Whether its newest return was the beginning of another life.
+    var hasBegunAnew = false
+    /// Whether the broker has said in this session what it keeps of the gateway.
+    var isConfirmed = false
+    /// When it is no longer believed to be connected.
+    var confirmBy: Instant?
+    /// When an event of it was told last, and how many were left out since.
+    var toldAt: Instant?
+    var leftOut = 0
     /// A wake of one of its agents has reached nobody since it was told of its return.
     var hasUnheardWakes = false
     /// All its agents are being deleted, and then it.
@@ -20,8 +33,12 @@ struct GatewaySlot: Sendable {
 
     init(state: GatewayState, rate: Rate) {
         self.state = state
+        heardBootID = state.bootID
         pace = WakePace(rate: rate)
     }
+
+    /// How often it has returned; `nil` while it is not connected.
+    var hostReturn: Int? { state.connection == .connected ? state.returns ?? 0 : nil }
 }
 
 /// Lets a gateway's wakes go at its rate: a storm is paced, a single wake is not delayed.
@@ -120,45 +137,6 @@ extension PartitionOwner {
         if gateways[gateway]?.pace.isEmpty ?? true { pacing.remove(gateway) }
     }
 
-    // MARK: Status
-
-    /// What a gateway, or the broker in its name, says of its connection. While blind a Last Will proves nothing.
-    mutating func hear(_ gateway: String, _ state: GatewayStatusMessage.State) {
-        guard gateways[gateway] != nil else { return }
-        gateways[gateway]?.heard =
-            switch state {
-            case .connected: .connected
-            case .lost: .lost
-            case .stopped: .stopped
-            }
-        if state == .connected { gateways[gateway]?.connectedAt = now }
-        if !isBlind { applyHeardStatus(gateway) }
-        // Said again, it may have been away in between: with the broker, which has no Last Will then.
-        if gateways[gateway]?.hasUnheardWakes == true { noteReturn(of: gateway) }
-    }
-
-    mutating func applyHeardStatus(_ gateway: String) {
-        guard var slot = gateways[gateway], let heard = slot.heard, heard != slot.state.connection else { return }
-        slot.state.connection = heard
-        gateways[gateway]?.state = slot.state
-        var entry = StoreEntry()
-        entry.gateway = slot.state
-        let event: GatewayEvent? =
-            switch heard {
-            case .connected: .gatewayConnected
-            case .lost: .gatewayLost
-            case .stopped, .never: nil
-            }
-        if let event {
-            unknownCount += 1
-            entry.gatewayEvent = GatewayEventEntry(
-                id: "\(gateway)!\(epoch).\(unknownCount)", time: stamp, source: source,
-                message: GatewayLifecycleMessage(event: event, gateway: gateway, agents: slot.agents.count))
-        }
-        directives.append(.commit(entry))
-        noteReturn(of: gateway)
-    }
-
     // MARK: The snapshot
 
     /// Takes over a chunk of what the store has: gateways come before their agents.
@@ -180,7 +158,8 @@ extension PartitionOwner {
         for state in chunk.agents {
             let gateway = state.record.address.gateway
             let around = AgentSurroundings(
-                now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost, boot: boot)
+                now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost,
+                hostReturn: gateways[gateway]?.hostReturn, boot: boot)
             let index = add(AgentMachine(restored: state, around))
             followPolicy(index)
             arm(index)

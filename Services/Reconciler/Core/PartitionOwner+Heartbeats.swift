@@ -3,7 +3,7 @@ internal import Lifecycle
 
 extension PartitionOwner {
     /// Heartbeats in the order received, each judged by its agent.
-    mutating func take(_ batch: HeartbeatBatch, _ held: TimeSpan) {
+    mutating func take(_ batch: HeartbeatBatch, _ held: TimeSpan, ingest: Int) {
         dependence = 0
         for segment in batch.segments {
             let receivedAt = now - TimeSpan(milliseconds: max(0, segment.age)) - held
@@ -14,7 +14,7 @@ extension PartitionOwner {
                         if let address = AgentAddress(gateway: gateway, agent: name) { rejectUnknown(address) }
                         continue
                     }
-                    takePlain(index, receivedAt, receivedStamp)
+                    takePlain(index, receivedAt, receivedStamp, ingest)
                 }
             } else {
                 for name in segment.names {
@@ -23,27 +23,33 @@ extension PartitionOwner {
                         rejectUnknown(address)
                         continue
                     }
-                    takePlain(index, receivedAt, receivedStamp)
+                    takePlain(index, receivedAt, receivedStamp, ingest)
                 }
             }
-            if let detail = segment.detail { take(detail, receivedAt, receivedStamp) }
+            if let detail = segment.detail { take(detail, receivedAt, receivedStamp, ingest) }
         }
         settleWaitingAnswers()
         if !directives.isEmpty { dependence = step }
     }
 
     /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
-    private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedStamp: Timestamp) {
+    private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedStamp: Timestamp, _ ingest: Int) {
         dependence = max(dependence, slots[index]?.changedIn ?? 0)
-        if slots[index]?.machine.noteHeartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp) == true {
+        let isNoted = slots[index]?.machine.noteHeartbeat(
+            receivedAt: receivedAt, receivedStamp: receivedStamp, ingest: ingest)
+        if isNoted == true {
             countAccepted(1)
             noteSighting(index)
         } else {
-            handle(Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp), index)
+            var heartbeat = Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp)
+            heartbeat.ingest = ingest
+            handle(heartbeat, index)
         }
     }
 
-    private mutating func take(_ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp) {
+    private mutating func take(
+        _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp, _ ingest: Int
+    ) {
         guard let index = index(of: detail.agent) else { return rejectUnknown(detail.agent) }
         dependence = max(dependence, slots[index]?.changedIn ?? 0)
         if let reason = detail.rejected {
@@ -57,6 +63,10 @@ extension PartitionOwner {
         if detail.status == .lost, isBlind || sightedAt.map({ receivedAt < $0 }) ?? true { return }
         var heartbeat = Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp)
         heartbeat.status = detail.status ?? .ok
+        heartbeat.ingest = ingest
+        heartbeat.reason = detail.reason
+        heartbeat.exitStatus = detail.exitStatus
+        heartbeat.note = detail.note
         heartbeat.extend = detail.extend
         heartbeat.generation = detail.generation
         heartbeat.attempt = detail.attempt
@@ -68,13 +78,9 @@ extension PartitionOwner {
     }
 
     private mutating func handle(_ heartbeat: Heartbeat, _ index: Int) {
-        let before = slots[index]?.machine.record.lastRejection?.count ?? 0
-        act(index) { $0.heartbeatReceived(heartbeat, $1, into: &$2) }
-        if let after = slots[index]?.machine.record.lastRejection?.count, after > before {
-            countRejected()
-        } else {
-            countAccepted(1)
-        }
+        var isAccepted = false
+        act(index) { isAccepted = $0.heartbeatReceived(heartbeat, $1, into: &$2) }
+        if isAccepted { countAccepted(1) } else { countRejected() }
     }
 
     /// A heartbeat of nobody we know: published at most once a second for each name.
@@ -89,21 +95,21 @@ extension PartitionOwner {
             id: "\(agent)!\(epoch).\(unknownCount)", event: .heartbeatRejected, agent: agent,
             reason: RejectionReason.unknownAgent.rawValue, time: stamp, source: source, traceparent: nil)
         directives.append(.commit(entry))
-        directives.append(.log(.rejected(.unknownAgent), agent: agent, generation: 0))
+        directives.append(.log(.rejected(.unknownAgent, detail: nil), agent: agent, generation: 0))
     }
 
-    /// What became of a wake order.
     /// A wake has reached nobody. Its gateway may have come since, before this was known: it is told so once for each return.
     private mutating func noteUnheard(_ index: Int, publishedAt: Instant) {
         guard let gateway = slots[index]?.address.gateway, let slot = gateways[gateway] else { return }
         gateways[gateway]?.hasUnheardWakes = true
         guard !isBlind, slot.state.connection == .connected, let connectedAt = slot.connectedAt,
-            connectedAt + PartitionOwner.reportOnItsWayMax >= publishedAt, slots[index]?.toldOfReturn != connectedAt
+            connectedAt + AgentMachine.reportOnItsWayMax >= publishedAt, slots[index]?.toldOfReturn != connectedAt
         else { return }
         slots[index]?.toldOfReturn = connectedAt
-        drive(index) { $0.gatewayReturned($1, into: &$2) }
+        drive(index) { $0.hostReturned($1, into: &$2) }
     }
 
+    /// What became of a wake order.
     mutating func take(_ report: WakeReport, _ held: TimeSpan) {
         guard let index = index(of: report.agent) else { return directives.append(.logMissing(agent: report.agent)) }
         let age = TimeSpan(milliseconds: max(0, report.age)) + held

@@ -88,16 +88,20 @@ extension PartitionOwner {
         guard end >= slots.count else { return }
         work.nextSighted = nil
         isBlind = false
-        for gateway in gateways.keys.sorted() { applyHeardStatus(gateway) }
+        for gateway in gateways.keys.sorted() {
+            applyHeardStatus(gateway)
+            awaitConfirmation(gateway)
+        }
     }
 
-    /// Agents that went offline because their gateway was lost are woken when it is back, and those whose wake reached nobody.
+    /// Its wanted agents are to be told that it is there, as far as they were not told of this return, and those whose wake
+    /// reached nobody.
     mutating func noteReturn(of gateway: String) {
-        guard let slot = gateways[gateway], slot.state.connection == .connected else { return }
+        guard let slot = gateways[gateway], let number = slot.hostReturn else { return }
         gateways[gateway]?.hasUnheardWakes = false
         for index in slot.agents.values.sorted() {
             guard let machine = slots[index]?.machine, let occupant = slots[index]?.occupant,
-                machine.state.wentOfflineWithGateway || machine.isUnheard
+                machine.isToBeTold(ofReturn: number) || machine.isUnheard
             else { continue }
             work.returned.append((index, occupant))
         }
@@ -111,9 +115,13 @@ extension PartitionOwner {
             budget -= 1
             // Of a gateway that is lost again they are told when it returns once more.
             guard slots[slot]?.occupant == occupant, let gateway = slots[slot]?.address.gateway,
-                gateways[gateway]?.state.connection == .connected
+                let number = gateways[gateway]?.hostReturn
             else { continue }
-            drive(slot) { $0.gatewayReturned($1, into: &$2) }
+            let (heardAfter, isNewLife) = (gateways[gateway]?.awaySince, gateways[gateway]?.hasBegunAnew ?? false)
+            drive(slot) { machine, around, results in
+                guard machine.isToBeTold(ofReturn: number) || machine.isUnheard else { return }
+                machine.hostReturned(heardAfter: heardAfter, isNewLife: isNewLife, around, into: &results)
+            }
         }
         guard work.nextReturned == work.returned.count else { return }
         work.returned = []

@@ -9,8 +9,12 @@ public enum PartitionEvent: Sendable {
     case requestReceived(PartitionRequest, held: TimeSpan = .zero)
     /// `held`: how long the report was on its way.
     case reportReceived(WakeReport, held: TimeSpan)
-    case batchReceived(HeartbeatBatch, held: TimeSpan)
-    case gatewayStatusReceived(gateway: String, GatewayStatusMessage.State)
+    /// `ingest` names who received it, for the order of what came by one; 0 for nobody.
+    case batchReceived(HeartbeatBatch, held: TimeSpan, ingest: Int = 0)
+    /// `nil`: what was retained of the gateway was cleared.
+    case gatewayStatusReceived(gateway: String, GatewayStatusMessage?)
+    /// A new session at the broker: what is retained of gateways is told anew.
+    case sessionBegan
     /// Check-ins can no longer be received or counted.
     case sightLost
     /// They can again.
@@ -47,8 +51,8 @@ public struct PartitionOwner: Sendable {
     /// Sightings in one entry, and entries of them in one slice: writing a hundred thousand takes many.
     static let sightingsMax = 500
     static let sightingEntriesMax = 20
-    /// The age of a report does not count its way: by so much its wake may be older than it looks (decision 8).
-    static let reportOnItsWayMax = TimeSpan.seconds(2)
+    /// Events of one gateway are told at most so often; what was left out is counted.
+    static let gatewayEventInterval = TimeSpan.seconds(1)
     /// Agents that one slice of the work is about: about a frame of entries, a few milliseconds.
     public static let sliceMax = 100
 
@@ -75,6 +79,8 @@ public struct PartitionOwner: Sendable {
     var sightings: [Int] = []
     var sightingsDue: Instant?
     var purgeDue: Instant?
+    /// When something is to be told of a gateway, or is no longer believed of it.
+    var gatewayDues: [String: Instant] = [:]
     /// Until then orders that were given up may still be published.
     var quietFloor: Instant?
     var unknownRejections: [AgentAddress: Instant] = [:]
@@ -131,8 +137,9 @@ public struct PartitionOwner: Sendable {
         case .granted(let chunk): restore(chunk)
         case .requestReceived(let request, let held): execute(request, held: held)
         case .reportReceived(let report, let held): take(report, held)
-        case .batchReceived(let batch, let held): take(batch, held)
-        case .gatewayStatusReceived(let gateway, let state): hear(gateway, state)
+        case .batchReceived(let batch, let held, let ingest): take(batch, held, ingest: ingest)
+        case .gatewayStatusReceived(let gateway, let message): hear(gateway, message)
+        case .sessionBegan: forgetConfirmations()
         case .sightLost: loseSight()
         case .sightRegained:
             guard isBlind else { break }
@@ -151,12 +158,13 @@ public struct PartitionOwner: Sendable {
     public var nextVerdict: Instant? { isBlind || work.judgedUpTo != nil ? nil : queue.next }
 
     /// When `timePassed` is to be handled next.
-    public var nextDue: Instant? { purgeDue }
+    public var nextDue: Instant? { gatewayDues.values.reduce(purgeDue) { min($0 ?? $1, $1) } }
 
     // MARK: Time
 
     private mutating func passTime() {
         if let due = purgeDue, due <= now { purge() }
+        for gateway in gatewayDues.filter({ $0.value <= now }).keys.sorted() { comeDue(gateway) }
         settleWaitingAnswers()
     }
 
@@ -185,7 +193,7 @@ public struct PartitionOwner: Sendable {
         guard let address = slots[index]?.machine.state.record.address else { return }
         let around = AgentSurroundings(
             now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost,
-            quietFloor: quietFloor, boot: boot)
+            hostReturn: gateways[address.gateway]?.hostReturn, quietFloor: quietFloor, boot: boot)
         var results: [AgentDirective] = []
         body(&slots[index]!.machine, around, &results)
         for result in results { carryOut(result, index, address, traceparent) }

@@ -17,7 +17,8 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
     private var senders: StreamSenders<StoreFrame>
     private var grants = StreamReceiver()
     private var gate: VerdictGate
-    private var gatewayStatus: [String: GatewayStatusMessage.State] = [:]
+    /// What gateways have said in this session.
+    private var gatewayStatus: [String: GatewayStatusMessage] = [:]
     private var isConnected = false
     private var isStopping = false
     private var droppedMessages: Int64 = 0
@@ -79,9 +80,9 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         case .answerReceived(let answer):
             gate.received(answer)
             evaluateSight(&actions)
-        case .gatewayStatusReceived(let gateway, let state):
-            gatewayStatus[gateway] = state
-            if let state { tellAll(.gatewayStatusReceived(gateway: gateway, state), &actions) }
+        case .gatewayStatusReceived(let gateway, let message):
+            gatewayStatus[gateway] = message
+            tellAll(.gatewayStatusReceived(gateway: gateway, message), &actions)
         case .ticked:
             evaluateSight(&actions)
             if let (number, ingests) = gate.askAgain(now: now) { ask(ingests, number, &actions) }
@@ -141,6 +142,8 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
 
     private mutating func connected(_ actions: inout [ReconcilerAction]) {
         isConnected = true
+        gatewayStatus = [:]
+        tellAll(.sessionBegan, &actions)
         actions.append(.subscribe(partitions: partitions.filter { $0.isComplete }.map { $0.number }))
         senders.reconnected(now: now)
     }
@@ -177,7 +180,8 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         switch body {
         case .request(let request): tell(.requestReceived(request, held: held), index, &actions)
         case .report(let report): tell(.reportReceived(report, held: held), index, &actions)
-        case .batch(let batch): tell(.batchReceived(batch, held: held), index, &actions)
+        case .batch(let batch):
+            tell(.batchReceived(batch, held: held, ingest: ReconcilerCore.number(of: frame.id)), index, &actions)
         case .introduction(let line):
             gate.introduced(frame.id, line: line, now: now)
             evaluateSight(&actions)
@@ -201,6 +205,11 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         guard kind == "batch" else { return }
         gate.missedHeartbeats()
         evaluateSight(&actions)
+    }
+
+    /// Names an incarnation of an ingest.
+    private static func number(of id: StreamID) -> Int {
+        Int(truncatingIfNeeded: Partition.fnv1a("\(id.instance)/\(id.incarnation)") | 1)
     }
 
     // MARK: Ownership
@@ -241,8 +250,8 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
             partitions[index].number, partitions[index].epoch, partitions[index].owner.agentCount
         )
         actions.append(.log(.takenOver(partition: number, epoch: epoch, agents: agents)))
-        for (gateway, state) in gatewayStatus.sorted(by: { $0.key < $1.key }) {
-            tell(.gatewayStatusReceived(gateway: gateway, state), index, &actions)
+        for (gateway, message) in gatewayStatus.sorted(by: { $0.key < $1.key }) {
+            tell(.gatewayStatusReceived(gateway: gateway, message), index, &actions)
         }
         actions.append(.subscribePartition(number))
         if !gate.isBlind { tell(.sightRegained, index, &actions) }

@@ -35,7 +35,7 @@ public enum ReconcilerInput: Sendable {
     case lineEnded(HeartbeatLineEnded, isRetained: Bool)
     case answerReceived(BarrierAnswer)
     /// `nil`: what was retained of the gateway was cleared.
-    case gatewayStatusReceived(gateway: String, GatewayStatusMessage.State?)
+    case gatewayStatusReceived(gateway: String, GatewayStatusMessage?)
     /// Ten times a second.
     case ticked
     /// All that had arrived was handed in.

@@ -100,8 +100,8 @@ public final class ReconcilerService: Service {
             return .presenceReceived(presence, isRetained: delivery.isRetained)
         case "gateways":
             guard let gateway = topics.gateway(of: delivery.topic) else { return nil }
-            let state = payload.isEmpty ? nil : try JSON.decode(GatewayStatusMessage.self, from: payload).state
-            return .gatewayStatusReceived(gateway: gateway, state)
+            let message = payload.isEmpty ? nil : try JSON.decode(GatewayStatusMessage.self, from: payload)
+            return .gatewayStatusReceived(gateway: gateway, message)
         default: return nil
         }
     }

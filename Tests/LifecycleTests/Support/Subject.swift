@@ -6,6 +6,8 @@ struct Subject: Sendable {
     var now = Instant(nanoseconds: 1_000_000_000_000)
     var stamp = Timestamp("2026-01-31T09:00:00.000Z")!
     var isGatewayLost = false
+    /// How often its gateway has returned; `nil` while it is not connected.
+    var hostReturn: Int?
     /// The machine of the owner, since it started.
     var boot = "machine"
     /// Commits are late: until then orders that were given up may still be published.
@@ -42,7 +44,9 @@ struct Subject: Sendable {
     var isQuiet: Bool { machine.isQuiet }
 
     var around: AgentSurroundings {
-        AgentSurroundings(now: now, stamp: stamp, isGatewayLost: isGatewayLost, quietFloor: quietFloor, boot: boot)
+        AgentSurroundings(
+            now: now, stamp: stamp, isGatewayLost: isGatewayLost, hostReturn: hostReturn, quietFloor: quietFloor,
+            boot: boot)
     }
 
     // MARK: Time
@@ -138,7 +142,8 @@ struct Subject: Sendable {
     /// A heartbeat that was received `age` ago.
     mutating func heartbeat(
         _ status: HeartbeatStatus = .ok, age: String = "0s", generation: Int? = nil, boot: String? = nil,
-        seq: Int64? = nil, extend: String? = nil, digest: String? = nil, token: String? = nil
+        seq: Int64? = nil, extend: String? = nil, digest: String? = nil, token: String? = nil,
+        reason: StoppingReason? = nil, exitStatus: Int? = nil, note: String? = nil, ingest: Int = 0
     ) -> [String] {
         let age = TimeSpan(milliseconds: Subject.milliseconds(age))
         var heartbeat = Heartbeat(receivedAt: now - age, receivedStamp: stamp - age)
@@ -149,6 +154,10 @@ struct Subject: Sendable {
         heartbeat.extend = extend.map { DurationText(Subject.milliseconds($0), .milliseconds) }
         heartbeat.templatesDigest = digest
         heartbeat.tokenDigest = token
+        heartbeat.reason = reason
+        heartbeat.exitStatus = exitStatus
+        heartbeat.note = note
+        heartbeat.ingest = ingest
         return hear(heartbeat)
     }
 
@@ -180,8 +189,9 @@ struct Subject: Sendable {
         apply { $0.sightRegained($1, into: &$2) }
     }
 
-    mutating func gatewayReturned() -> [String] {
-        apply { $0.gatewayReturned($1, into: &$2) }
+    mutating func hostReturned() -> [String] {
+        hostReturn = (hostReturn ?? 0) + 1
+        return apply { $0.hostReturned($1, into: &$2) }
     }
 
     /// Another owner takes over with what was committed last; `away`: how long nobody owned the agent.

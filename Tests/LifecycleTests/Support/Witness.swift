@@ -63,10 +63,11 @@ struct Witness: Sendable {
         case .turn: isTurnAsked
         case .wokenCurrent, .failed, .expired: !subject.orders.isEmpty
         case .wokenStale: subject.orders.count > 1
+        case .okOfOlderGeneration: subject.record.generation > 0
         case .timeToDue: !isBlind && subject.dueIn != nil
         case .sightLostAndRegained: !isBlind
         case .sightRegained: isBlind
-        case .ok, .okOfOlderGeneration, .starting, .stopping, .lost, .ownerReplaced: true
+        case .ok, .starting, .stopping, .lost, .ownerReplaced: true
         }
     }
 
@@ -200,7 +201,9 @@ struct Witness: Sendable {
             try require((1...maxAttempts).contains(record.wakeAttempts), "wake_attempts counts attempts")
             armedAt = subject.now
         case .online:
-            try require(input == .ok, "online without an accepted heartbeat")
+            let isEnough = statusBefore == .offline || record.provisionAction == .recover
+            try require(
+                input == .ok || (input == .okOfOlderGeneration && isEnough), "online without an accepted heartbeat")
             try require(
                 statusBefore == .offline || !wakes.keys.filter { $0.generation == record.generation }.isEmpty,
                 "a check-in before the first wake of its cycle")
@@ -224,7 +227,7 @@ struct Witness: Sendable {
                     record.lastProvisionError?.hasPrefix(AgentMachine.attemptsReachedError) == true, "an error text")
             case .lapsed: try require(input == .timeToDue && !record.isPaused, "a lapse is a deadline's")
             case .goodbye: try require(input == .stopping, "a goodbye is the agent's")
-            case nil: throw Violation(description: "offline without a reason")
+            case .neverWoken, nil: throw Violation(description: "offline without a reason")
             }
         case .lapsed:
             try require(
@@ -316,6 +319,8 @@ struct Witness: Sendable {
             }
         case .online:
             try copy.goOn("an online agent lapses")
+            // It may have become well before.
+            if copy.status == .online { try copy.goOn("an online agent lapses") }
             try require(copy.status != .online, "an online agent lapses")
         case .offline: break
         }

@@ -258,3 +258,9 @@ struct Desk {
         }
     }
 }
+
+extension GatewayStatusMessage {
+    static let connected = GatewayStatusMessage(state: .connected)
+    static let lost = GatewayStatusMessage(state: .lost)
+    static let stopped = GatewayStatusMessage(state: .stopped)
+}
