@@ -126,6 +126,7 @@ class Ends(ReturnCase):
         rejection = self.watcher.wait_event(player.address, "heartbeat_rejected").json["record"]["last_rejection"]
         self.assertEqual((rejection["reason"], rejection["count"]), ("malformed", 1))
         self.assertTrue(rejection["detail"].startswith("seq: "), rejection)
+        self.system.wait_for_event("heartbeat.rejected", 5, agent=player.address)
         (line,) = self.system.events("heartbeat.rejected", agent=player.address)
         self.assertEqual(line["detail"], rejection["detail"])
 
