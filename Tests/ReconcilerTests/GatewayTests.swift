@@ -153,6 +153,7 @@ import Testing
         _ = desk.pass(2_000)
         #expect(desk.handle(status(.lost, "b1")) == [])
         #expect(desk.gateways["gw"]?.connection == .connected)
+        _ = desk.pass(1_000)
         #expect(desk.handle(status(.lost, "b2")) == ["gw gateway_lost 1", "gw is lost"])
     }
 
