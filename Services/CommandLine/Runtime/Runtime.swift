@@ -24,6 +24,7 @@ final class Runtime: ConnectionDelegate {
     private var timer: (id: Int, due: Instant)?
     private var isReapScheduled = false
     private var hasConnected = false
+    private var hasStarted = false
     private var hasLoggedLoss = false
     private var isStopping = false
     private var exitStatus = ExitStatus.done
@@ -158,13 +159,7 @@ final class Runtime: ConnectionDelegate {
     func connected(_ connection: Connection) {
         guard connection === link.connection || link.connection == nil else { return }
         ConnectWatchdog.disarm()
-        if !hasConnected {
-            log.event(
-                "runtime.started", .info,
-                ["broker": LogValue(settings.program.broker), "version": LogValue(ContractVersion.product)])
-        } else if hasLoggedLoss {
-            log.event("runtime.reconnected")
-        }
+        if hasLoggedLoss { log.event("runtime.reconnected") }
         hasConnected = true
         hasLoggedLoss = false
         link.subscribe()
@@ -173,6 +168,12 @@ final class Runtime: ConnectionDelegate {
 
     func subscribed(refused: [String], on connection: Connection) {
         for filter in refused { log.event("runtime.subscription_refused", .error, ["filter": LogValue(filter)]) }
+        guard !hasStarted else { return }
+        // From now on a wake reaches it.
+        hasStarted = true
+        log.event(
+            "runtime.started", .info,
+            ["broker": LogValue(settings.program.broker), "version": LogValue(ContractVersion.product)])
     }
 
     func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
