@@ -40,7 +40,7 @@ final class StormAftermath {
         if watch.wakes != wakes { violations.append("a wake followed the answer to a pause") }
         try command("resume", .resume, ["gateway": name], event: "resumed")
         let policy: JSONValue = .object(["startup_extension_max": .string("61s")])
-        try command("policy", .addGateway, ["gateway": name, "policy": policy], event: "changed")
+        try command("policy", .addGateway, ["gateway": name, "policy": policy], event: "changed (policy)")
     }
 
     func remove() throws(ServiceFailure) {

@@ -144,12 +144,24 @@ final class StormWatch: ConnectionDelegate {
             if levels[4] == "lapsed" || levels[4] == "offline" { witnessVerdicts += 1 }
             witnessed(levels[1], levels[2], levels[4])
         } else {
-            let name = String(levels[4])
+            let name = StormWatch.mark(levels[4], delivery)
             marks[name, default: Mark()].last = Clock.now()
             marks[name, default: Mark()].count += 1
             settle(&seen, levels[4])
         }
         agents[address] = seen
+    }
+
+    /// What is counted: of a change its reason as well, since an agent that is well again has one of its own.
+    private static func mark(_ event: Substring, _ delivery: Delivery) -> String {
+        guard event == LifecycleEvent.changed.rawValue,
+            let reason = try? JSON.decode(Change.self, from: delivery.payload).reason
+        else { return String(event) }
+        return "\(event) (\(reason))"
+    }
+
+    private struct Change: Decodable {
+        let reason: String?
     }
 
     private func settle(_ seen: inout Seen, _ event: Substring) {
