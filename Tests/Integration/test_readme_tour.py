@@ -240,6 +240,9 @@ class Bob(unittest.TestCase):
         pid, self.terminal = pty.fork()
         if pid == 0:
             os.chdir(self.directory)
+            # What a background job ignores no shell can trap (POSIX, trap): a newcomer's terminal ignores nothing.
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             environment = {"PATH": f"{self.directory}:{os.environ['PATH']}", "ROLLCALL_HOST": "h", "ROLLCALL_MQTT_PORT": "1"}
             os.execvpe("bash", ["bash", "--noprofile", "--norc", "-i"], environment)
         self.session = pid
