@@ -38,6 +38,14 @@ import Testing
         #expect(texts == ["x", texts[1].hasPrefix("a ") ? expected : "agents[1]: \(expected)", "y"])
     }
 
+    /// Each entry that is no name once copied all those before it: one message held its ingest up for minutes.
+    @Test(.timeLimit(.minutes(1))) func aMessageOfManyEntriesIsReadInOneGo() throws {
+        let count = Limits.gatewayHeartbeatsBytesMax / 2 - 10
+        let message = try GatewayHeartbeats(
+            Array("{\"agents\":[\(Array(repeating: "1", count: count).joined(separator: ","))]}".utf8))
+        #expect(message.entries.count == count)
+    }
+
     @Test func anEntryHasTheSizeOfAHeartbeat() throws {
         let note = String(repeating: " ", count: Limits.heartbeatBytesMax)
         let message = try GatewayHeartbeats(Array(#"{"agents":[{"agent":"a"\#(note)},"b"]}"#.utf8))

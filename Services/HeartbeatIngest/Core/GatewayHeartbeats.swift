@@ -93,8 +93,11 @@ public struct GatewayHeartbeats: Sendable {
     private func nameless(_ detail: String) -> Entry { .nameless(detail: "agents[\(count)]: \(detail)") }
 
     private mutating func add(_ entry: Entry) {
-        entries = names.map { .plain($0) } + entries
-        names = []
+        // With the first that is no name, the names before it become entries.
+        if entries.isEmpty {
+            entries = names.map { .plain($0) }
+            names = []
+        }
         entries.append(entry)
     }
 }

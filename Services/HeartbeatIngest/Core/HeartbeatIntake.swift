@@ -126,13 +126,13 @@ public struct HeartbeatIntake: Sendable {
             collector.add(message.names, gateway: gateway, partition: partition, at: stamp, received: now)
             return nil
         }
-        var nameless: [String] = []
+        var nameless: (count: Int, first: String)?
         for entry in message.names.map(GatewayHeartbeats.Entry.plain) + message.entries {
             let (name, form): (String, HeartbeatForm)
             switch entry {
             case .formed(let agent, let its): (name, form) = (agent, its)
             case .nameless(let detail):
-                nameless.append(detail)
+                nameless = ((nameless?.count ?? 0) + 1, nameless?.first ?? detail)
                 continue
             }
             if tokenDigest == nil, form == .plain {
@@ -142,9 +142,10 @@ public struct HeartbeatIntake: Sendable {
                 collector.add(detail(form, agent, tokenDigest), partition: partition, at: stamp, received: now)
             }
         }
-        guard let first = nameless.first else { return nil }
+        guard let nameless else { return nil }
         counters.rejected += Int64(nameless.count)
-        return Dismissal(reason: .malformed, detail: first, gateway: gateway, topic: topic, count: nameless.count)
+        return Dismissal(
+            reason: .malformed, detail: nameless.first, gateway: gateway, topic: topic, count: nameless.count)
     }
 
     /// The broker has refused connections of these agents, one a line, for their secret.
