@@ -24,12 +24,6 @@ extension JSON {
         if let member = reader.repeatedMember { throw JSONFault(member: member, "comes twice") }
         return value
     }
-
-    /// A value of a type that somebody outside wrote, read as strictly.
-    public static func decode<Value: Decodable>(_ type: Value.Type, fromOutside bytes: [UInt8]) throws -> Value {
-        _ = try read(bytes)
-        return try decode(type, from: bytes)
-    }
 }
 
 /// Walks over JSON once, byte by byte; see `JSON.read`. One that follows the structure itself can judge each element alone.

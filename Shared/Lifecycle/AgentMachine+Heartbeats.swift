@@ -24,21 +24,19 @@ extension AgentMachine {
             return false
         }
         countSequence(heartbeat, &directives)
-        switch heartbeat.status {
         // Whoever floods us may end all the same.
+        let isEnd = heartbeat.status == .lost || heartbeat.status == .stopping
+        guard isEnd || bucket.take(heartbeat.receivedAt) else {
+            let detail = "more than \(state.record.policy.heartbeatRate) came"
+            reject(.rateLimited, detail, around, into: &directives)
+            return false
+        }
+        switch heartbeat.status {
         case .lost: lost(heartbeat, around)
         case .stopping: stopping(heartbeat, around, &directives)
-        case .waiting, .starting, .ok, .degraded:
-            guard bucket.take(heartbeat.receivedAt) else {
-                let detail = "more than \(state.record.policy.heartbeatRate) came"
-                reject(.rateLimited, detail, around, into: &directives)
-                return false
-            }
-            switch heartbeat.status {
-            case .waiting: waiting(heartbeat, around, &directives)
-            case .starting: starting(heartbeat, around, &directives)
-            case .ok, .degraded, .stopping, .lost: alive(heartbeat, around, &directives)
-            }
+        case .waiting: waiting(heartbeat, around, &directives)
+        case .starting: starting(heartbeat, around, &directives)
+        case .ok, .degraded: alive(heartbeat, around, &directives)
         }
         return true
     }
@@ -183,7 +181,7 @@ extension AgentMachine {
     private mutating func lost(_ heartbeat: Heartbeat, _ around: AgentSurroundings) {
         guard isOfCurrentBoot(heartbeat), !isOfEarlierLife(heartbeat), case .online = phase else { return }
         // Whoever was heard of after the connection broke has come back already.
-        if let lastSeen, lastSeen > heartbeat.receivedAt, lastSeenBy != heartbeat.ingest || lastSeenBy == 0 { return }
+        guard !wasSeen(after: heartbeat) else { return }
         loss = Loss(at: Reception(of: heartbeat), reason: "lost")
         phase = .lost(due: around.now + state.record.policy.lostGrace.span)
     }
@@ -193,8 +191,7 @@ extension AgentMachine {
         _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
     ) {
         if let boot = heartbeat.bootID, earlierBoots.contains(boot) { return }
-        // It was heard of since.
-        if let lastSeen, lastSeen > heartbeat.receivedAt, lastSeenBy != heartbeat.ingest || lastSeenBy == 0 { return }
+        guard !wasSeen(after: heartbeat) else { return }
         guard !state.record.isPaused else {
             hasHostWaited = true
             return
@@ -298,6 +295,12 @@ extension AgentMachine {
         lastSeenBy = heartbeat.ingest
         state.record.lastSeenAt = heartbeat.receivedStamp
         return false
+    }
+
+    /// Whether it was heard of since this was received; what came by one ingest is judged in its order.
+    private func wasSeen(after heartbeat: Heartbeat) -> Bool {
+        guard let lastSeen, lastSeen > heartbeat.receivedAt else { return false }
+        return lastSeenBy == 0 || lastSeenBy != heartbeat.ingest
     }
 
     /// Whether it echoes a generation before the one that runs: that of a process that was replaced.

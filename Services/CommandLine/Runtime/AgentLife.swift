@@ -1,3 +1,4 @@
+internal import Contract
 internal import Lifecycle
 
 /// The life of one agent in its runtime: which wake it answers, and where its command stands.
@@ -144,7 +145,7 @@ struct AgentLife: Sendable {
 
     mutating func filesFailed(_ note: String, into output: inout Output) {
         guard case .fetching(let wake, _, _) = phase else { return }
-        filesNote = String("started without its files: \(note)".unicodeScalars.prefix(Beat.noteLengthMax))
+        filesNote = String("started without its files: \(note)".unicodeScalars.prefix(Limits.noteLengthMax))
         output.tell(address, .startsWithoutFiles(wake))
         launch(wake, into: &output)
     }

@@ -29,13 +29,13 @@ struct HeartbeatMessage: Encodable {
         agent = isEntry ? beat.agent.agent : nil
         switch beat.kind {
         case .alive: break
-        case .waiting: status = "waiting"
+        case .waiting: status = HeartbeatStatus.waiting.rawValue
         case .ended(let ended):
-            status = "stopping"
+            status = HeartbeatStatus.stopping.rawValue
             exitStatus = ended
         case .hostStopping:
-            status = "stopping"
-            reason = "host_stopping"
+            status = HeartbeatStatus.stopping.rawValue
+            reason = StoppingReason.hostStopping.rawValue
         }
         // Always echoed: without it, a command of the cycle before would check in for a cycle it knows nothing of.
         generation = beat.generation

@@ -44,7 +44,7 @@ struct Wake: Hashable, Sendable {
     func beat(_ kind: BeatKind, note: String? = nil) -> Beat {
         Beat(
             agent: agent, kind: kind, generation: generation, attempt: attempt,
-            note: note.map { String($0.unicodeScalars.prefix(Beat.noteLengthMax)) })
+            note: note.map { String($0.unicodeScalars.prefix(Limits.noteLengthMax)) })
     }
 
     func isSame(as other: Wake) -> Bool {
@@ -65,9 +65,6 @@ enum BeatKind: Hashable, Sendable {
 
 /// One heartbeat that a runtime sends for an agent.
 struct Beat: Hashable, Sendable {
-    /// The longest note that the contract takes.
-    static let noteLengthMax = 256
-
     let agent: AgentAddress
     let kind: BeatKind
     var generation: Int?

@@ -14,7 +14,6 @@ public final class HeartbeatIngest: Service {
     private var publisher: FramePublisher!
     private weak var connection: Connection?
     private var isDrainedByCore = false
-    private var actions: [IngestAction] = []
 
     public init() {}
 
@@ -92,11 +91,9 @@ public final class HeartbeatIngest: Service {
     private func handle(_ input: IngestInput) {
         // One look at the clock for each heartbeat is enough.
         let now = if case .heartbeatsReceived(_, let at) = input { at } else { Clock.now() }
+        var actions: [IngestAction] = []
         core.handle(input, now: now, stamp: Clock.stamp(), into: &actions)
-        guard !actions.isEmpty else { return }
-        let decided = actions
-        actions = []
-        decided.forEach(carryOut)
+        actions.forEach(carryOut)
     }
 
     private func carryOut(_ action: IngestAction) {

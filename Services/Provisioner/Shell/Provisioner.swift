@@ -14,7 +14,6 @@ public final class Provisioner: Service {
     private var publisher: FramePublisher!
     private weak var connection: Connection?
     private var isDrainedByCore = false
-    private var actions: [ProvisionerAction] = []
 
     init(templates: TemplateSet) {
         self.templates = templates
@@ -110,11 +109,9 @@ public final class Provisioner: Service {
     }
 
     private func handle(_ input: ProvisionerInput) {
+        var actions: [ProvisionerAction] = []
         core.handle(input, now: Clock.now(), stamp: Clock.stamp(), into: &actions)
-        guard !actions.isEmpty else { return }
-        let decided = actions
-        actions = []
-        decided.forEach(carryOut)
+        actions.forEach(carryOut)
     }
 
     private func carryOut(_ action: ProvisionerAction) {

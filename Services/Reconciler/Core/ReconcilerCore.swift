@@ -281,7 +281,6 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
 
     /// One slice of the work, of one partition after the other.
     private mutating func work(_ actions: inout [ReconcilerAction]) {
-        guard hasWork(now: now) else { return }
         let due = partitions.indices.filter { partitions[$0].hasWork(now: now) }
         guard let index = due.first(where: { partitions[$0].number > workedLast }) ?? due.first else { return }
         workedLast = partitions[index].number

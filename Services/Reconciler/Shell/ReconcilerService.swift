@@ -15,7 +15,6 @@ public final class ReconcilerService: Service {
     private var core: ReconcilerCore<PartitionOwner>!
     private var publisher: FramePublisher!
     private weak var connection: Connection?
-    private var actions: [ReconcilerAction] = []
 
     public init(systemPolicy: Policy) {
         self.systemPolicy = systemPolicy
@@ -118,11 +117,9 @@ public final class ReconcilerService: Service {
     }
 
     private func handle(_ input: ReconcilerInput) {
+        var actions: [ReconcilerAction] = []
         core.handle(input, now: Clock.now(), stamp: Clock.stamp(), into: &actions)
-        guard !actions.isEmpty else { return }
-        let decided = actions
-        actions = []
-        decided.forEach(carryOut)
+        actions.forEach(carryOut)
     }
 
     private func carryOut(_ action: ReconcilerAction) {
