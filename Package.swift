@@ -18,8 +18,11 @@ func program(_ name: String, _ path: String, _ dependencies: [Target.Dependency]
     .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
 }
 
+/// Tests are never optimised: that takes longer than it saves.
 func tests(_ name: String, _ path: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+    .testTarget(
+        name: name, dependencies: dependencies, path: path,
+        swiftSettings: strict + [.unsafeFlags(["-Onone"], .when(configuration: .release))])
 }
 
 func systemLibrary(_ name: String, package: String, pkgConfig: String?) -> Target {
