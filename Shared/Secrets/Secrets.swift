@@ -57,12 +57,6 @@ public struct Token: Sendable {
         text = Token.base64url(Token.randomBytes(32))
     }
 
-    /// What may be stored of the token.
-    public var digest: Digest { Digest(of: text) }
-
-    /// A short public name of the token: it tells two tokens apart and reveals neither.
-    public var identifier: String { String(digest.description.prefix(12)) }
-
     /// Random bytes from the operating system.
     ///
     /// A machine without random numbers cannot mint secrets: the process ends.

@@ -38,13 +38,21 @@ import Testing
         return handle(.commandReceived(arrival(verb, payload, key: key, to: topic, id: id)), at: seconds)
     }
 
+    /// The public name of the token that `fresh` gives this one: the first twelve digits of its digest.
+    private static func tokenID(of username: String) -> String { String("sha(rc1:\(username).secret".prefix(12)) }
+
     private mutating func answer(
         _ outcome: CommandOutcome, id: String = "r1", minted: Bool = false, at seconds: Int64 = 1
     )
         -> [String]
     {
-        replies(
-            handle(.answered(requestID: id, outcome: outcome, mintedToken: minted ? "id-\(id)" : nil), at: seconds))
+        let tokenID: String
+        switch outcome {
+        case .gateway(let name, _): tokenID = Self.tokenID(of: name)
+        default: tokenID = Self.tokenID(of: "gw/a1")
+        }
+        return replies(
+            handle(.answered(requestID: id, outcome: outcome, mintedToken: minted ? tokenID : nil), at: seconds))
     }
 
     // MARK: Forwarding
@@ -66,7 +74,7 @@ import Testing
         #expect(first.id == "sha(op:eve\0k)" && first.isKeyed)
         let other = try #require(
             requests(receive("wake", #"{"agent":"gw/a1"}"#, key: "k", to: "svc:control-api/1/x", id: "r2")).first)
-        #expect(other.id == "sha(svc:control-api/1\0k)")
+        #expect(other.id == "sha(svc:control-api\0k)")
     }
 
     @Test mutating func provisionCarriesACandidateTokenAndAFirstRendering() throws {
@@ -75,7 +83,7 @@ import Testing
                 receive(
                     "provision", #"{"agent":"gw/a1","role":"worker","board":"b","variables":{"owner":"eve","x":null}}"#)
             ).first)
-        #expect(request.minted == MintedToken(digest: "digest-r1", id: "id-r1"))
+        #expect(request.minted == MintedToken(digest: "sha(rc1:gw/a1.secret-r1)", id: Self.tokenID(of: "gw/a1")))
         #expect(
             request.rendered
                 == RenderedTemplates(
@@ -135,9 +143,9 @@ import Testing
     // MARK: Answers
 
     @Test(arguments: [
-        ("provision", #"{"agent":"gw/a1"}"#, true, #"{"record":R,"token":"secret-r1"}"#),
+        ("provision", #"{"agent":"gw/a1"}"#, true, #"{"record":R,"token":"rc1:gw/a1.secret-r1"}"#),
         ("provision", #"{"agent":"gw/a1"}"#, false, #"{"record":R,"token":null}"#),
-        ("rotate-token", #"{"agent":"gw/a1"}"#, true, #"{"record":R,"token":"secret-r1"}"#),
+        ("rotate-token", #"{"agent":"gw/a1"}"#, true, #"{"record":R,"token":"rc1:gw/a1.secret-r1"}"#),
         ("update", #"{"agent":"gw/a1"}"#, false, #"{"record":R}"#),
         ("wake", #"{"agent":"gw/a1"}"#, false, #"{"record":R}"#),
         ("delete", #"{"agent":"gw/a1"}"#, false, #"{"record":R}"#),
@@ -153,7 +161,9 @@ import Testing
     @Test mutating func gatewaysAreAnswered() {
         #expect(requests(receive("add-gateway", #"{"gateway":"gw"}"#)).count == 1)
         #expect(
-            answer(.gateway("gw", minted: true), minted: true) == [#"op:eve/x {"gateway":"gw","token":"secret-r1"}"#])
+            answer(.gateway("gw", minted: true), minted: true) == [
+                #"op:eve/x {"gateway":"gw","token":"rc1:gw.secret-r1"}"#
+            ])
         #expect(requests(receive("rotate-token", #"{"gateway":"gw"}"#)).count == 1)
         #expect(answer(.gateway("gw", minted: false)) == [#"op:eve/x {"gateway":"gw","token":null}"#])
         #expect(requests(receive("remove-gateway", #"{"gateway":"gw","force":true}"#)).count == 1)
@@ -172,7 +182,7 @@ import Testing
         let outcome = CommandOutcome.gateway("gw", minted: true)
         #expect(replies(handle(.answered(requestID: "r1", outcome: outcome, mintedToken: "id-before"), at: 1)) == [])
         #expect(desk.pendingCount == 1)
-        #expect(answer(outcome, minted: true) == [#"op:eve/x {"gateway":"gw","token":"secret-r1"}"#])
+        #expect(answer(outcome, minted: true) == [#"op:eve/x {"gateway":"gw","token":"rc1:gw.secret-r1"}"#])
     }
 
     @Test mutating func whoAskedWithoutAResponseTopicIsNotAnswered() {
@@ -347,9 +357,10 @@ import Testing
         let reply = try #require(address("gw/x"))
         let forwarded = requests(handle(.credentialsRequested(agent, reply, fresh("r1"))))
         #expect(forwarded.map(\.command) == [.rotateAgentToken(agent, now: false)])
-        #expect(forwarded.map(\.minted) == [MintedToken(digest: "digest-r1", id: "id-r1")])
+        #expect(
+            forwarded.map(\.minted) == [MintedToken(digest: "sha(rc1:gw/a1.secret-r1)", id: Self.tokenID(of: "gw/a1"))])
         #expect(
             answer(.record(testRecord(agent), minted: true), minted: true)
-                == [#"gw/x {"token":"secret-r1","token_id":"id-r1","username":"gw/a1"}"#])
+                == [#"gw/x {"token":"rc1:gw/a1.secret-r1","token_id":"sha(rc1:gw/a","username":"gw/a1"}"#])
     }
 }

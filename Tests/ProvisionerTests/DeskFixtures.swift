@@ -15,7 +15,7 @@ func testFiles() -> AgentFiles {
 }
 
 func fresh(_ id: String) -> FreshSecrets {
-    FreshSecrets(requestID: id, token: CandidateToken(text: "secret-\(id)", digest: "digest-\(id)", id: "id-\(id)"))
+    FreshSecrets(requestID: id, secret: "secret-\(id)")
 }
 
 func address(_ topic: String?) -> ReplyAddress? {

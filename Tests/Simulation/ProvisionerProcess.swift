@@ -28,9 +28,7 @@ final class ProvisionerProcess: Process {
         }
         core = ProvisionerCore(
             topics: Topics(), instance: instance, incarnation: incarnation, files: files, windowMax: 6
-        ) { bytes in
-            String(Partition.fnv1a(String(decoding: bytes, as: UTF8.self)), radix: 16)
-        }
+        ) { RealBytes.digest(of: String(decoding: $0, as: UTF8.self)) }
         isDrainedByCore = false
         orders = [:]
         wakes = [:]
@@ -131,12 +129,11 @@ final class ProvisionerProcess: Process {
     private func request(_ command: SimCommand) -> ProvisionerRequest {
         requestNumber += 1
         let name = "\(incarnation)-\(requestNumber)"
-        let token = CandidateToken(text: "t\(name)", digest: RealBytes.digest(of: name), id: "i\(name)")
         return ProvisionerRequest(
             topic: Topics().command(command.verb.rawValue), payload: Array(command.payload.utf8), isRetained: false,
             responseTopic: Topics().replies(to: "op/x"), correlation: Array(command.tag.utf8),
             idempotencyKey: command.key, traceparent: command.traceparent,
-            fresh: FreshSecrets(requestID: name, token: token))
+            fresh: FreshSecrets(requestID: name, secret: name))
     }
 
     private func answer(_ reply: Reply) {

@@ -65,11 +65,13 @@ struct CredentialsAnswer: Encodable {
 }
 
 extension Command {
-    /// Whether it may need a new secret.
-    var mayMint: Bool {
+    /// Whose new token it may need.
+    var mayMintFor: String? {
         switch self {
-        case .provision, .addGateway, .rotateAgentToken, .rotateGatewayToken: true
-        case .update, .wake, .delete, .pause, .resume, .removeGateway: false
+        case .provision(let request): request.agent.description
+        case .rotateAgentToken(let agent, _): agent.description
+        case .addGateway(let gateway, _), .rotateGatewayToken(let gateway, _): gateway
+        case .update, .wake, .delete, .pause, .resume, .removeGateway: nil
         }
     }
 

@@ -1,13 +1,16 @@
-/// A secret that was minted in case the command needs one. It stays in memory until the answer says that it is in force.
-public struct CandidateToken: Hashable, Sendable {
-    public let text: String
-    public let digest: String
-    public let id: String
+internal import Contract
 
-    public init(text: String, digest: String, id: String) {
-        self.text = text
-        self.digest = digest
-        self.id = id
+/// A token that was minted in case the command needs one. It stays in memory until the answer says that it is in force.
+struct CandidateToken: Hashable, Sendable {
+    let text: String
+    let digest: String
+    /// A short public name: it tells two tokens apart and reveals neither.
+    let id: String
+
+    init(for username: String, secret: String, sha256: ([UInt8]) -> String) {
+        text = TokenText(username: username, secret: secret).description
+        digest = sha256(Array(text.utf8))
+        id = String(digest.prefix(12))
     }
 }
 
@@ -15,11 +18,12 @@ public struct CandidateToken: Hashable, Sendable {
 public struct FreshSecrets: Hashable, Sendable {
     /// Names the request when no idempotency key does.
     public let requestID: String
-    public let token: CandidateToken
+    /// 256 random bits in base64url, for the token that may be minted.
+    public let secret: String
 
-    public init(requestID: String, token: CandidateToken) {
+    public init(requestID: String, secret: String) {
         self.requestID = requestID
-        self.token = token
+        self.secret = secret
     }
 }
 

@@ -8,7 +8,7 @@ extension CommandDesk.Pending {
         switch outcome {
         case .record(let record, _):
             if isCredentialsRequest { return credentials(to: address, record, text) }
-            return command.mayMint
+            return command.mayMintFor != nil
                 ? Reply(address, RecordTokenAnswer(record: record, token: text))
                 : Reply(address, RecordAnswer(record: record))
         case .paused(let count): return Reply(address, PausedAnswer(paused: count))

@@ -138,7 +138,7 @@ public struct CommandDesk: Sendable {
             digest += arrival.payload
             let request = Pending(
                 command: command, isCredentialsRequest: false, digest: sha256(digest),
-                isKeyed: arrival.idempotencyKey != nil, token: command.mayMint ? arrival.fresh.token : nil,
+                isKeyed: arrival.idempotencyKey != nil, token: candidate(for: command, arrival.fresh),
                 traceparent: arrival.traceparent,
                 waiters: [Waiter(reply: arrival.reply, deadline: now + CommandDesk.answerLimit)], awaited: [])
             try begin(requestID(of: arrival), request, now, &directives)
@@ -154,9 +154,10 @@ public struct CommandDesk: Sendable {
     ) {
         do throws(Problem) {
             guard partitionCount != nil else { return try hold(event, now) }
+            let command = Command.rotateAgentToken(agent, now: false)
             let request = Pending(
-                command: .rotateAgentToken(agent, now: false), isCredentialsRequest: true,
-                digest: sha256(Array("credentials\0\(agent)".utf8)), isKeyed: false, token: fresh.token,
+                command: command, isCredentialsRequest: true, digest: sha256(Array("credentials\0\(agent)".utf8)),
+                isKeyed: false, token: candidate(for: command, fresh),
                 traceparent: nil, waiters: [Waiter(reply: reply, deadline: now + CommandDesk.answerLimit)], awaited: [])
             try begin(fresh.requestID, request, now, &directives)
         } catch {
@@ -183,6 +184,10 @@ public struct CommandDesk: Sendable {
             throw Problem(member: "variables.\(error.variable ?? "")", error.description)
         }
         return command
+    }
+
+    private func candidate(for command: Command, _ fresh: FreshSecrets) -> CandidateToken? {
+        command.mayMintFor.map { CandidateToken(for: $0, secret: fresh.secret, sha256: sha256) }
     }
 
     private func requestID(of arrival: CommandArrival) -> String {

@@ -85,10 +85,7 @@ public final class Provisioner: Service {
     }
 
     private func request(_ delivery: Delivery) -> ProvisionerRequest {
-        let token = Token()
-        let fresh = FreshSecrets(
-            requestID: Token.randomIdentifier(),
-            token: CandidateToken(text: token.text, digest: token.digest.description, id: token.identifier))
+        let fresh = FreshSecrets(requestID: Token.randomIdentifier(), secret: Token().text)
         return ProvisionerRequest(
             topic: delivery.topic, payload: delivery.payload, isRetained: delivery.isRetained,
             responseTopic: delivery.responseTopic, correlation: delivery.correlationData,
