@@ -160,6 +160,8 @@ public struct HeartbeatDetail: Codable, Hashable, Sendable {
     public var rejected: RejectionReason?
     /// What is wrong with it, for people.
     public var rejectionDetail: String?
+    /// Who waits to be told what becomes of it.
+    public var asker: HeartbeatAsker?
 
     public init(agent: AgentAddress) {
         self.agent = agent

@@ -58,6 +58,8 @@ public struct Topics: Hashable, Sendable {
     public var orders: String { "\(root)/internal/orders" }
     /// Answers from the store to the provisioner that forwarded the request.
     public func answers(instance: String) -> String { "\(root)/internal/answers/\(instance)" }
+    /// Answers from the owners of agents to the control-api that handed a heartbeat in (`HeartbeatAnswer`).
+    public func heartbeatAnswers(instance: String) -> String { "\(root)/internal/heartbeat-answers/\(instance)" }
     /// Questions from a provisioner to the store, answered on `answers`.
     public var lookups: String { "\(root)/internal/lookups" }
     /// Claims of idempotency keys, from a provisioner to the store, answered on `answers` (`KeyClaim`).

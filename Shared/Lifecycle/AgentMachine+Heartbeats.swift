@@ -14,10 +14,7 @@ extension AgentMachine {
             reject(.deleting, nil, around, into: &directives)
             return false
         }
-        if let digest = heartbeat.tokenDigest, !accepts(digest, around) {
-            reject(.badToken, "x-agent-token: is not this agent's token", around, into: &directives)
-            return false
-        }
+        if let digest = heartbeat.tokenDigest, !isToken(digest, around, into: &directives) { return false }
         if let generation = heartbeat.generation, generation > state.record.generation {
             let detail = "generation: \(generation) is newer than the current one, \(state.record.generation)"
             reject(.malformed, detail, around, into: &directives)
@@ -39,6 +36,15 @@ extension AgentMachine {
         case .ok, .degraded: alive(heartbeat, around, &directives)
         }
         return true
+    }
+
+    /// Whether somebody who speaks for the agent has its token; one who has not is a rejection.
+    public mutating func isToken(
+        _ digest: String, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+    ) -> Bool {
+        if accepts(digest, around) { return true }
+        reject(.badToken, "x-agent-token: is not this agent's token", around, into: &directives)
+        return false
     }
 
     /// The common case, without a directive: a heartbeat that says nothing new, of an agent that is online and well.

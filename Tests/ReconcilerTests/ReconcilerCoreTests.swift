@@ -42,6 +42,7 @@ struct ReconcilerCoreTests {
                 return "frame \(outgoing.frame.id.stream) \(outgoing.frame.seq)"
             case .receipt(let receipt): return "receipt \(receipt.id.stream) \(receipt.upTo)"
             case .ask(let question, let ingest): return "ask \(ingest) \(question.number)"
+            case .answer(let answer): return "answer \(answer.asker.number): \(answer.rejected?.rawValue ?? "taken")"
             case .announce: return "announce"
             case .log(let log): return words(log)
             }

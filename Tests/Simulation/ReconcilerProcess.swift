@@ -130,6 +130,7 @@ final class ReconcilerProcess: Process {
         case .send(let frame): publish([frame]) { .store($0) }
         case .receipt(let receipt): publish([receipt])
         case .ask(let question, let ingest): ask(question, ingest)
+        case .answer: break  // nobody hands heartbeats in by HTTP
         case .announce: announce()
         case .log(let log): note(log)
         }

@@ -48,16 +48,18 @@ public struct HeartbeatIntake: Sendable {
     ///
     /// - Parameters:
     ///   - tokenDigest: of the user property `x-agent-token`, when there is one; it is of every agent the message names.
+    ///   - asker: who waits to be told what becomes of it; of one agent's heartbeat alone.
     ///   - stamp: the wall clock at reception.
     /// - Returns: what there is nobody to count on.
     public mutating func receive(
-        topic: String, payload: [UInt8], tokenDigest: String?, at stamp: Timestamp, now: Instant
+        topic: String, payload: [UInt8], tokenDigest: String?, asker: HeartbeatAsker? = nil, at stamp: Timestamp,
+        now: Instant
     ) -> Dismissal? {
         counters.messages += 1
         switch topics.source(of: topic) {
         case .agent(let address, let gateway):
             counters.received += 1
-            receive(payload, of: address, gateway: gateway, tokenDigest: tokenDigest, at: stamp, now: now)
+            receive(payload, of: address, gateway: gateway, tokenDigest, asker, at: stamp, now: now)
             return nil
         case .gateway(let gateway):
             return receive(payload, fromGateway: gateway, topic: topic, tokenDigest: tokenDigest, at: stamp, now: now)
@@ -92,18 +94,21 @@ public struct HeartbeatIntake: Sendable {
     }
 
     private mutating func receive(
-        _ payload: [UInt8], of address: String, gateway: String, tokenDigest: String?, at stamp: Timestamp, now: Instant
+        _ payload: [UInt8], of address: String, gateway: String, _ tokenDigest: String?, _ asker: HeartbeatAsker?,
+        at stamp: Timestamp, now: Instant
     ) {
         let partition = Partition.of(gateway: gateway, count: partitionCount)
         let form = HeartbeatForm(payload)
-        if tokenDigest == nil, form == .plain {
+        if tokenDigest == nil, asker == nil, form == .plain {
             counters.plain += 1
             collector.add(address, gateway: nil, partition: partition, at: stamp, received: now)
             return
         }
         // The topic was checked: this is an address.
         guard let agent = AgentAddress(address) else { return }
-        collector.add(detail(form, agent, tokenDigest), partition: partition, at: stamp, received: now)
+        var detail = detail(form, agent, tokenDigest)
+        detail.asker = asker
+        collector.add(detail, partition: partition, at: stamp, received: now)
     }
 
     private mutating func receive(

@@ -226,9 +226,9 @@ public struct IngestCore: Sendable {
 
     private mutating func take(_ message: HeartbeatMessage, _ at: Instant, _ actions: inout [IngestAction]) {
         switch message {
-        case .bytes(let topic, let payload, let tokenDigest):
+        case .bytes(let topic, let payload, let tokenDigest, let asker):
             let dismissal = intake?.receive(
-                topic: topic, payload: payload, tokenDigest: tokenDigest, at: stamp, now: at)
+                topic: topic, payload: payload, tokenDigest: tokenDigest, asker: asker, at: stamp, now: at)
             if let dismissal { dismiss(dismissal, &actions) }
         case .decoded(let detail): intake?.receive(detail, at: stamp, now: at)
         }

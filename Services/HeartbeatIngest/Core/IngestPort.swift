@@ -7,8 +7,9 @@ public import Streams
 
 /// A message with heartbeats, as its host read it.
 public enum HeartbeatMessage: Sendable {
-    /// As it came. `tokenDigest`: of the user property `x-agent-token`, when there is one.
-    case bytes(topic: String, payload: [UInt8], tokenDigest: String?)
+    /// As it came. `tokenDigest`: of the user property `x-agent-token`, when there is one. `asker`: who waits to be told what
+    /// becomes of it.
+    case bytes(topic: String, payload: [UInt8], tokenDigest: String?, asker: HeartbeatAsker? = nil)
     /// One agent's, read already.
     case decoded(HeartbeatDetail)
 }

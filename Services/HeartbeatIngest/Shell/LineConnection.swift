@@ -118,11 +118,15 @@ final class LineConnection: ConnectionDelegate {
         // A retained message says nothing of now; shared subscriptions bring none (MQTT 5 §4.8.2).
         guard !delivery.isRetained else { return }
         let token = delivery.userProperties.isEmpty ? nil : delivery.userProperty("x-agent-token")
+        let asker = delivery.responseTopic.flatMap {
+            HeartbeatAsker(
+                responseTopic: $0, correlation: delivery.correlationData ?? [], topics: runtime.topics)
+        }
         handle(
             .heartbeatsReceived(
                 .bytes(
                     topic: delivery.topic, payload: delivery.payload,
-                    tokenDigest: token.map { Digest(of: $0).description }),
+                    tokenDigest: token.map { Digest(of: $0).description }, asker: asker),
                 at: runtime.loop.checkedAt))
     }
 }

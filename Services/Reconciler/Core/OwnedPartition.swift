@@ -29,6 +29,10 @@ final class OwnedPartition<Owner: PartitionOwning> {
     /// The next chunk of the snapshot; `nil` once it is complete.
     var nextChunk: Int? = 0
     private var ledger = CommitLedger()
+    /// What is to be answered to the input that is handled, then to those that wait for their commits, and then at once.
+    private var answers: [HeartbeatAnswer] = []
+    private var waitingAnswers: [CommitLedger.Input: [HeartbeatAnswer]] = [:]
+    private var readyAnswers: [HeartbeatAnswer] = []
 
     init(_ owner: Owner) {
         self.owner = owner
@@ -45,12 +49,23 @@ final class OwnedPartition<Owner: PartitionOwning> {
 
     func add(_ entry: StoreEntry) { ledger.add(entry) }
 
+    func add(_ answer: HeartbeatAnswer) { answers.append(answer) }
+
+    /// The answers whose inputs have nothing more to wait for.
+    func takeAnswers() -> [HeartbeatAnswer] {
+        defer { readyAnswers = [] }
+        return readyAnswers
+    }
+
     /// All that the owner's newest step caused has been added.
     func endStep() { ledger.endStep(owner.step) }
 
     /// What was handled last came as this frame.
     func handled(_ id: StreamID, _ seq: Int) {
         ledger.handled(id, seq, dependingOn: owner.dependence)
+        guard !answers.isEmpty else { return }
+        waitingAnswers[CommitLedger.Input(id: id, seq: seq)] = answers
+        answers = []
     }
 
     /// Sends what was decided since the last time; what did not have to wait for it is receipted.
@@ -69,7 +84,10 @@ final class OwnedPartition<Owner: PartitionOwning> {
     }
 
     private func settle(_ inputs: [CommitLedger.Input]) {
-        for input in inputs { receiver.committed(input.id, upTo: input.seq) }
+        for input in inputs {
+            receiver.committed(input.id, upTo: input.seq)
+            if let answers = waitingAnswers.removeValue(forKey: input) { readyAnswers += answers }
+        }
     }
 }
 

@@ -29,7 +29,9 @@ extension PartitionOwner {
             if let detail = segment.detail { take(detail, receivedAt, receivedStamp, ingest) }
         }
         settleWaitingAnswers()
-        if !directives.isEmpty { dependence = step }
+        // An answer alone has nothing that could be lost.
+        let hasCaused = directives.contains { if case .answer = $0 { false } else { true } }
+        if hasCaused { dependence = step }
     }
 
     /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
@@ -50,17 +52,48 @@ extension PartitionOwner {
     private mutating func take(
         _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp, _ ingest: Int
     ) {
-        guard let index = index(of: detail.agent) else { return rejectUnknown(detail.agent) }
+        let isTaken = detail.asker?.wish == .probe ? probe(detail) : judge(detail, receivedAt, receivedStamp, ingest)
+        guard let asker = detail.asker else { return }
+        let record = index(of: detail.agent).map { self.record($0) }
+        let rejection = isTaken ? nil : record?.lastRejection
+        directives.append(
+            .answer(
+                HeartbeatAnswer(
+                    asker: asker, rejected: isTaken ? nil : rejection?.reason ?? .unknownAgent,
+                    detail: rejection?.detail,
+                    record: record)))
+    }
+
+    /// Somebody asks about an agent with its token and says nothing of it; whether the token counts.
+    private mutating func probe(_ detail: HeartbeatDetail) -> Bool {
+        guard let index = index(of: detail.agent) else {
+            rejectUnknown(detail.agent)
+            return false
+        }
+        var isTaken = false
+        act(index) { isTaken = $0.isToken(detail.tokenDigest ?? "", $1, into: &$2) }
+        return isTaken
+    }
+
+    /// Whether the heartbeat was accepted.
+    private mutating func judge(
+        _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp, _ ingest: Int
+    ) -> Bool {
+        guard let index = index(of: detail.agent) else {
+            rejectUnknown(detail.agent)
+            return false
+        }
         dependence = max(dependence, slots[index]?.changedIn ?? 0)
         if let reason = detail.rejected {
             countRejected()
-            return act(index) {
+            act(index) {
                 let isDeleting = $0.record.status == .deleting
                 $0.reject(isDeleting ? .deleting : reason, isDeleting ? nil : detail.rejectionDetail, $1, into: &$2)
             }
+            return false
         }
         // The broker's Last Will of a time in which connections broke because of us says nothing.
-        if detail.status == .lost, isBlind || sightedAt.map({ receivedAt < $0 }) ?? true { return }
+        if detail.status == .lost, isBlind || sightedAt.map({ receivedAt < $0 }) ?? true { return true }
         var heartbeat = Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp)
         heartbeat.status = detail.status ?? .ok
         heartbeat.ingest = ingest
@@ -74,13 +107,15 @@ extension PartitionOwner {
         heartbeat.seq = detail.seq
         heartbeat.templatesDigest = detail.templatesDigest
         heartbeat.tokenDigest = detail.tokenDigest
-        handle(heartbeat, index)
+        return handle(heartbeat, index)
     }
 
-    private mutating func handle(_ heartbeat: Heartbeat, _ index: Int) {
+    @discardableResult
+    private mutating func handle(_ heartbeat: Heartbeat, _ index: Int) -> Bool {
         var isAccepted = false
         act(index) { isAccepted = $0.heartbeatReceived(heartbeat, $1, into: &$2) }
         if isAccepted { countAccepted(1) } else { countRejected() }
+        return isAccepted
     }
 
     /// A heartbeat of nobody we know: published at most once a second for each name.

@@ -33,6 +33,8 @@ public enum PartitionEvent: Sendable {
 public enum PartitionDirective: Sendable {
     /// Sent to the store; what caused it is receipted once it is committed.
     case commit(StoreEntry)
+    /// Told to who handed the heartbeat in, once all that the input caused is committed.
+    case answer(HeartbeatAnswer)
     case log(LifecycleLog, agent: AgentAddress, generation: Int)
     /// An input that names an agent that is not there.
     case logMissing(agent: AgentAddress)

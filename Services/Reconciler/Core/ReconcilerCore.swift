@@ -164,6 +164,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
 
     private mutating func takeReceipts(_ index: Int, _ actions: inout [ReconcilerAction]) {
         for receipt in partitions[index].receiver.takeReceipts() { actions.append(.receipt(receipt)) }
+        for answer in partitions[index].takeAnswers() { actions.append(.answer(answer)) }
     }
 
     private func index(of number: Int) -> Int? { partitions.firstIndex { $0.number == number } }
@@ -340,6 +341,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         for directive in directives {
             switch directive {
             case .commit(let entry): partitions[index].add(entry)
+            case .answer(let answer): partitions[index].add(answer)
             case .log(let log, let agent, let generation):
                 if case .deadlineDeferred(_, _, .ownOutage) = log { gate.deadlineDeferred() }
                 actions.append(.log(.lifecycle(log, agent: agent, generation: generation)))

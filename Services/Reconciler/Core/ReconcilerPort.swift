@@ -54,6 +54,8 @@ public enum ReconcilerAction: Sendable {
     case send(StreamSenders<StoreFrame>.Outgoing)
     case receipt(StreamReceipt)
     case ask(BarrierQuestion, ingest: String)
+    /// To the control-api that handed the heartbeat in. Lost with the connection: its client is told to come again.
+    case answer(HeartbeatAnswer)
     /// Publishes presence now: what it says has changed.
     case announce
     case log(ReconcilerLog)

@@ -141,6 +141,8 @@ public final class ReconcilerService: Service {
             publish(
                 JSON.bytes(question),
                 to: topics.barriers(service: ServiceName.heartbeatIngest.rawValue, instance: ingest))
+        case .answer(let answer):
+            publish(JSON.bytes(answer), to: topics.heartbeatAnswers(instance: answer.asker.instance))
         case .announce: runtime.announce()
         case .log(let log): write(log)
         }

@@ -61,6 +61,9 @@ struct Desk {
                 lines += Desk.lines(entry)
             case .log(let log, _, _): logs.append(log)
             case .logMissing(let agent): lines.append("missing \(agent)")
+            case .answer(let answer):
+                let outcome = answer.rejected.map { "\($0.rawValue) \(answer.detail ?? "-")" } ?? "taken"
+                lines.append("answer \(answer.asker.instance) \(answer.asker.number): \(outcome)")
             }
         }
         return lines
