@@ -45,6 +45,7 @@ let package = Package(
         systemLibrary("CMosquittoBroker", package: "mosquitto-dev", pkgConfig: nil),
         systemLibrary("CSQLite", package: "libsqlite3-dev", pkgConfig: "sqlite3"),
         systemLibrary("CCrypto", package: "libssl-dev", pkgConfig: "libcrypto"),
+        systemLibrary("CMicroHTTPD", package: "libmicrohttpd-dev", pkgConfig: "libmicrohttpd"),
         .target(name: "CLinux", path: "Shared/CLinux"),
 
         // Pure modules: no clock, no input or output.
@@ -57,6 +58,7 @@ let package = Package(
         // Adapters.
         module("Secrets", "Shared/Secrets", ["CCrypto"]),
         module("Bus", "Shared/Bus", ["CMosquitto", "CLinux", "Contract", "Lifecycle", "Streams"]),
+        module("HTTP", "Shared/HTTP", ["Bus", "CMicroHTTPD", "Contract", "Lifecycle"]),
         module("SQLiteStorage", "Shared/SQLiteStorage", ["CSQLite", "Contract", "Lifecycle", "Storage"]),
         module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "Lifecycle"]),
 
@@ -144,6 +146,7 @@ let package = Package(
             "SupervisorTests", "Tests/SupervisorTests",
             ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
         tests("BusTests", "Tests/BusTests", ["Bus", "CLinux", "Contract", "Lifecycle", "Streams"]),
+        tests("HTTPTests", "Tests/HTTPTests", ["Bus", "Contract", "HTTP", "Lifecycle"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",

@@ -23,6 +23,7 @@ PURE = {
 ADAPTERS = {
     "Shared/Secrets": set(),
     "Shared/Bus": {"Contract", "Lifecycle", "Streams"},
+    "Shared/HTTP": {"Bus", "Contract", "Lifecycle"},
     "Shared/SQLiteStorage": {"Contract", "Lifecycle", "Storage"},
     "Shared/ServiceKit": {"Bus", "Contract", "Lifecycle"},
     "Services/BrokerAccess/Plugin": {"BrokerAccessCore", "Secrets"},
@@ -44,6 +45,7 @@ LIBRARIES = {
     "CMosquittoBroker": {"Services/BrokerAccess/Plugin"},
     "CSQLite": {"Shared/SQLiteStorage"},
     "CCrypto": {"Shared/Secrets"},
+    "CMicroHTTPD": {"Shared/HTTP"},
     "CLinux": {
         "Shared/Bus", "Shared/ServiceKit", "Services/CommandLine/Runtime", "Services/CommandLine/Supervisor"},
     "FoundationEssentials": {"Shared/Contract", "Services/CommandLine/Bench"},

@@ -1,0 +1,32 @@
+internal import Contract
+
+/// Why a request never reaches the program: its framing or its target is broken, or it is too large.
+struct Refusal: Error, Hashable {
+    let status: Int
+    let detail: String
+
+    init(_ detail: String, status: Int = 400) {
+        self.status = status
+        self.detail = detail
+    }
+
+    /// The answer, after which the connection is closed: where the next request begins is not known.
+    var response: HTTPResponse {
+        let body =
+            status == Problem.Kind.tooLarge.status
+            ? JSON.bytes(Problem(.tooLarge, detail))
+            : JSON.bytes(PlainProblem(type: "about:blank", title: title, status: status, detail: detail))
+        return HTTPResponse(
+            status, headers: [.init("Content-Type", Problem.contentType), .init("Connection", "close")], body: body)
+    }
+
+    private var title: String { status == 505 ? "HTTP Version Not Supported" : "Bad Request" }
+}
+
+/// A problem that is no more than its status (RFC 9457 §4.2.1).
+private struct PlainProblem: Encodable {
+    let type: String
+    let title: String
+    let status: Int
+    let detail: String
+}
