@@ -37,6 +37,7 @@ let package = Package(
         .executable(name: "rollcall-reconciler", targets: ["rollcall-reconciler"]),
         .executable(name: "rollcall-heartbeat-ingest", targets: ["rollcall-heartbeat-ingest"]),
         .executable(name: "rollcall-status-store", targets: ["rollcall-status-store"]),
+        .executable(name: "rollcall-control-api", targets: ["rollcall-control-api"]),
         .library(name: "RollcallBrokerAccess", type: .dynamic, targets: ["BrokerAccessPlugin"]),
     ],
     targets: [
@@ -84,6 +85,12 @@ let package = Package(
         program(
             "rollcall-heartbeat-ingest", "Services/HeartbeatIngest/Executable", ["HeartbeatIngestShell", "ServiceKit"]),
 
+        module("ControlAPICore", "Services/ControlAPI/Core", ["Contract", "Lifecycle"]),
+        module(
+            "ControlAPIShell", "Services/ControlAPI/Shell",
+            ["Bus", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"]),
+        program("rollcall-control-api", "Services/ControlAPI/Executable", ["ControlAPIShell", "ServiceKit"]),
+
         module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle", "Storage", "Streams"]),
         module(
             "StatusStoreShell", "Services/StatusStore/Shell",
@@ -102,7 +109,8 @@ let package = Package(
 
         // The command line.
         module(
-            "RollcallOperator", "Services/CommandLine/Operator", ["Bus", "Contract", "Lifecycle", "ServiceKit"]),
+            "RollcallOperator", "Services/CommandLine/Operator",
+            ["Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
         module(
             "RollcallSupervisor", "Services/CommandLine/Supervisor",
             ["Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
@@ -160,6 +168,7 @@ let package = Package(
         tests(
             "StatusStoreTests", "Tests/StatusStoreTests",
             ["Contract", "Lifecycle", "MemoryStorage", "StatusStoreCore", "Storage", "Streams"]),
+        tests("ControlAPITests", "Tests/ControlAPITests", ["Contract", "ControlAPICore", "Lifecycle"]),
         tests(
             "HeartbeatIngestTests", "Tests/HeartbeatIngestTests",
             ["Contract", "HeartbeatIngestCore", "Lifecycle", "Streams"]),

@@ -80,6 +80,7 @@ class RollcallSystem:
         self.data = pathlib.Path(data)
         self.arguments = [str(argument) for argument in arguments]
         self.mqtt_port = mqtt_port
+        self.http_port = 0
         self.user = user
         self.environment = {**clean_environment(), **(environment or {})}
         self.process = None
@@ -97,8 +98,8 @@ class RollcallSystem:
     def start(self, wait=True, seconds=READY_SECONDS):
         """Starts the system and, with `wait`, returns once it is up."""
         command = [
-            str(ROLLCALL), "up", "--data", str(self.data), "--mqtt-port", str(self.mqtt_port), "--log-format", "json",
-            *self.arguments,
+            str(ROLLCALL), "up", "--data", str(self.data), "--mqtt-port", str(self.mqtt_port),
+            "--http-port", str(self.http_port), "--log-format", "json", *self.arguments,
         ]
         if self.user:
             command = ["runuser", "-u", self.user, "--", *command]
@@ -160,6 +161,7 @@ class RollcallSystem:
         """Stops, and starts again on the same data and port."""
         self.stop()
         self.mqtt_port = self.port or self.mqtt_port
+        self.http_port = int(self.env.get("ROLLCALL_HTTP", ":0").rpartition(":")[2])
         return self.start()
 
     def close(self):

@@ -74,6 +74,7 @@ MASKS = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "TIME"),
     (r"sha256:[0-9a-f]{64}", "DIGEST"),
     (r"(token id +)[0-9a-f]{12}\b", r"\1TOKEN"),
+    (r"(http://127\.0\.0\.1:)\d+", r"\1PORT"),
     (r"(mqtt://127\.0\.0\.1:)\d+", r"\1PORT"),
     (r"'/[^']*(/\.rollcall/operator\.env)'", r"DIRECTORY\1"),
     (r"\b(now|\d+[smhd] ago)\b", "AGO"),

@@ -14,7 +14,7 @@ import unittest
 
 from rollcall_system import BUILD, ROLLCALL, RollcallSystem, clean_environment, wait_until
 
-SERVICES = {"status-store", "reconciler", "provisioner", "heartbeat-ingest"}
+SERVICES = {"status-store", "reconciler", "provisioner", "heartbeat-ingest", "control-api"}
 
 
 def is_alive(pid):

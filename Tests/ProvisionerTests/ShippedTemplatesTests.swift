@@ -52,8 +52,8 @@ import Testing
             let post = try #require(commands.first { $0.contains("curl ") })
             #expect(post.contains("/api/v1/agent/heartbeat"))
             #expect(post.contains("X-Agent-Token"))
-            for command in [publish, post] {
-                for name in ["ROLLCALL_GENERATION", "ROLLCALL_ATTEMPT", "ROLLCALL_TOKEN_FILE", "ROLLCALL_HOST"] {
+            for (command, place) in [(publish, "ROLLCALL_HOST"), (post, "ROLLCALL_HTTP")] {
+                for name in ["ROLLCALL_GENERATION", "ROLLCALL_ATTEMPT", "ROLLCALL_TOKEN_FILE", place] {
                     #expect(command.contains(name))
                 }
             }

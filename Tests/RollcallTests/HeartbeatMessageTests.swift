@@ -54,18 +54,17 @@ struct HeartbeatMessageTests {
             [
                 "PATH": "/bin", "ROLLCALL_BROKER": "mqtt://op%3Aroot:secret@h:1", "ROLLCALL_USERNAME": "op:root",
                 "ROLLCALL_PASSWORD": "secret", "ROLLCALL_PASSWORD_FILE": "/secret",
-                "ROLLCALL_TOKEN_FILE": "gateway.token",
+                "ROLLCALL_TOKEN_FILE": "gateway.token", "ROLLCALL_HTTP_TOKEN": "secret",
             ],
             broker: try BrokerAddress(parsing: "mqtt://gw:token@broker:1884"), topicRoot: "rollcall/v1",
-            httpPort: "18080",
-            tokenFile: nil)
+            http: "http://h:2", tokenFile: nil)
         #expect(
             environment == [
                 "PATH": "/bin", "ROLLCALL_BROKER": "mqtt://broker:1884", "ROLLCALL_TOPIC_ROOT": "rollcall/v1",
-                "ROLLCALL_HOST": "broker", "ROLLCALL_MQTT_PORT": "1884", "ROLLCALL_HTTP_PORT": "18080",
+                "ROLLCALL_HOST": "broker", "ROLLCALL_MQTT_PORT": "1884", "ROLLCALL_HTTP": "http://h:2",
             ])
         let agent = RuntimeSettings.commandEnvironment(
-            [:], broker: try BrokerAddress(parsing: "unix:/run/broker"), topicRoot: "r", httpPort: nil, tokenFile: "/t")
+            [:], broker: try BrokerAddress(parsing: "unix:/run/broker"), topicRoot: "r", http: nil, tokenFile: "/t")
         #expect(
             agent == ["ROLLCALL_BROKER": "unix:/run/broker", "ROLLCALL_TOPIC_ROOT": "r", "ROLLCALL_TOKEN_FILE": "/t"])
     }

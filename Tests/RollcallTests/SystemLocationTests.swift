@@ -23,7 +23,7 @@ struct SystemLocationTests {
 
     @Test func theNearestAnswerWins() throws {
         let folder = try TemporaryFolder()
-        try folder.write("operator.env", "export ROLLCALL_BROKER='mqtt://file'\nexport ROLLCALL_HTTP_PORT=18080\n")
+        try folder.write("operator.env", "export ROLLCALL_BROKER='mqtt://file'\nexport ROLLCALL_HTTP=http://h\n")
         func broker(_ arguments: [String], _ environment: [String: String]) throws -> String? {
             try parse(arguments, environment).value("broker")
         }
@@ -32,7 +32,7 @@ struct SystemLocationTests {
         #expect(try broker(["--data", folder.path], shell) == "mqtt://file")
         #expect(try broker([], shell.merging(["ROLLCALL_DATA": folder.path]) { $1 }) == "mqtt://shell")
         #expect(try broker([], ["ROLLCALL_DATA": folder.path]) == "mqtt://file")
-        #expect(try parse(["--data", folder.path], [:]).environmentValue("ROLLCALL_HTTP_PORT") == "18080")
+        #expect(try parse(["--data", folder.path], [:]).environmentValue("ROLLCALL_HTTP") == "http://h")
     }
 
     @Test func aNamedDirectoryMustBeOne() {

@@ -104,9 +104,11 @@ struct ProcessTests {
             "--log-level", "info",
         ]
         func arguments(_ service: ServiceName) -> [String] {
-            configuration.arguments(service, instance: "1", broker: "unix://svc@/s", data: DataDirectory("/d"))
+            configuration.arguments(
+                service, instance: "1", broker: "unix://svc@/s", data: DataDirectory("/d"), httpPort: 1)
         }
         #expect(arguments(.heartbeatIngest) == common)
+        #expect(arguments(.controlAPI) == common + ["--http-port", "1", "--tokens", "/d/http-tokens"])
         #expect(arguments(.statusStore) == common + ["--database", "sqlite:/d/rollcall.db"])
         #expect(arguments(.provisioner) == common + ["--templates", "/t"])
         #expect(arguments(.reconciler) == common + ["--checkin-deadline", "5s", "--max-wake-attempts", "2"])

@@ -15,6 +15,7 @@ PURE = {
     "Shared/Storage": {"Contract", "Lifecycle"},
     "Shared/MemoryStorage": {"Contract", "Lifecycle", "Storage"},
     "Services/BrokerAccess/Core": set(),
+    "Services/ControlAPI/Core": {"Contract", "Lifecycle"},
     "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Provisioner/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Reconciler/Core": {"Contract", "Lifecycle", "Streams"},
@@ -27,6 +28,8 @@ ADAPTERS = {
     "Shared/SQLiteStorage": {"Contract", "Lifecycle", "Storage"},
     "Shared/ServiceKit": {"Bus", "Contract", "Lifecycle"},
     "Services/BrokerAccess/Plugin": {"BrokerAccessCore", "Secrets"},
+    "Services/ControlAPI/Shell": {
+        "Bus", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/HeartbeatIngest/Shell": {
         "Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "Secrets", "ServiceKit", "Streams"},
     "Services/Provisioner/Shell": {
@@ -34,7 +37,7 @@ ADAPTERS = {
     "Services/Reconciler/Shell": {"Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit", "Streams"},
     "Services/StatusStore/Shell": {
         "Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"},
-    "Services/CommandLine/Operator": {"Bus", "Contract", "Lifecycle", "ServiceKit"},
+    "Services/CommandLine/Operator": {"Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/CommandLine/Runtime": {"Bus", "Contract", "Lifecycle", "ServiceKit"},
     "Services/CommandLine/Supervisor": {"Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/CommandLine/Bench": {"Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"},

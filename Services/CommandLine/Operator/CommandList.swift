@@ -30,7 +30,7 @@ public enum CommandList {
         Subcommand.verbs
         + [
             Subcommand.gateways, Subcommand.status, Subcommand.agents, Subcommand.history, Subcommand.watch, doctor,
-            Subcommand.completions,
+            Subcommand.token, Subcommand.completions,
         ]
 
     private static let runtimeOptions = ["on-wake", "dir", "token-file"].map {

@@ -87,16 +87,19 @@ struct RuntimeSettings {
         self.program = program
         self.environment = RuntimeSettings.commandEnvironment(
             environment, broker: program.broker, topicRoot: program.topics.root,
-            httpPort: arguments.environmentValue("ROLLCALL_HTTP_PORT"),
+            http: arguments.environmentValue("ROLLCALL_HTTP"),
             tokenFile: identity.kind == "agent" ? self.tokenFile : nil)
     }
 
     /// The runtime's own environment without the secrets of operators and gateways, with where the system is.
     static func commandEnvironment(
-        _ environment: [String: String], broker: BrokerAddress, topicRoot: String, httpPort: String?, tokenFile: String?
+        _ environment: [String: String], broker: BrokerAddress, topicRoot: String, http: String?, tokenFile: String?
     ) -> [String: String] {
         var result = environment
-        for name in ["ROLLCALL_USERNAME", "ROLLCALL_PASSWORD", "ROLLCALL_PASSWORD_FILE", "ROLLCALL_TOKEN_FILE"] {
+        for name in [
+            "ROLLCALL_USERNAME", "ROLLCALL_PASSWORD", "ROLLCALL_PASSWORD_FILE", "ROLLCALL_TOKEN_FILE",
+            "ROLLCALL_HTTP_TOKEN",
+        ] {
             result[name] = nil
         }
         result["ROLLCALL_BROKER"] = broker.description
@@ -105,7 +108,7 @@ struct RuntimeSettings {
             result["ROLLCALL_HOST"] = host
             result["ROLLCALL_MQTT_PORT"] = String(port)
         }
-        result["ROLLCALL_HTTP_PORT"] = httpPort
+        result["ROLLCALL_HTTP"] = http
         result["ROLLCALL_TOKEN_FILE"] = tokenFile
         return result
     }

@@ -26,6 +26,8 @@ struct DataDirectory: Hashable, Sendable {
     var brokerState: String { path + "/broker-identities" }
     var database: String { path + "/rollcall.db" }
     var operatorEnvironment: String { path + "/operator.env" }
+    /// Operators' tokens over HTTP, as control-api reads them.
+    var httpTokens: String { path + "/http-tokens" }
     var lock: String { path + "/lock" }
 
     /// The file of an identity's secret: `svc:reconciler/1` is kept in `secrets/svc-reconciler-1`.
@@ -67,6 +69,20 @@ struct DataDirectory: Hashable, Sendable {
 
     func keep(secret: String, of username: String) throws(ServiceFailure) {
         try DataDirectory.write(secret + "\n", to: secretFile(of: username))
+    }
+
+    /// The text of a file; empty when there is none.
+    static func read(_ path: String) throws(ServiceFailure) -> String {
+        guard let file = fopen(path, "re") else {
+            guard errno == ENOENT else { throw failure(path) }
+            return ""
+        }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var block = [UInt8](repeating: 0, count: 4_096)
+        while case let count = fread(&block, 1, block.count, file), count > 0 { bytes += block.prefix(count) }
+        guard ferror(file) == 0 else { throw failure(path) }
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     /// Replaces a file in one step (rename(2)) by one that only its owner reads.

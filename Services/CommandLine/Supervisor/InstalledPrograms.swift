@@ -37,8 +37,9 @@ public struct InstalledPrograms: Hashable, Sendable {
         return InstalledPrograms(mosquitto: mosquitto, accessPlugin: plugin, services: directory, templates: templates)
     }
 
-    /// The services that a system has; control-api is not built yet.
-    static let serviceNames = [ServiceName.statusStore, .reconciler, .provisioner, .heartbeatIngest].map(\.rawValue)
+    /// The services that a system has.
+    static let serviceNames = [ServiceName.statusStore, .reconciler, .provisioner, .heartbeatIngest, .controlAPI].map(
+        \.rawValue)
 
     private static func mosquitto(path: String) -> String? {
         let directories = path.split(separator: ":").map(String.init) + ["/usr/sbin", "/usr/local/sbin"]

@@ -9,6 +9,7 @@ struct OperatorEnvironment: Hashable, Sendable {
     var httpPort: Int
     var username: String
     var password: String
+    var httpToken: String
 
     var text: String {
         let broker = BrokerAddress(
@@ -16,7 +17,8 @@ struct OperatorEnvironment: Hashable, Sendable {
         let variables = [
             ("ROLLCALL_BROKER", broker.withCredentials), ("ROLLCALL_HOST", host),
             ("ROLLCALL_MQTT_PORT", String(mqttPort)),
-            ("ROLLCALL_HTTP_PORT", String(httpPort)), ("ROLLCALL_USERNAME", username), ("ROLLCALL_PASSWORD", password),
+            ("ROLLCALL_USERNAME", username), ("ROLLCALL_PASSWORD", password),
+            ("ROLLCALL_HTTP", "http://\(host):\(httpPort)"), ("ROLLCALL_HTTP_TOKEN", httpToken),
         ]
         return variables.map { "export \($0)=\(OperatorEnvironment.quoted($1))\n" }.joined()
     }

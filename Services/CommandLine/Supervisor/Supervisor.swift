@@ -29,6 +29,8 @@ public final class Supervisor {
     /// Identities beside the services' own.
     public static let operatorName = "op:admin"
     public static let benchName = "svc:bench/1"
+    /// The file below `secrets` that keeps this operator's token over HTTP.
+    static let httpTokenName = "http:admin"
 
     /// Called once all services are ready and a command was answered.
     public var becameReady: () -> Void = {}
@@ -42,14 +44,16 @@ public final class Supervisor {
     public private(set) var operatorLink: OperatorLink?
     /// Where the broker listens; known after `start`.
     public private(set) var mqttPort = 0
+    /// Where control-api listens; known after `start`.
+    public private(set) var httpPort = 0
 
     let configuration: SupervisorConfiguration
     let data: DataDirectory
     let loop: EventLoop
     let log: Log
-    private var httpPort = 0
     private var lock: DirectoryLock?
     private var secrets: [String: String] = [:]
+    private var httpToken = ""
     private var broker: SupervisedChild?
     private var services: [SupervisedChild] = []
     private var readiness: Readiness
@@ -81,7 +85,7 @@ public final class Supervisor {
         }
         lock = try DirectoryLock.take(data, creating: false)
         mqttPort = try Supervisor.choose(configuration.mqttPort, for: "--mqtt-port")
-        httpPort = configuration.httpPort == 0 ? try Supervisor.choose(0, for: "--http-port") : configuration.httpPort
+        httpPort = try Supervisor.choose(configuration.httpPort, for: "--http-port")
         try data.create()
         if lock == nil { lock = try DirectoryLock.take(data, creating: true) }
         try prepareFiles()
@@ -145,7 +149,19 @@ public final class Supervisor {
         }
         let identities = secrets.sorted { $0.key < $1.key }.map { "\($0.key) \(Digest(of: $0.value))\n" }.joined()
         try DataDirectory.write(identities, to: data.identities)
+        httpToken = try data.secret(of: Supervisor.httpTokenName)
+        try writeHTTPTokens()
         try writePorts()
+    }
+
+    /// This operator's own token, beside those that others have made.
+    private func writeHTTPTokens() throws(ServiceFailure) {
+        let name = "admin"
+        let others = try DataDirectory.read(data.httpTokens).split(separator: "\n").filter {
+            $0.split(separator: " ").first.map { $0 != name } ?? false
+        }
+        let own = OperatorToken(name: name, scope: .admin, digest: Digest(of: httpToken).description, expires: nil)
+        try DataDirectory.write(([own.line] + others.map(String.init)).map { $0 + "\n" }.joined(), to: data.httpTokens)
     }
 
     /// The files that name the broker's port.
@@ -157,7 +173,7 @@ public final class Supervisor {
         try DataDirectory.write(text, to: data.brokerConfiguration)
         let environment = OperatorEnvironment(
             host: LocalPort.host, mqttPort: mqttPort, httpPort: httpPort, username: Supervisor.operatorName,
-            password: secrets[Supervisor.operatorName] ?? "")
+            password: secrets[Supervisor.operatorName] ?? "", httpToken: httpToken)
         try DataDirectory.write(environment.text, to: data.operatorEnvironment)
     }
 
@@ -244,7 +260,7 @@ public final class Supervisor {
                 name: instance == "1" ? service.rawValue : "\(service.rawValue)/\(instance)",
                 path: "\(configuration.programs.services)/rollcall-\(service.rawValue)",
                 arguments: configuration.arguments(
-                    service, instance: instance, broker: broker.withCredentials, data: data),
+                    service, instance: instance, broker: broker.withCredentials, data: data, httpPort: httpPort),
                 environment: ChildEnvironment.variables(of: own, adding: environment))
             let child = SupervisedChild(program, loop: loop, log: log, output: configuration.childOutput ?? -1)
             child.exited = { [unowned self] exit in serviceExited(child.name, exit) }

@@ -8,7 +8,7 @@ public struct SupervisorConfiguration: Sendable {
     public var data: String
     /// Where the broker listens on 127.0.0.1; 0: a free port.
     public var mqttPort = 18_830
-    /// Kept for control-api, which is not built yet; 0: a free port.
+    /// Where control-api listens on 127.0.0.1; 0: a free port.
     public var httpPort = 18_080
     public var topics = Topics()
     /// What differs from the product's policy, for every agent.
@@ -29,7 +29,9 @@ public struct SupervisorConfiguration: Sendable {
     }
 
     /// The arguments of a service. No secret is among them: any user reads command lines.
-    func arguments(_ service: ServiceName, instance: String, broker: String, data: DataDirectory) -> [String] {
+    func arguments(
+        _ service: ServiceName, instance: String, broker: String, data: DataDirectory, httpPort: Int
+    ) -> [String] {
         var arguments = [
             "--broker", broker, "--instance", instance, "--topic-root", topics.root, "--log-format", logFormat.rawValue,
             "--log-level", logLevel.name,
@@ -43,7 +45,8 @@ public struct SupervisorConfiguration: Sendable {
                 guard let text = policy.text(of: setting) else { continue }
                 arguments += ["--" + CommonOptions.flag(of: setting), text]
             }
-        case .heartbeatIngest, .controlAPI: break
+        case .controlAPI: arguments += ["--http-port", String(httpPort), "--tokens", data.httpTokens]
+        case .heartbeatIngest: break
         }
         return arguments
     }

@@ -15,7 +15,7 @@ public enum UpCommand {
                 "mqtt-port", value: "PORT", help: "port of the broker on 127.0.0.1; 0: a free one (default 18830)"),
             OptionSpecification(
                 "http-port", value: "PORT",
-                help: "port of control-api, which is not built yet; 0: a free one (default 18080)"),
+                help: "port of control-api on 127.0.0.1; 0: a free one (default 18080)"),
             OptionSpecification("demo", value: "N", help: "a gateway 'demo' with N simulated agents"),
             OptionSpecification("reconcilers", value: "N", help: "instances of the reconciler, 1 to 64 (default 1)"),
             OptionSpecification("ingests", value: "N", help: "instances of heartbeat-ingest, 1 to 64 (default 1)"),
@@ -163,10 +163,14 @@ private final class UpRun {
             // Programs wait for it: it is written at every --log-level.
             Log(service: log.service, instance: log.instance, format: log.format, level: .info).event(
                 "rollcall.up", .info,
-                ["mqtt_port": LogValue(supervisor.mqttPort), "data": LogValue(data), "demo": LogValue(demoCount)])
+                [
+                    "mqtt_port": LogValue(supervisor.mqttPort), "http_port": LogValue(supervisor.httpPort),
+                    "data": LogValue(data), "demo": LogValue(demoCount),
+                ])
         case .text:
             var lines = [
                 "rollcall is up", "  broker    mqtt://\(LocalPort.host):\(supervisor.mqttPort)",
+                "  http      http://\(LocalPort.host):\(supervisor.httpPort)",
                 "  operator  . \(OperatorEnvironment.quoted(supervisor.data.operatorEnvironment))",
             ]
             if demo != nil {

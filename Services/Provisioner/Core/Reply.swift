@@ -20,12 +20,10 @@ public struct ReplyAddress: Hashable, Sendable {
 
     public static let lengthMax = 1_024
 
-    /// Who asks, as far as the topic tells: the first level below `R/replies/`, of a service the first two, as its
-    /// username is `svc:NAME/INSTANCE`. Idempotency keys are told apart by it.
-    func asker(below prefix: String) -> String {
-        let levels = topic.dropFirst(prefix.count).split(separator: "/", omittingEmptySubsequences: false)
-        let count = levels.first?.hasPrefix("svc:") ?? false ? 2 : 1
-        return levels.prefix(count).joined(separator: "/")
+    /// Who asks, as far as the topic tells: the first level below `R/replies/`, of a service its name without its instance, since
+    /// whoever asked one may ask the other again. Idempotency keys are told apart by it.
+    func asker(below prefix: String) -> Substring {
+        topic.dropFirst(prefix.count).prefix { $0 != "/" }
     }
 }
 

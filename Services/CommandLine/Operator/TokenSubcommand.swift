@@ -1,0 +1,120 @@
+internal import Bus
+internal import Contract
+internal import Glibc
+internal import Lifecycle
+internal import Secrets
+internal import ServiceKit
+
+/// `rollcall token`: the bearer tokens of operators over HTTP, in the file that control-api reads. A token is shown once; the file
+/// holds its digest.
+extension Subcommand {
+    static let token = Subcommand(
+        name: "token", placeholder: "create NAME | list | revoke NAME", summary: "operators' tokens over HTTP",
+        details: """
+            Scopes: read looks; operate also wakes, pauses, resumes, updates and syncs; admin does everything.
+            control-api reads the file again within a second.
+            """,
+        options: [
+            OptionSpecification("scope", value: "SCOPE", help: "read, operate or admin (default read)"),
+            OptionSpecification(
+                "expires", value: "DURATION", help: "how long the token counts, as 12h or 30d (default: until revoked)"),
+            OptionSpecification(
+                "tokens", value: "FILE", environment: "ROLLCALL_HTTP_TOKENS",
+                help: "the file of tokens (default http-tokens of the data directory)"),
+            SystemLocation.option, CommonOptions.help,
+        ],
+        hiddenOptions: OperatorSettings.hiddenOptions
+    ) { invocation throws(CommandFailure) in
+        let arguments = invocation.arguments
+        let file = OperatorTokenFile(
+            arguments.value("tokens") ?? (arguments.value("data") ?? SystemLocation.defaultDirectory) + "/http-tokens")
+        switch arguments.positional.first {
+        case "create":
+            let token = try create(invocation, in: file)
+            invocation.console.write("token \(token)\n")
+        case "list":
+            try invocation.refuseArguments(after: 1)
+            for token in try file.read() {
+                let end = token.expires.map { "until \($0)" } ?? "until revoked"
+                invocation.console.write("\(token.name)  \(token.scope.rawValue)  \(end)\n")
+            }
+        case "revoke":
+            let name = try name(invocation)
+            let tokens = try file.read()
+            guard tokens.contains(where: { $0.name == name }) else { throw .failed("there is no token '\(name)'") }
+            try file.write(tokens.filter { $0.name != name })
+        default: throw .usage("create NAME, list or revoke NAME?")
+        }
+        return ExitStatus.done
+    }
+
+    private static func create(_ invocation: Invocation, in file: OperatorTokenFile) throws(CommandFailure) -> String {
+        let name = try name(invocation)
+        let word = invocation.arguments.value("scope") ?? Scope.read.rawValue
+        guard let scope = Scope(rawValue: word) else {
+            throw .usage("--scope: '\(word)' is not read, operate or admin")
+        }
+        let length: TimeSpan?
+        do {
+            length = try invocation.arguments.duration("expires")
+        } catch {
+            throw .usage(error.reason)
+        }
+        let tokens = try file.read()
+        guard !tokens.contains(where: { $0.name == name }) else {
+            throw .failed("there is a token '\(name)' already: revoke it first")
+        }
+        let text = Token().text
+        let token = OperatorToken(
+            name: name, scope: scope, digest: Digest(of: text).description, expires: length.map { Clock.stamp() + $0 })
+        try file.write(tokens + [token])
+        return text
+    }
+
+    private static func name(_ invocation: Invocation) throws(CommandFailure) -> String {
+        try invocation.refuseArguments(after: 2)
+        guard invocation.arguments.positional.count == 2 else { throw .usage("which NAME?") }
+        let name = invocation.arguments.positional[1]
+        guard Identifier.isValid(name) else { throw .usage("'\(name)' is not a name: \(Identifier.rule)") }
+        return name
+    }
+}
+
+/// The file of operators' tokens: a line each, replaced in one step.
+struct OperatorTokenFile {
+    let path: String
+
+    init(_ path: String) {
+        self.path = path
+    }
+
+    /// - Throws: when it cannot be read, or holds what is no token: nothing of it would be kept.
+    func read() throws(CommandFailure) -> [OperatorToken] {
+        guard let file = fopen(path, "re") else { throw failure }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var block = [UInt8](repeating: 0, count: 4_096)
+        while case let count = fread(&block, 1, block.count, file), count > 0 { bytes += block.prefix(count) }
+        var tokens: [OperatorToken] = []
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+            guard let token = OperatorToken(line: line) else {
+                throw .failed("\(path): '\(line.prefix(80))' is not NAME SCOPE SHA256 [EXPIRES]")
+            }
+            tokens.append(token)
+        }
+        return tokens
+    }
+
+    func write(_ tokens: [OperatorToken]) throws(CommandFailure) {
+        let temporary = path + ".new"
+        unlink(temporary)
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw failure }
+        let bytes = Array(tokens.map { $0.line + "\n" }.joined().utf8)
+        let isWritten = Glibc.write(descriptor, bytes, bytes.count) == bytes.count && fsync(descriptor) == 0
+        close(descriptor)
+        guard isWritten, rename(temporary, path) == 0 else { throw failure }
+    }
+
+    private var failure: CommandFailure { .failed("\(path): \(String(cString: strerror(errno)))") }
+}

@@ -1,0 +1,139 @@
+internal import Contract
+
+/// The members of a command on the bus, from a request's path, query and body.
+enum CommandMembers {
+    private static let integers: Set<String> = ["limit", "before"]
+    private static let flags: Set<String> = [
+        "force", "stale_templates", "include_main", "lead_only", "reset_sessions", "rotate_tokens", "overwrite", "wake",
+        "now",
+    ]
+
+    static func of(
+        _ request: HTTPRequest, _ source: Route.Source, _ path: [String: String]
+    ) throws(HTTPRefusal) -> [String: JSONValue] {
+        var given: [String: JSONValue] = [:]
+        let takesBody = source == .body || (source == .queryOrBody && !request.body.isEmpty)
+        if takesBody { given = try body(request.body) }
+        if !request.query.isEmpty {
+            guard source != .nothing, !takesBody else {
+                throw invalid(request.query[0].name, "this request takes nothing in its query")
+            }
+            given = try query(request.query)
+        }
+        for (name, value) in ofPath(path) {
+            if given[name] != nil { throw invalid(name, "is given by the path") }
+            given[name] = .string(value)
+        }
+        return given
+    }
+
+    private static func ofPath(_ path: [String: String]) -> [String: String] {
+        if let gateway = path["gateway"], let agent = path["agent"] { return ["agent": "\(gateway)/\(agent)"] }
+        return path
+    }
+
+    private static func body(_ bytes: [UInt8]) throws(HTTPRefusal) -> [String: JSONValue] {
+        guard !bytes.isEmpty else { return [:] }
+        let value: JSONValue
+        do throws(JSONFault) {
+            value = try JSON.read(bytes)
+        } catch {
+            throw invalid(error.member, error.detail)
+        }
+        guard let members = value.object else { throw invalid("", "the body is \(value.typeName), not an object") }
+        return members
+    }
+
+    private static func query(_ pairs: [(name: String, value: String)]) throws(HTTPRefusal) -> [String: JSONValue] {
+        var members: [String: JSONValue] = [:]
+        for (name, text) in pairs {
+            guard members[name] == nil else { throw invalid(name, "comes twice") }
+            if integers.contains(name) {
+                guard let number = Int64(text) else { throw invalid(name, "'\(text.prefix(80))' is not an integer") }
+                members[name] = .integer(number)
+            } else if flags.contains(name) {
+                guard let flag = Bool(text) else { throw invalid(name, "'\(text.prefix(80))' is not true or false") }
+                members[name] = .bool(flag)
+            } else if name == "status", text.contains(",") {
+                members[name] = .array(text.split(separator: ",").map { .string(String($0)) })
+            } else {
+                members[name] = .string(text)
+            }
+        }
+        return members
+    }
+
+    private static func invalid(_ member: String, _ detail: String) -> HTTPRefusal {
+        HTTPRefusal(Problem(member: member, detail))
+    }
+}
+
+/// What a command's answer becomes over HTTP.
+enum CommandAnswer {
+    static func problem(_ payload: [UInt8]) -> HTTPResponse {
+        let status = (try? JSON.read(payload))?["status"]?.integer ?? 503
+        var headers = [HTTPResponse.Header("Content-Type", Problem.contentType)]
+        if status == 503 || status == 429 { headers.append(.init("Retry-After", "1")) }
+        return HTTPResponse(Int(status), headers: headers, body: payload)
+    }
+
+    static func response(_ payload: [UInt8], to route: Route, _ request: HTTPRequest) -> HTTPResponse {
+        guard case .command(_, _, let answer) = route.action else { return .json(payload) }
+        switch answer {
+        case .plain: return .json(payload)
+        case .created:
+            let isNew = (try? JSON.read(payload))?["token"]?.string != nil
+            return .json(payload, status: isNew ? 201 : 200, headers: tag(payload))
+        case .record:
+            if request.method == "GET", let known = request.header("if-none-match"), matches(known, etag(payload)) {
+                return HTTPResponse(304, headers: tag(payload))
+            }
+            return .json(payload, headers: tag(payload))
+        case .page(let member):
+            guard let next = (try? JSON.read(payload))?["next"]?.string else { return .json(payload) }
+            let cursor = member == "records" ? "after" : "before"
+            let pairs = request.query.filter { $0.name != cursor } + [(cursor, next)]
+            let query = pairs.map { "\(encoded($0.name))=\(encoded($0.value))" }.joined(separator: "&")
+            return .json(payload, headers: [.init("Link", "<\(route.target(request))?\(query)>; rel=\"next\"")])
+        }
+    }
+
+    /// The revision of the record in an answer, quoted (RFC 9110 §8.8.3).
+    static func etag(_ payload: [UInt8]) -> String? {
+        (try? JSON.read(payload))?["record"]?["revision"]?.integer.map { "\"\($0)\"" }
+    }
+
+    /// Whether a list of entity tags names this one.
+    static func matches(_ list: String, _ tag: String?) -> Bool {
+        guard let tag else { return false }
+        return list.split(separator: ",").contains { entry in
+            let entry = entry.drop { $0 == " " }
+            let name = entry.hasPrefix("W/") ? entry.dropFirst(2) : entry
+            return name == tag || name == "*"
+        }
+    }
+
+    private static func tag(_ payload: [UInt8]) -> [HTTPResponse.Header] {
+        etag(payload).map { [.init("ETag", $0)] } ?? []
+    }
+
+    /// Percent-encoded but for what is unreserved (RFC 3986 §2.3).
+    static func encoded(_ text: String) -> String {
+        text.utf8.reduce(into: "") { result, byte in
+            let isPlain =
+                byte < 128 && (Character(UnicodeScalar(byte)).isLetter || Character(UnicodeScalar(byte)).isNumber)
+            if isPlain || "-._~".utf8.contains(byte) {
+                result.unicodeScalars.append(UnicodeScalar(byte))
+            } else {
+                result += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+            }
+        }
+    }
+}
+
+extension Route {
+    /// The path of a request for this route, encoded.
+    func target(_ request: HTTPRequest) -> String {
+        "/" + request.path.map(CommandAnswer.encoded).joined(separator: "/")
+    }
+}

@@ -1,0 +1,309 @@
+internal import Contract
+public import Lifecycle
+
+/// Serves agents and operators over HTTP: all that control-api decides.
+///
+/// A pure value: inputs and the time go in, actions come out. It holds nothing that must survive: several instances serve at
+/// once. An agent's heartbeat goes the way of all heartbeats, over the agent's own topic, and is answered 200 when the agent's
+/// owner has taken it and what it changed is committed; an operator's request becomes a command on the bus.
+public struct ControlAPICore: Sendable {
+    /// An agent is told 503 when no owner has answered for so long.
+    static let heartbeatLimit = TimeSpan.seconds(5)
+    /// An operator is, when nobody has answered a command: longer than a provisioner waits for an owner.
+    static let commandLimit = TimeSpan.seconds(15)
+
+    /// A request that waits for an answer from the bus.
+    struct Waiting: Sendable {
+        let id: Int
+        let route: Route
+        let path: [String: String]
+        let request: HTTPRequest
+        let deadline: Instant
+        var command: PendingCommand?
+    }
+
+    /// A command that waits until the record has the revision that its sender knows.
+    struct PendingCommand: Sendable {
+        let verb: Verb
+        let payload: [UInt8]
+        let key: String?
+        /// What `If-Match` says, while the record is looked up.
+        var condition: String?
+    }
+
+    private let instance: String
+    private let hosts: Set<String>
+    private let sha256: @Sendable ([UInt8]) -> String
+    private var tokens: [String: OperatorToken] = [:]
+    private var services: [String: Presence] = [:]
+    private var waiting: [Int: Waiting] = [:]
+    private var nextNumber = 0
+    private var isServing = false
+    private var requests: Int64 = 0
+    private var heartbeats: Int64 = 0
+    private var refused: Int64 = 0
+
+    // The time of the input that is handled.
+    private var now = Instant(nanoseconds: 0)
+    private var stamp = Timestamp(millisecondsSince1970: 0)
+
+    /// - Parameters:
+    ///   - hosts: names of this server besides those of the loopback interface, in lower case and without a port.
+    ///   - sha256: the digest of a message in hexadecimal.
+    public init(instance: String, hosts: [String] = [], sha256: @escaping @Sendable ([UInt8]) -> String) {
+        self.instance = instance
+        self.hosts = Set(hosts).union(["127.0.0.1", "localhost", "[::1]"])
+        self.sha256 = sha256
+    }
+
+    public var counters: [String: Int64] {
+        ["requests": requests, "heartbeats": heartbeats, "refused": refused, "waiting": Int64(waiting.count)]
+    }
+
+    /// Handles one input; the actions are appended in the order in which they are to be carried out.
+    public mutating func handle(
+        _ input: ControlAPIInput, now: Instant, stamp: Timestamp, into actions: inout [ControlAPIAction]
+    ) {
+        self.now = now
+        self.stamp = stamp
+        switch input {
+        case .connected: actions.append(.subscribe)
+        case .subscribed: isServing = true
+        case .disconnected:
+            isServing = false
+            services = [:]
+            // What was asked may be done; nobody knows.
+            expire(where: { _ in true }, "the connection to the broker was lost", &actions)
+        case .requestReceived(let request): receive(request, &actions)
+        case .requestCancelled(let id): waiting = waiting.filter { $0.value.id != id }
+        case .heartbeatAnswered(let answer): answered(answer, &actions)
+        case .commandAnswered(let number, let payload, let isProblem):
+            answered(number, payload, isProblem: isProblem, &actions)
+        case .commandRefused(let number, let reason):
+            guard let request = waiting.removeValue(forKey: number) else { break }
+            refuse(request.id, .unavailable(reason), &actions)
+        case .presenceReceived(let presence): services["\(presence.service)/\(presence.instance)"] = presence
+        case .tokensRead(let list):
+            tokens = Dictionary(list.map { ($0.digest, $0) }) { _, newest in newest }
+        case .ticked: expire(where: { $0.deadline <= now }, "nobody answered in time", &actions)
+        }
+    }
+
+    // MARK: Requests
+
+    private mutating func receive(_ request: HTTPRequest, _ actions: inout [ControlAPIAction]) {
+        requests += 1
+        do throws(HTTPRefusal) {
+            try serve(request, &actions)
+        } catch {
+            refuse(request.id, error, &actions)
+        }
+    }
+
+    private mutating func refuse(_ id: Int, _ refusal: HTTPRefusal, _ actions: inout [ControlAPIAction]) {
+        refused += 1
+        actions.append(.respond(id: id, refusal.response))
+    }
+
+    private mutating func serve(
+        _ request: HTTPRequest, _ actions: inout [ControlAPIAction]
+    ) throws(HTTPRefusal) {
+        try checkHost(request.header("host") ?? "")
+        let (route, path) = try ControlAPICore.route(request)
+        switch route.access {
+        case .anybody: break
+        case .agent: return try serveAgent(request, route, path, &actions)
+        case .scope(let scope): try authorize(request, scope)
+        }
+        switch route.action {
+        case .readiness:
+            if let reason = unreadiness { throw .unavailable(reason) }
+            actions.append(.respond(id: request.id, .json(["ready": true])))
+        case .document:
+            actions.append(.respond(id: request.id, .json(OpenAPIDocument.bytes)))
+        case .services:
+            let list = services.sorted { $0.key < $1.key }.map(\.value)
+            actions.append(.respond(id: request.id, .json(["services": list])))
+        case .command(let verb, let source, _): try command(verb, source, request, route, path, &actions)
+        case .health, .heartbeat, .agentHealth, .boards, .tasks:
+            actions.append(.respond(id: request.id, .json(["ok": true])))
+        }
+    }
+
+    /// A page of another origin that a browser was led to by a name that is not ours gets nothing (DNS rebinding).
+    private func checkHost(_ header: String) throws(HTTPRefusal) {
+        let host = header.lowercased()
+        let end =
+            host.hasPrefix("[") ? host.firstIndex(of: "]").map { host.index(after: $0) } : host.firstIndex(of: ":")
+        guard hosts.contains(String(host[..<(end ?? host.endIndex)])) else { throw .foreignHost(header) }
+    }
+
+    private static func route(_ request: HTTPRequest) throws(HTTPRefusal) -> (Route, [String: String]) {
+        let matching = Route.table.compactMap { route in route.match(request.path).map { (route, $0) } }
+        guard !matching.isEmpty else { throw .noRoute }
+        let method = request.method == "HEAD" ? "GET" : request.method
+        guard let found = matching.first(where: { $0.0.method == method }) else {
+            let methods = matching.map(\.0.method)
+            throw .method(allowed: (methods + (methods.contains("GET") ? ["HEAD"] : [])).sorted())
+        }
+        return found
+    }
+
+    private var unreadiness: String? {
+        guard isServing else { return "the broker is not connected" }
+        let running = Set(services.values.filter { $0.state == .running }.map(\.service))
+        let missing = [ServiceName.provisioner, .reconciler, .heartbeatIngest, .statusStore].map(\.rawValue).filter {
+            !running.contains($0)
+        }
+        return missing.isEmpty ? nil : "not running: \(missing.joined(separator: ", "))"
+    }
+
+    private static func bearer(_ request: HTTPRequest) -> Substring? {
+        guard let header = request.header("authorization"), header.lowercased().hasPrefix("bearer ") else { return nil }
+        return header.dropFirst("bearer ".count).drop { $0 == " " }
+    }
+
+    // MARK: Agents
+
+    private mutating func serveAgent(
+        _ request: HTTPRequest, _ route: Route, _ path: [String: String], _ actions: inout [ControlAPIAction]
+    ) throws(HTTPRefusal) {
+        guard let text = request.header("x-agent-token").map({ $0[...] }) ?? ControlAPICore.bearer(request) else {
+            throw .unauthorized("an agent's token is wanted, as X-Agent-Token or Authorization: Bearer")
+        }
+        guard let token = TokenText(text), let agent = AgentAddress(token.username) else {
+            throw .unauthorized("the token is not one of an agent")
+        }
+        guard isServing else { throw .unavailable("the broker is not connected") }
+        let isHeartbeat = if case .heartbeat = route.action { true } else { false }
+        if isHeartbeat { heartbeats += 1 }
+        let payload = isHeartbeat ? ControlAPICore.heartbeat(request.body) : []
+        let number = wait(request, route, path, for: ControlAPICore.heartbeatLimit)
+        let asker = HeartbeatAsker(instance: instance, number: number, wish: isHeartbeat ? .heartbeat : .probe)
+        actions.append(.handIn(agent, token: String(text), payload: payload, asker))
+    }
+
+    /// What agents of before send: `online` is another word for `ok` here. Whatever else is wrong the ingest says.
+    private static func heartbeat(_ body: [UInt8]) -> [UInt8] {
+        guard let value = try? JSON.read(body), var members = value.object, members["status"]?.string == "online" else {
+            return body
+        }
+        members["status"] = .string(HeartbeatStatus.ok.rawValue)
+        return JSON.bytes(JSONValue.object(members))
+    }
+
+    private mutating func answered(_ answer: HeartbeatAnswer, _ actions: inout [ControlAPIAction]) {
+        guard answer.asker.instance == instance, let request = waiting.removeValue(forKey: answer.asker.number) else {
+            return
+        }
+        let response = AgentAnswer.response(answer, to: request.route.action, board: request.path["board"])
+        if response.status >= 400 { refused += 1 }
+        actions.append(.respond(id: request.id, response))
+    }
+
+    // MARK: Operators
+
+    private func authorize(_ request: HTTPRequest, _ scope: Scope) throws(HTTPRefusal) {
+        _ = try token(request, scope)
+    }
+
+    @discardableResult
+    private func token(_ request: HTTPRequest, _ scope: Scope) throws(HTTPRefusal) -> OperatorToken {
+        guard let text = ControlAPICore.bearer(request) else {
+            throw .unauthorized("an operator's token is wanted, as Authorization: Bearer")
+        }
+        // Looked up by its digest: how long it takes says nothing about a token (see SECURITY.md).
+        guard let token = tokens[sha256(Array(text.utf8))], token.expires.map({ stamp < $0 }) ?? true else {
+            throw .unauthorized("the token is not one of an operator, or it has ended")
+        }
+        guard token.scope >= scope else {
+            throw HTTPRefusal(
+                Problem(
+                    .notAuthorized,
+                    "'\(token.name)' has the scope \(token.scope.rawValue), this takes \(scope.rawValue)"))
+        }
+        return token
+    }
+
+    private mutating func command(
+        _ verb: Verb, _ source: Route.Source, _ request: HTTPRequest, _ route: Route, _ path: [String: String],
+        _ actions: inout [ControlAPIAction]
+    ) throws(HTTPRefusal) {
+        let members = try CommandMembers.of(request, source, path)
+        let payload = JSON.bytes(JSONValue.object(members))
+        guard payload.count <= Limits.commandBytesMax else {
+            throw HTTPRefusal(Problem(.tooLarge, "the request has more than \(Limits.commandBytesMax) bytes"))
+        }
+        guard isServing else { throw .unavailable("the broker is not connected") }
+        // Keys belong to their operator, whatever instance of this service is asked.
+        var key: String?
+        if let given = request.header("idempotency-key"), case .scope(let scope) = route.access {
+            key = "\(try token(request, scope).name):\(given)"
+        }
+        var pending = PendingCommand(verb: verb, payload: payload, key: key)
+        if verb != .get, path["agent"] != nil, let condition = request.header("if-match"), condition != "*" {
+            pending.condition = condition
+        }
+        let number = wait(request, route, path, for: ControlAPICore.commandLimit, pending)
+        ask(number, pending, request, path, &actions)
+    }
+
+    private func ask(
+        _ number: Int, _ pending: PendingCommand, _ request: HTTPRequest, _ path: [String: String],
+        _ actions: inout [ControlAPIAction]
+    ) {
+        if pending.condition != nil {
+            let agent = JSON.bytes(["agent": "\(path["gateway"] ?? "")/\(path["agent"] ?? "")"])
+            return actions.append(
+                .command(verb: Verb.get.rawValue, payload: agent, number: number, idempotencyKey: nil, traceparent: nil)
+            )
+        }
+        actions.append(
+            .command(
+                verb: pending.verb.rawValue, payload: pending.payload, number: number, idempotencyKey: pending.key,
+                traceparent: request.header("traceparent")))
+    }
+
+    private mutating func answered(
+        _ number: Int, _ payload: [UInt8], isProblem: Bool, _ actions: inout [ControlAPIAction]
+    ) {
+        guard var request = waiting.removeValue(forKey: number) else { return }
+        let response: HTTPResponse
+        if isProblem {
+            response = CommandAnswer.problem(payload)
+        } else if let condition = request.command?.condition {
+            guard CommandAnswer.matches(condition, CommandAnswer.etag(payload)) else {
+                return refuse(request.id, .precondition, &actions)
+            }
+            request.command?.condition = nil
+            waiting[number] = request
+            guard let command = request.command else { return }
+            return ask(number, command, request.request, request.path, &actions)
+        } else {
+            response = CommandAnswer.response(payload, to: request.route, request.request)
+        }
+        if response.status >= 400 { refused += 1 }
+        actions.append(.respond(id: request.id, response))
+    }
+
+    // MARK: Waiting
+
+    private mutating func wait(
+        _ request: HTTPRequest, _ route: Route, _ path: [String: String], for limit: TimeSpan,
+        _ command: PendingCommand? = nil
+    ) -> Int {
+        nextNumber += 1
+        waiting[nextNumber] = Waiting(
+            id: request.id, route: route, path: path, request: request, deadline: now + limit, command: command)
+        return nextNumber
+    }
+
+    private mutating func expire(
+        where isOver: (Waiting) -> Bool, _ reason: String, _ actions: inout [ControlAPIAction]
+    ) {
+        for number in waiting.filter({ isOver($0.value) }).keys.sorted() {
+            guard let request = waiting.removeValue(forKey: number) else { continue }
+            refuse(request.id, .unavailable(reason), &actions)
+        }
+    }
+}

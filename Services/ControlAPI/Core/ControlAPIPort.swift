@@ -1,0 +1,34 @@
+public import Contract
+public import Lifecycle
+
+// What the core of control-api is told, and what it wants done.
+
+public enum ControlAPIInput: Sendable {
+    /// A new session at the broker: nothing is subscribed yet.
+    case connected
+    case subscribed
+    case disconnected
+    case requestReceived(HTTPRequest)
+    /// Whoever asked has gone.
+    case requestCancelled(id: Int)
+    /// The owner of an agent has taken, or not, what was handed in.
+    case heartbeatAnswered(HeartbeatAnswer)
+    case commandAnswered(number: Int, payload: [UInt8], isProblem: Bool)
+    /// The broker let this command not be published.
+    case commandRefused(number: Int, reason: String)
+    /// The presence of any service.
+    case presenceReceived(Presence)
+    /// The operators' tokens, read anew.
+    case tokensRead([OperatorToken])
+    /// Five times a second.
+    case ticked
+}
+
+public enum ControlAPIAction: Sendable {
+    case subscribe
+    case respond(id: Int, HTTPResponse)
+    /// On the agent's own topic, with the token that its sender brought.
+    case handIn(AgentAddress, token: String, payload: [UInt8], HeartbeatAsker)
+    /// The answer names the number.
+    case command(verb: String, payload: [UInt8], number: Int, idempotencyKey: String?, traceparent: String?)
+}

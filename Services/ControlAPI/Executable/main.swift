@@ -1,0 +1,8 @@
+import ControlAPIShell
+import ServiceKit
+
+ServiceProgram.main(
+    ControlAPIProgram.name, description: ControlAPIProgram.description, options: ControlAPIProgram.options
+) { arguments throws(UsageError) in
+    try ControlAPIProgram.run(arguments)
+}

@@ -1,0 +1,153 @@
+public import Bus
+internal import Contract
+internal import ControlAPICore
+internal import HTTP
+public import Lifecycle
+internal import Secrets
+public import ServiceKit
+
+/// Hosts `ControlAPICore` between HTTP and the bus: what arrives becomes its inputs, its actions become messages and answers.
+/// Nothing is decided here.
+public final class ControlAPI: Service {
+    struct Settings {
+        var address = "127.0.0.1"
+        var port = 18_080
+        var hosts: [String] = []
+        /// The file of the operators' tokens.
+        var tokens: String?
+    }
+
+    private let settings: Settings
+    private var runtime: ServiceRuntime!
+    private var core: ControlAPICore!
+    private var server: HTTPServer!
+    private var tokens: TokenFile?
+    private weak var connection: Connection?
+
+    init(_ settings: Settings) {
+        self.settings = settings
+    }
+
+    // MARK: Service
+
+    public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
+        self.runtime = runtime
+        core = ControlAPICore(instance: runtime.instance, hosts: settings.hosts) { Digest(of: $0).description }
+        var options = HTTPServer.Options()
+        options.address = settings.address
+        options.port = settings.port
+        do {
+            server = try HTTPServer(loop: runtime.loop, options: options)
+        } catch {
+            throw ServiceFailure(error.description)
+        }
+        server.received = { [unowned self] in handle(.requestReceived($0)) }
+        server.cancelled = { [unowned self] in handle(.requestCancelled(id: $0)) }
+        runtime.log.event("http.listening", .info, ["port": LogValue(server.port)])
+        tokens = settings.tokens.map { TokenFile($0) }
+        readTokens()
+        runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in handle(.ticked) }
+        runtime.loop.every(.seconds(1)) { [unowned self] in readTokens() }
+    }
+
+    public func connected(_ connection: Connection) {
+        self.connection = connection
+        handle(.connected)
+    }
+
+    public func subscribed(refused: [String]) { handle(.subscribed) }
+
+    public func disconnected() { handle(.disconnected) }
+
+    public func received(_ delivery: Delivery) {
+        if delivery.topic == heartbeatAnswers {
+            if let answer = try? JSON.decode(HeartbeatAnswer.self, from: delivery.payload) {
+                handle(.heartbeatAnswered(answer))
+            }
+        } else if delivery.topic == replies {
+            guard let number = Int(String(decoding: delivery.correlationData ?? [], as: UTF8.self)) else { return }
+            handle(
+                .commandAnswered(
+                    number: number, payload: delivery.payload, isProblem: delivery.contentType == Problem.contentType))
+        } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
+            // What does not decode is a cleared presence.
+            runtime.check(presence, isRetained: delivery.isRetained)
+            handle(.presenceReceived(presence))
+        }
+    }
+
+    public func turnEnded(now: Instant) {}
+
+    public func isDrained() -> Bool {
+        server.stop(within: .seconds(3))
+        return server.isStopped
+    }
+
+    public var counters: [String: Int64] { core.counters }
+
+    // MARK: Messages
+
+    private var username: String { "svc:\(runtime.name.rawValue)/\(runtime.instance)" }
+    private var heartbeatAnswers: String { runtime.topics.heartbeatAnswers(instance: runtime.instance) }
+    private var replies: String { runtime.topics.replies(to: username) + "/http" }
+
+    private func handle(_ input: ControlAPIInput) {
+        var actions: [ControlAPIAction] = []
+        core.handle(input, now: Clock.now(), stamp: Clock.stamp(), into: &actions)
+        actions.forEach(carryOut)
+    }
+
+    private func carryOut(_ action: ControlAPIAction) {
+        switch action {
+        case .subscribe: connection?.subscribe([heartbeatAnswers, replies, runtime.topics.allPresence])
+        case .respond(let id, let response): server.answer(id, response)
+        case .handIn(let agent, let token, let payload, let asker):
+            var publication = Publication(topic: runtime.topics.heartbeat(agent), payload: payload)
+            publication.userProperties = [("x-agent-token", token)]
+            publication.responseTopic = heartbeatAnswers
+            publication.correlationData = asker.correlation
+            publish(publication, asker.number)
+        case .command(let verb, let payload, let number, let key, let trace):
+            var publication = Publication(topic: runtime.topics.command(verb), payload: payload)
+            publication.responseTopic = replies
+            publication.correlationData = Array(String(number).utf8)
+            publication.contentType = jsonContentType
+            publication.userProperties =
+                (key.map { [("idempotency-key", $0)] } ?? []) + (trace.map { [("traceparent", $0)] } ?? [])
+            publish(publication, number)
+        }
+    }
+
+    private func publish(_ publication: Publication, _ number: Int) {
+        do {
+            guard let connection, connection.isConnected else {
+                return handle(.commandRefused(number: number, reason: "the broker is not connected"))
+            }
+            try connection.publish(publication)
+        } catch {
+            handle(.commandRefused(number: number, reason: error.description))
+        }
+    }
+
+    // MARK: Tokens
+
+    private func readTokens() {
+        guard let text = tokens?.readIfChanged() else { return }
+        var list: [OperatorToken] = []
+        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            guard !line.isEmpty, !line.hasPrefix("#") else { continue }
+            if let token = OperatorToken(line: line) {
+                list.append(token)
+            } else {
+                runtime.log.event(
+                    "http.token_unreadable", .error,
+                    [
+                        "file": LogValue(settings.tokens ?? ""), "line": LogValue(index + 1),
+                        "error": "is not NAME SCOPE SHA256 [EXPIRES]",
+                    ])
+            }
+        }
+        runtime.log.event("http.tokens_read", .debug, ["count": LogValue(list.count)])
+        handle(.tokensRead(list))
+    }
+}

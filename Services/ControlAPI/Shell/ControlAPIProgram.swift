@@ -1,0 +1,36 @@
+internal import Contract
+internal import Lifecycle
+public import ServiceKit
+
+/// The command line of `rollcall-control-api`.
+public enum ControlAPIProgram {
+    public static let name = "rollcall-control-api"
+    public static let description = """
+        Serves agents and operators over HTTP: check-ins with curl, the commands as REST, an OpenAPI document.
+        Any number of instances share the work.
+        """
+
+    public static let options = [
+        OptionSpecification("http-port", value: "PORT", help: "where to listen; 0: a free port (default 18080)"),
+        OptionSpecification(
+            "http-address", value: "ADDRESS", help: "the address to listen on (default 127.0.0.1)"),
+        OptionSpecification(
+            "http-host", value: "NAMES",
+            help: "names of this server that requests may ask for, with commas, besides localhost"),
+        OptionSpecification(
+            "tokens", value: "FILE", help: "operators' tokens, NAME SCOPE SHA256 a line; read again when it changes"),
+    ]
+
+    /// Runs the service until it is told to stop; the exit status.
+    public static func run(_ arguments: ParsedArguments) throws(UsageError) -> Int32 {
+        let instance = try CommonOptions.instanceName(arguments)
+        let options = try ProgramOptions(arguments)
+        var settings = ControlAPI.Settings()
+        if let port = try arguments.integer("http-port", in: 0...65_535) { settings.port = port }
+        if let address = arguments.value("http-address") { settings.address = address }
+        settings.hosts = (arguments.value("http-host") ?? "").split(separator: ",").map { $0.lowercased() }
+        settings.tokens = arguments.value("tokens")
+        let service = ControlAPI(settings)
+        return ServiceRuntime(service, name: .controlAPI, instance: instance, options: options).run()
+    }
+}

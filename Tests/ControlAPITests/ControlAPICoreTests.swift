@@ -1,0 +1,261 @@
+import Contract
+import Lifecycle
+import Testing
+
+@testable import ControlAPICore
+
+/// What control-api makes of requests, and of the answers that come over the bus.
+struct ControlAPICoreTests {
+    /// The core with its clock. Every input answers with a transcript, a line an action.
+    private struct Desk {
+        var core = ControlAPICore(instance: "1", hosts: ["roll.example"]) {
+            "sha(\(String(decoding: $0, as: UTF8.self)))"
+        }
+        var now = Instant(nanoseconds: 1_000_000_000_000)
+        private var requests = 0
+
+        init(isConnected: Bool = true) {
+            handle(
+                .tokensRead([
+                    OperatorToken(name: "eve", scope: .admin, digest: "sha(all)", expires: nil),
+                    OperatorToken(name: "bob", scope: .operate, digest: "sha(some)", expires: nil),
+                    OperatorToken(name: "ann", scope: .read, digest: "sha(look)", expires: nil),
+                    OperatorToken(
+                        name: "old", scope: .admin, digest: "sha(old)", expires: Timestamp(millisecondsSince1970: 1)),
+                ]))
+            guard isConnected else { return }
+            handle(.connected)
+            handle(.subscribed)
+        }
+
+        @discardableResult
+        mutating func handle(_ input: ControlAPIInput) -> [String] {
+            var actions: [ControlAPIAction] = []
+            core.handle(input, now: now, stamp: Timestamp(millisecondsSince1970: 2), into: &actions)
+            return actions.map { action in
+                switch action {
+                case .subscribe: return "subscribe"
+                case .respond(let id, let response):
+                    let headers = response.headers.filter { $0.name != "Content-Type" }.map {
+                        " \($0.name)=\($0.value)"
+                    }
+                    let body = try? JSON.read(response.body)
+                    let text = body?["type"]?.string ?? String(decoding: response.body, as: UTF8.self)
+                    return "\(id): \(response.status)\(headers.joined()) \(text)"
+                case .handIn(let agent, let token, let payload, let asker):
+                    return
+                        "\(asker.wish.rawValue) \(agent) \(token) \(asker.number) \(String(decoding: payload, as: UTF8.self))"
+                case .command(let verb, let payload, let number, let key, _):
+                    let text = String(decoding: payload, as: UTF8.self)
+                    return "\(verb) \(number)\(key.map { " key \($0)" } ?? "") \(text)"
+                }
+            }
+        }
+
+        /// A request; its target may hold a query.
+        mutating func ask(
+            _ method: String, _ target: String, _ headers: [String: String] = [:], body: String = ""
+        ) -> [String] {
+            requests += 1
+            let parts = target.split(separator: "?", maxSplits: 1)
+            let query = (parts.count > 1 ? parts[1].split(separator: "&") : []).map { pair in
+                let halves = pair.split(separator: "=", omittingEmptySubsequences: false)
+                return (name: String(halves[0]), value: String(halves[1]))
+            }
+            var all = ["host": "127.0.0.1:18080"]
+            all.merge(headers) { $1 }
+            return handle(
+                .requestReceived(
+                    HTTPRequest(
+                        id: requests, method: method,
+                        path: parts[0].split(separator: "/").map(String.init), query: query,
+                        headers: all.map { (name: $0.key, value: $0.value) }, body: Array(body.utf8))))
+        }
+
+        mutating func answer(_ number: Int, _ text: String, isProblem: Bool = false) -> [String] {
+            handle(.commandAnswered(number: number, payload: Array(text.utf8), isProblem: isProblem))
+        }
+    }
+
+    private static let all = ["authorization": "Bearer all"]
+    private static let some = ["authorization": "Bearer some"]
+    private static let look = ["authorization": "Bearer look"]
+    private static let token = ["x-agent-token": "rc1:g/a.1.s"]
+    private static let agent = "/api/v1/agents/g/a"
+
+    private var desk = Desk()
+
+    // MARK: Who asks
+
+    @Test mutating func anybodyMayAskWhetherItRuns() {
+        #expect(desk.ask("GET", "/healthz") == [#"1: 200 {"ok":true}"#])
+        #expect(desk.ask("GET", "/readyz") == ["2: 503 Retry-After=1 unavailable"])
+        #expect(desk.ask("GET", "/openapi.json").first?.hasPrefix("3: 200") == true)
+    }
+
+    @Test(arguments: [
+        ("GET", "/api/v1/agents", [:], "401 WWW-Authenticate=Bearer unauthorized"),
+        ("GET", "/api/v1/agents", ["authorization": "Bearer none"], "401 WWW-Authenticate=Bearer unauthorized"),
+        ("GET", "/api/v1/agents", ["authorization": "Bearer old"], "401 WWW-Authenticate=Bearer unauthorized"),
+        ("GET", "/api/v1/agents", ["authorization": "Basic all"], "401 WWW-Authenticate=Bearer unauthorized"),
+        ("POST", "/api/v1/agents/g/a/wake", look, "403 not-authorized"),
+        ("DELETE", "/api/v1/agents/g/a", some, "403 not-authorized"),
+        ("POST", "/api/v1/agent/heartbeat", all, "401 WWW-Authenticate=Bearer unauthorized"),
+        ("POST", "/api/v1/agent/heartbeat", ["x-agent-token": "rc1:g.s"], "401 WWW-Authenticate=Bearer unauthorized"),
+        ("GET", "/nothing", all, "404 not-found"),
+        ("PUT", "/api/v1/agents", all, "405 Allow=GET, HEAD, POST method-not-allowed"),
+        ("POST", "/healthz", [:], "405 Allow=GET, HEAD method-not-allowed"),
+        ("GET", "/healthz", ["host": "evil.example"], "421 misdirected-request"),
+    ])
+    mutating func isRefused(method: String, target: String, headers: [String: String], expected: String) {
+        #expect(desk.ask(method, target, headers) == ["1: \(expected)"])
+    }
+
+    @Test(arguments: ["localhost", "LOCALHOST:1", "[::1]:80", "roll.example:443", "127.0.0.1"])
+    mutating func itsOwnNamesAreServed(host: String) {
+        #expect(desk.ask("GET", "/healthz", ["host": host]) == [#"1: 200 {"ok":true}"#])
+    }
+
+    // MARK: Agents
+
+    @Test mutating func aHeartbeatIsHandedInAndAnsweredByTheOwner() {
+        #expect(desk.ask("POST", "/api/v1/agent/heartbeat", Self.token) == ["heartbeat g/a.1 rc1:g/a.1.s 1 "])
+        var record = AgentRecord(
+            address: AgentAddress("g/a.1")!, board: "b", role: .worker, status: .online, policy: Policy(),
+            createdAt: Timestamp(millisecondsSince1970: 0))
+        record.revision = 7
+        let asker = HeartbeatAsker(instance: "1", number: 1, wish: .heartbeat)
+        let answer = HeartbeatAnswer(asker: asker, rejected: nil, detail: nil, record: record)
+        #expect(desk.handle(.heartbeatAnswered(answer)) == ["1: 200 {\"record\":\(JSON.text(record))}"])
+        #expect(desk.handle(.heartbeatAnswered(answer)) == [])
+    }
+
+    @Test(arguments: [
+        (RejectionReason.badToken, "401 WWW-Authenticate=Bearer unauthorized"),
+        (.unknownAgent, "401 WWW-Authenticate=Bearer unauthorized"), (.tooLarge, "413 too-large"),
+        (.malformed, "422 invalid-request"), (.deleting, "409 conflict"),
+        (.rateLimited, "429 Retry-After=1 too-many-requests"),
+    ])
+    mutating func aRejectionIsARefusal(reason: RejectionReason, expected: String) {
+        _ = desk.ask("POST", "/api/v1/agent/heartbeat", Self.token)
+        let asker = HeartbeatAsker(instance: "1", number: 1, wish: .heartbeat)
+        #expect(
+            desk.handle(.heartbeatAnswered(HeartbeatAnswer(asker: asker, rejected: reason, detail: "d", record: nil)))
+                == ["1: \(expected)"])
+    }
+
+    @Test(arguments: [
+        (#"{"name":"x","board_id":"b","status":"online"}"#, #"{"board_id":"b","name":"x","status":"ok"}"#),
+        (#"{"status":"degraded"}"#, #"{"status":"degraded"}"#), ("no JSON", "no JSON"), ("", ""),
+    ])
+    mutating func onlineIsAnotherWordForOk(body: String, handedIn: String) {
+        #expect(
+            desk.ask("POST", "/api/v1/agent/heartbeat", Self.token, body: body)
+                == ["heartbeat g/a.1 rc1:g/a.1.s 1 \(handedIn)"])
+    }
+
+    @Test mutating func nobodyAnswers() {
+        _ = desk.ask("POST", "/api/v1/agent/heartbeat", Self.token)
+        _ = desk.ask("GET", Self.agent, Self.look)
+        desk.now = desk.now + .seconds(5)
+        #expect(desk.handle(.ticked) == ["1: 503 Retry-After=1 unavailable"])
+        desk.now = desk.now + .seconds(10)
+        #expect(desk.handle(.ticked) == ["2: 503 Retry-After=1 unavailable"])
+        #expect(desk.answer(2, "{}") == [])
+    }
+
+    @Test mutating func withoutABrokerNothingIsServed() {
+        _ = desk.ask("POST", "/api/v1/agent/heartbeat", Self.token)
+        #expect(desk.handle(.disconnected) == ["1: 503 Retry-After=1 unavailable"])
+        #expect(desk.ask("POST", "/api/v1/agent/heartbeat", Self.token) == ["2: 503 Retry-After=1 unavailable"])
+        #expect(desk.ask("GET", Self.agent, Self.look) == ["3: 503 Retry-After=1 unavailable"])
+    }
+
+    @Test mutating func whoHasGoneIsNotAnswered() {
+        _ = desk.ask("GET", Self.agent, Self.look)
+        #expect(desk.handle(.requestCancelled(id: 1)) == [])
+        #expect(desk.answer(1, "{}") == [])
+    }
+
+    // MARK: Operators
+
+    @Test(arguments: [
+        (
+            "GET", "/api/v1/agents?status=online,offline&limit=5", "",
+            #"list 1 {"limit":5,"status":["online","offline"]}"#
+        ),
+        ("GET", "/api/v1/agents?stale_templates=true", "", #"list 1 {"stale_templates":true}"#),
+        ("POST", "/api/v1/agents", #"{"agent":"g/a","role":"main"}"#, #"provision 1 {"agent":"g/a","role":"main"}"#),
+        ("GET", agent, "", #"get 1 {"agent":"g/a"}"#), ("DELETE", agent, "", #"delete 1 {"agent":"g/a"}"#),
+        ("PATCH", agent, #"{"board":"c"}"#, #"update 1 {"agent":"g/a","board":"c"}"#),
+        ("POST", agent + "/wake", "", #"wake 1 {"agent":"g/a"}"#),
+        ("POST", agent + "/rotate-token", #"{"now":true}"#, #"rotate-token 1 {"agent":"g/a","now":true}"#),
+        ("GET", agent + "/history?limit=2", "", #"history 1 {"agent":"g/a","limit":2}"#),
+        ("POST", "/api/v1/gateways/g/pause", "", #"pause 1 {"gateway":"g"}"#),
+        ("POST", "/api/v1/boards/b/resume", "", #"resume 1 {"board":"b"}"#),
+        ("DELETE", "/api/v1/gateways/g?force=true", "", #"remove-gateway 1 {"force":true,"gateway":"g"}"#),
+        (
+            "POST", "/api/v1/gateways/g/templates/sync?wake=true", "", #"sync-templates 1 {"gateway":"g","wake":true}"#
+        ),
+        (
+            "POST", "/api/v1/gateways/g/templates/sync", #"{"board":"b"}"#,
+            #"sync-templates 1 {"board":"b","gateway":"g"}"#
+        ),
+    ])
+    mutating func aRequestBecomesACommand(method: String, target: String, body: String, expected: String) {
+        #expect(desk.ask(method, target, Self.all, body: body) == [expected])
+    }
+
+    @Test(arguments: [
+        ("POST", agent + "/wake", #"{"agent":"g/b"}"#), ("POST", agent + "/wake", "[]"),
+        ("POST", agent + "/wake", "{,}"),
+        ("POST", agent + "/wake?x=1", ""), ("GET", "/api/v1/agents?limit=x", ""),
+        ("GET", "/api/v1/agents?stale_templates=1", ""), ("GET", "/api/v1/agents?limit=1&limit=2", ""),
+    ])
+    mutating func whatIsWrongIsSaidBeforeAnybodyIsAsked(method: String, target: String, body: String) {
+        #expect(desk.ask(method, target, Self.all, body: body) == ["1: 422 invalid-request"])
+    }
+
+    @Test mutating func keysBelongToTheirOperator() {
+        let headers = Self.some.merging(["idempotency-key": "k"]) { $1 }
+        #expect(desk.ask("POST", Self.agent + "/wake", headers) == [#"wake 1 key bob:k {"agent":"g/a"}"#])
+    }
+
+    @Test mutating func aRecordHasItsRevisionAsTag() {
+        let record = #"{"record":{"revision":3}}"#
+        _ = desk.ask("GET", Self.agent, Self.look)
+        #expect(desk.answer(1, record) == ["1: 200 ETag=\"3\" \(record)"])
+        _ = desk.ask("GET", Self.agent, Self.look.merging(["if-none-match": "W/\"2\", \"3\""]) { $1 })
+        #expect(desk.answer(2, record) == ["2: 304 ETag=\"3\" "])
+    }
+
+    @Test mutating func aChangeMayDependOnTheRevision() {
+        let headers = Self.some.merging(["if-match": "\"3\""]) { $1 }
+        let update = #"update 1 {"agent":"g/a","board":"c"}"#
+        #expect(desk.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#) == [#"get 1 {"agent":"g/a"}"#])
+        #expect(desk.answer(1, #"{"record":{"revision":3}}"#) == [update])
+        #expect(desk.answer(1, #"{"record":{"revision":4}}"#) == [#"1: 200 ETag="4" {"record":{"revision":4}}"#])
+        _ = desk.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#)
+        #expect(desk.answer(2, #"{"record":{"revision":4}}"#) == ["2: 412 precondition-failed"])
+    }
+
+    @Test mutating func pagesNameTheNextOne() {
+        _ = desk.ask("GET", "/api/v1/agents?board=b&after=g/a", Self.look)
+        let page = #"{"next":"g/é","records":[]}"#
+        #expect(
+            desk.answer(1, page)
+                == ["1: 200 Link=</api/v1/agents?board=b&after=g%2F%C3%A9>; rel=\"next\" \(page)"])
+    }
+
+    @Test mutating func whatIsMadeIsCreated() {
+        _ = desk.ask("POST", "/api/v1/gateways", Self.all, body: #"{"gateway":"g"}"#)
+        #expect(desk.answer(1, #"{"gateway":"g","token":"t"}"#) == [#"1: 201 {"gateway":"g","token":"t"}"#])
+        _ = desk.ask("POST", "/api/v1/gateways", Self.all, body: #"{"gateway":"g"}"#)
+        #expect(desk.answer(2, #"{"gateway":"g","token":null}"#) == [#"2: 200 {"gateway":"g","token":null}"#])
+    }
+
+    @Test mutating func problemsKeepTheirStatus() {
+        _ = desk.ask("GET", Self.agent, Self.look)
+        #expect(desk.answer(1, JSON.text(Problem.unknownAgent("g/a")), isProblem: true) == ["1: 404 unknown-agent"])
+    }
+}
