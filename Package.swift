@@ -61,7 +61,7 @@ let package = Package(
         module("Bus", "Shared/Bus", ["CMosquitto", "CLinux", "Contract", "Lifecycle", "Streams"]),
         module("HTTP", "Shared/HTTP", ["Bus", "CMicroHTTPD", "Contract", "Lifecycle"]),
         module("SQLiteStorage", "Shared/SQLiteStorage", ["CSQLite", "Contract", "Lifecycle", "Storage"]),
-        module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "Lifecycle"]),
+        module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "HTTP", "Lifecycle"]),
 
         // Services.
         module("ProvisionerCore", "Services/Provisioner/Core", ["Contract", "Lifecycle", "Streams"]),

@@ -1,4 +1,4 @@
-internal import Contract
+public import Contract
 
 /// Why a request never reaches the program: its framing or its target is broken, or it is too large.
 struct Refusal: Error, Hashable {
@@ -12,18 +12,24 @@ struct Refusal: Error, Hashable {
 
     /// The answer, after which the connection is closed: where the next request begins is not known.
     var response: HTTPResponse {
-        let body =
-            status == Problem.Kind.tooLarge.status
-            ? JSON.bytes(Problem(.tooLarge, detail))
-            : JSON.bytes(PlainProblem(type: "about:blank", title: title, status: status, detail: detail))
-        return HTTPResponse(
-            status, headers: [.init("Content-Type", Problem.contentType), .init("Connection", "close")], body: body)
+        var response = HTTPResponse(problem: status, title, detail)
+        if status == Problem.Kind.tooLarge.status { response.body = JSON.bytes(Problem(.tooLarge, detail)) }
+        response.headers.append(.init("Connection", "close"))
+        return response
     }
 
     private var title: String { status == 505 ? "HTTP Version Not Supported" : "Bad Request" }
 }
 
-/// A problem that is no more than its status (RFC 9457 §4.2.1).
+extension HTTPResponse {
+    /// A problem that is no more than its status (RFC 9457 §4.2.1): `title` is the phrase of the status.
+    public init(problem status: Int, _ title: String, _ detail: String) {
+        self.init(
+            status, headers: [.init("Content-Type", Problem.contentType)],
+            body: JSON.bytes(PlainProblem(type: "about:blank", title: title, status: status, detail: detail)))
+    }
+}
+
 private struct PlainProblem: Encodable {
     let type: String
     let title: String

@@ -44,10 +44,16 @@ public enum CommonOptions {
         "counter-interval", value: "DURATION", environment: "ROLLCALL_COUNTER_INTERVAL",
         help: "how often internal counters are published, for benchmarks (default 1s)")
 
+    public static let metricsPort = OptionSpecification(
+        "metrics-port", value: "PORT",
+        help: "serve /healthz, /readyz and /metrics over HTTP on this port; 0 picks a free one (default: not served)")
+    public static let metricsHost = OptionSpecification(
+        "metrics-host", value: "ADDRESS", help: "the address that they are served on (default 127.0.0.1)")
+
     public static let program = [
         broker, topicRoot, logFormat, logLevel, connectTimeout, certificateAuthority, help, version,
     ]
-    public static let service = [instance, counterInterval] + program
+    public static let service = [instance, counterInterval, metricsPort, metricsHost] + program
 
     /// The settings of the policy as flags: `--checkin-deadline 30s`, `ROLLCALL_CHECKIN_DEADLINE=30s`.
     public static let policy: [OptionSpecification] = PolicySetting.allCases.map { setting in
@@ -96,6 +102,8 @@ public struct ProgramOptions: Sendable {
     public var connectTimeout: TimeSpan
     public var certificateAuthority: String?
     public var counterInterval: TimeSpan
+    /// Where a service serves its metrics; `nil`: nowhere.
+    public var metrics: (address: String, port: Int)?
 
     /// - Parameter defaultBroker: what is used when neither option nor environment names one.
     public init(_ arguments: ParsedArguments, defaultBroker: String? = nil) throws(UsageError) {
@@ -119,6 +127,9 @@ public struct ProgramOptions: Sendable {
         connectTimeout = try arguments.duration("connect-timeout") ?? .seconds(10)
         certificateAuthority = arguments.value("ca-file")
         counterInterval = try arguments.duration("counter-interval") ?? .seconds(1)
+        metrics = try arguments.integer("metrics-port", in: 0...65_535).map {
+            (arguments.value("metrics-host") ?? "127.0.0.1", $0)
+        }
     }
 
     public static func log(_ arguments: ParsedArguments) throws(UsageError) -> (Log.Format, LogLevel) {

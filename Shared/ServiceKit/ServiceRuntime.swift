@@ -64,7 +64,9 @@ public final class ServiceRuntime: ConnectionDelegate {
     private let service: any Service
     private let startedAt = Clock.stamp()
     private var connection: Connection?
+    private var endpoint: MetricsEndpoint?
     private var hasConnected = false
+    private var isSubscribed = false
     private var isStopping = false
     private var exitStatus = ExitStatus.done
     private var loggedDisconnect = false
@@ -104,6 +106,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         do {
             try checkIdentity()
+            try serveMetrics()
             try service.start(self)
         } catch {
             log.event("service.failed", .error, ["error": LogValue(error.reason)])
@@ -185,6 +188,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         if loggedDisconnect { log.event("service.reconnected") }
         hasConnected = true
         loggedDisconnect = false
+        isSubscribed = false
         publishPresence(.running, on: connection)
         service.connected(connection)
     }
@@ -195,6 +199,7 @@ public final class ServiceRuntime: ConnectionDelegate {
                 "service.subscription_refused", .error, ["filter": LogValue(refused.joined(separator: " "))])
             return fail(misfit)
         }
+        isSubscribed = true
         service.subscribed(refused: refused)
     }
 
@@ -262,11 +267,37 @@ public final class ServiceRuntime: ConnectionDelegate {
         connection = Connection(connectionOptions, loop: loop, delegate: self)
     }
 
-    private func presencePublication(_ state: Presence.State) -> Publication {
+    private func serveMetrics() throws(ServiceFailure) {
+        guard let (address, port) = options.metrics else { return }
+        let endpoint = try MetricsEndpoint(
+            loop: loop, address: address, port: port, unreadiness: { [unowned self] in unreadiness },
+            metrics: { [unowned self] in metrics })
+        log.event("metrics.listening", .info, ["address": LogValue(address), "port": LogValue(endpoint.port)])
+        self.endpoint = endpoint
+    }
+
+    /// Why this service cannot do its work just now.
+    private var unreadiness: String? {
+        if isStopping { return "it stops" }
+        guard let connection, connection.isConnected else {
+            return "not connected to the broker" + (connection?.lastError.map { ": \($0)" } ?? "")
+        }
+        guard isSubscribed else { return "not subscribed yet" }
+        let presence = presence(.running)
+        if name == .heartbeatIngest, presence.heartbeatSession == nil { return "not subscribed to heartbeats" }
+        return presence.unserved ?? presence.trouble
+    }
+
+    private func presence(_ state: Presence.State) -> Presence {
         var presence = Presence(
             service: name, instance: instance, state: state, startedAt: startedAt, configDigest: configDigest,
             incarnation: incarnation)
         if state == .running { service.describe(&presence) }
+        return presence
+    }
+
+    private func presencePublication(_ state: Presence.State) -> Publication {
+        let presence = presence(state)
         var publication = Publication(
             topic: topics.presence(service: name.rawValue, instance: instance), payload: JSON.bytes(presence))
         publication.isRetained = true
@@ -283,11 +314,6 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     private func publishCounters() {
         guard let connection, connection.isConnected else { return }
-        var usage = rusage()
-        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        let cpu =
-            Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(
-                usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
         var counters = service.counters
         counters["stalls"] = stalls
         let longest = loop.takeLongestTurn()
@@ -296,12 +322,17 @@ public final class ServiceRuntime: ConnectionDelegate {
         log.event(
             "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(
-            service: name.rawValue, instance: instance, counters: counters, cpuSeconds: cpu)
+            service: name.rawValue, instance: instance, counters: counters, cpuSeconds: ProcessUsage.cpuSeconds)
         var publication = Publication(
             topic: topics.counters(service: name.rawValue, instance: instance), payload: JSON.bytes(message))
         publication.qualityOfService = .atMostOnce
         // Lost counters are followed by newer ones.
         _ = try? connection.publish(publication)
+    }
+
+    private var metrics: [Metric] {
+        ServiceMetrics.metrics(of: name, counters: service.counters, presence: presence(.running))
+            + ProcessUsage.metrics(startedAt: startedAt, stalls: stalls)
     }
 
     private func turnEnded() {

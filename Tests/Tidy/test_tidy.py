@@ -26,7 +26,7 @@ ADAPTERS = {
     "Shared/Bus": {"Contract", "Lifecycle", "Streams"},
     "Shared/HTTP": {"Bus", "Contract", "Lifecycle"},
     "Shared/SQLiteStorage": {"Contract", "Lifecycle", "Storage"},
-    "Shared/ServiceKit": {"Bus", "Contract", "Lifecycle"},
+    "Shared/ServiceKit": {"Bus", "Contract", "HTTP", "Lifecycle"},
     "Services/BrokerAccess/Plugin": {"BrokerAccessCore", "Secrets"},
     "Services/ControlAPI/Shell": {
         "Bus", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"},
