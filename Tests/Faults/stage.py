@@ -120,6 +120,8 @@ class Stage:
         # A link would be followed to the programs that it lies beside.
         shutil.copy(self._build / "rollcall", self.programs / "rollcall")
         os.symlink(self._build / "libRollcallBrokerAccess.so", self.programs / "libRollcallBrokerAccess.so")
+        # Nobody of a trial speaks HTTP yet.
+        os.symlink(self._build / "rollcall-control-api", self.programs / "rollcall-control-api")
         for name, service in SERVICES.items():
             if name == "broker":
                 continue

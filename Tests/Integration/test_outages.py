@@ -141,7 +141,8 @@ class Outages(unittest.TestCase):
         """Copies of `rollcall` and the plugin, and scripts in the place of all that it starts."""
         shutil.copy(BUILD / "rollcall", cls.directory / "rollcall")
         os.symlink(BUILD / "libRollcallBrokerAccess.so", cls.directory / "libRollcallBrokerAccess.so")
-        os.symlink(BUILD / "rollcall-provisioner", cls.directory / "rollcall-provisioner")
+        for program in ("rollcall-provisioner", "rollcall-control-api"):
+            os.symlink(BUILD / program, cls.directory / program)
         for name, program in PROGRAMS.items():
             path = BUILD / program
             if name == "broker":
