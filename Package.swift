@@ -56,6 +56,8 @@ let package = Package(
         module("Storage", "Shared/Storage", ["Contract", "Lifecycle"]),
         module("MemoryStorage", "Shared/MemoryStorage", ["Contract", "Lifecycle", "Storage"]),
 
+        module("Doctor", "Shared/Doctor", ["Contract", "Lifecycle"]),
+
         // Adapters.
         module("Secrets", "Shared/Secrets", ["CCrypto"]),
         module("Bus", "Shared/Bus", ["CMosquitto", "CLinux", "Contract", "Lifecycle", "Streams"]),
@@ -110,7 +112,7 @@ let package = Package(
         // The command line.
         module(
             "RollcallOperator", "Services/CommandLine/Operator",
-            ["Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
+            ["Bus", "Contract", "Doctor", "Lifecycle", "Secrets", "ServiceKit"]),
         module(
             "RollcallSupervisor", "Services/CommandLine/Supervisor",
             ["Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
@@ -168,6 +170,7 @@ let package = Package(
         tests(
             "StatusStoreTests", "Tests/StatusStoreTests",
             ["Contract", "Lifecycle", "MemoryStorage", "StatusStoreCore", "Storage", "Streams"]),
+        tests("DoctorTests", "Tests/DoctorTests", ["Contract", "Doctor", "Lifecycle"]),
         tests("ControlAPITests", "Tests/ControlAPITests", ["Contract", "ControlAPICore", "Lifecycle"]),
         tests(
             "HeartbeatIngestTests", "Tests/HeartbeatIngestTests",

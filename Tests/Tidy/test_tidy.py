@@ -15,6 +15,7 @@ PURE = {
     "Shared/Storage": {"Contract", "Lifecycle"},
     "Shared/MemoryStorage": {"Contract", "Lifecycle", "Storage"},
     "Services/BrokerAccess/Core": set(),
+    "Shared/Doctor": {"Contract", "Lifecycle"},
     "Services/ControlAPI/Core": {"Contract", "Lifecycle"},
     "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Provisioner/Core": {"Contract", "Lifecycle", "Streams"},
@@ -37,7 +38,7 @@ ADAPTERS = {
     "Services/Reconciler/Shell": {"Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit", "Streams"},
     "Services/StatusStore/Shell": {
         "Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"},
-    "Services/CommandLine/Operator": {"Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
+    "Services/CommandLine/Operator": {"Bus", "Contract", "Doctor", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/CommandLine/Runtime": {"Bus", "Contract", "Lifecycle", "ServiceKit"},
     "Services/CommandLine/Supervisor": {"Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/CommandLine/Bench": {"Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"},

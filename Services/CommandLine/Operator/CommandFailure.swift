@@ -38,6 +38,9 @@ struct Refusal: Hashable {
 
     var type: String { value["type"]?.string ?? "refused" }
 
+    /// Nobody answered, or who should could not.
+    var isUnavailable: Bool { type == Problem.Kind.unavailable.rawValue }
+
     /// 2 when the request itself is wrong, 1 when it was refused.
     var status: Int32 {
         let isOurFault = type == Problem.Kind.invalidRequest.rawValue || type == Problem.Kind.tooLarge.rawValue

@@ -18,18 +18,11 @@ public enum CommandList {
         }
     }
 
-    static let doctor = Subcommand(
-        name: "doctor", placeholder: "[ADDRESS]", summary: "examine the system, or one agent (not built yet)",
-        options: [OperatorSettings.json] + OperatorSettings.connectionOptions + [CommonOptions.help],
-        hiddenOptions: OperatorSettings.requestOptions + OperatorSettings.hiddenOptions
-    ) { _ throws(CommandFailure) in
-        throw .failed("not built yet")
-    }
-
     static let subcommands: [Subcommand] =
         Subcommand.verbs
         + [
-            Subcommand.gateways, Subcommand.status, Subcommand.agents, Subcommand.history, Subcommand.watch, doctor,
+            Subcommand.gateways, Subcommand.status, Subcommand.agents, Subcommand.history, Subcommand.watch,
+            Subcommand.doctor,
             Subcommand.token, Subcommand.completions,
         ]
 

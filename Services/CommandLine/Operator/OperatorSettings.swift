@@ -15,7 +15,7 @@ struct OperatorSettings {
     let topics: Topics
     let connectTimeout: TimeSpan
     let certificateAuthority: String?
-    let timeout: TimeSpan
+    var timeout: TimeSpan
     /// The same for each repeat of the request.
     let idempotencyKey: String
 

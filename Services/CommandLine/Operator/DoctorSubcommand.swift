@@ -1,0 +1,178 @@
+internal import Bus
+internal import Contract
+internal import Doctor
+internal import Lifecycle
+internal import ServiceKit
+
+/// `rollcall doctor`: looks at the system, or at one agent, and says what is wrong, what shows it and what to do.
+extension Subcommand {
+    static let doctor = Subcommand(
+        name: "doctor", placeholder: "[ADDRESS]", summary: "say what is wrong with the system, or with one agent",
+        details: "Status: 0 nothing is wrong, 1 something is, 69 the broker cannot be reached.",
+        options: [
+            OptionSpecification("observe", value: "DURATION", help: "look for so long (default: one look)"),
+            OptionSpecification("verbose", help: "name the checks that were not made, and why"), OperatorSettings.json,
+        ] + OperatorSettings.requestOptions + OperatorSettings.connectionOptions + [CommonOptions.help],
+        hiddenOptions: OperatorSettings.hiddenOptions
+    ) { invocation throws(CommandFailure) in
+        try invocation.refuseArguments(after: 1)
+        let began = Clock.now()
+        let snapshot = try Examination(invocation).snapshot()
+        let diagnosis = Diagnosis(of: snapshot)
+        let console = invocation.console
+        if console.isJSON {
+            console.writeDocument(JSON.bytes(diagnosis))
+        } else {
+            console.write(
+                DoctorText.text(
+                    diagnosis, took: TimeSpan(milliseconds: Clock.now().milliseconds(since: began)),
+                    isVerbose: invocation.arguments.has("verbose"), now: console.now, console.style))
+        }
+        if snapshot.broker != .reached { return ExitStatus.unreachable }
+        return diagnosis.isHealthy ? ExitStatus.done : ExitStatus.failed
+    }
+}
+
+/// Gathers what a diagnosis looks at.
+private struct Examination {
+    /// How long one lookup may take: a store that is stopped is a finding, not a wait.
+    private static let lookupLimit = TimeSpan.seconds(5)
+    private static let recordsMax = 5_000
+
+    private let subject: AgentAddress?
+    private let observed: TimeSpan
+    private var settings: OperatorSettings
+
+    init(_ invocation: Invocation) throws(CommandFailure) {
+        subject = try invocation.arguments.positional.first.map { text throws(CommandFailure) in
+            guard let agent = AgentAddress(text) else { throw .usage("'\(text)' is no GATEWAY/AGENT") }
+            return agent
+        }
+        settings = try invocation.settings()
+        do {
+            observed = try invocation.arguments.duration("observe") ?? .zero
+        } catch {
+            throw .usage(error.reason)
+        }
+        settings.timeout = min(settings.timeout, Examination.lookupLimit)
+    }
+
+    func snapshot() throws(CommandFailure) -> Snapshot {
+        let system = "$SYS/broker/"
+        let session = OperatorSession(settings, following: [settings.topics.allPresence, system + "#"])
+        var presences: [String: Presence] = [:]
+        var counters: [String: Int64] = [:]
+        session.received = { delivery in
+            if delivery.topic.hasPrefix(system) {
+                counters[String(delivery.topic.dropFirst(system.count))] = Int64(
+                    String(decoding: delivery.payload, as: UTF8.self))
+            } else {
+                // An emptied presence, and what cannot be read, is no service.
+                presences[delivery.topic] = try? JSON.decode(Presence.self, from: delivery.payload)
+            }
+        }
+        var snapshot = Snapshot(at: Clock.stamp(), broker: .reached)
+        snapshot.subject = subject
+        do {
+            try session.connect()
+        } catch {
+            guard case .unreachable(let reason) = error else { throw error }
+            let isRefused =
+                reason.hasSuffix("(as \(settings.username))") || reason.hasPrefix("the broker does not let")
+            snapshot.broker = isRefused ? .refused(reason) : .unreachable(reason)
+            return snapshot
+        }
+        defer { session.close() }
+        // The retained presences were queued by the broker before it took the request: they come before its answer.
+        try look(session, &snapshot)
+        snapshot.countersBefore = counters
+        if observed > .zero { _ = session.loop.run(until: { false }, for: observed) }
+        snapshot.observedFor = observed
+        snapshot.counters = counters
+        snapshot.services = presences.sorted { $0.key < $1.key }.map(\.value)
+        return snapshot
+    }
+
+    private func look(_ session: OperatorSession, _ snapshot: inout Snapshot) throws(CommandFailure) {
+        do {
+            let gateways = try session.request(.listGateways, [:])
+            snapshot.isAnswered = true
+            snapshot.gateways = (gateways.value["gateways"]?.array ?? []).compactMap { entry in
+                guard let name = entry["gateway"]?.string,
+                    let state = entry["state"]?.string.flatMap(GatewayState.Connection.init(rawValue:))
+                else { return nil }
+                return Snapshot.Gateway(name: name, state: state, agents: Int(entry["agents"]?.integer ?? 0))
+            }
+            if let subject {
+                snapshot.records = [try session.request(.get, ["agent": .string(subject.description)]).record()]
+                let answer = try session.request(
+                    .history, ["agent": .string(subject.description), "limit": .integer(50)])
+                let events = try Answer.decode([HistoryEvent].self, JSON.bytes(answer.value["events"] ?? .array([])))
+                snapshot.events = events.map { Snapshot.Event(event: $0.event.rawValue, at: $0.time) }
+            } else {
+                for status in [AgentStatus.offline, .provisioning, .updating] {
+                    snapshot.records += try list(session, ["status": .string(status.rawValue)])
+                }
+                snapshot.records += try list(
+                    session, ["status": .string(AgentStatus.online.rawValue), "stale_templates": .bool(true)])
+            }
+        } catch {
+            // No answer is a finding; no such agent is not one of the system's.
+            guard case .refused(let refusal) = error, refusal.isUnavailable else { throw error }
+            snapshot.isAnswered = false
+        }
+    }
+
+    private func list(
+        _ session: OperatorSession, _ filter: [String: JSONValue]
+    ) throws(CommandFailure) -> [AgentRecord] {
+        var request = filter
+        request["limit"] = .integer(Subcommand.pageSize)
+        var records: [AgentRecord] = []
+        while true {
+            let page = try session.request(.list, request)
+            records += try Answer.decode([AgentRecord].self, JSON.bytes(page.value["records"] ?? .array([])))
+            guard let next = page.value["next"]?.string, records.count < Examination.recordsMax else { return records }
+            request["after"] = .string(next)
+        }
+    }
+}
+
+/// A diagnosis for people.
+enum DoctorText {
+    static func text(
+        _ diagnosis: Diagnosis, took: TimeSpan, isVerbose: Bool, now: Timestamp, _ style: Style
+    ) -> String {
+        var text = diagnosis.findings.map { finding($0, now: now, style) }.joined()
+        let passed = diagnosis.checks.count { $0.result == .pass }
+        let skipped = diagnosis.checks.filter { $0.result == .skipped }
+        if diagnosis.isHealthy {
+            text += style.paint("Nothing is wrong", .green) + ": "
+        }
+        text += "\(passed) check\(passed == 1 ? "" : "s") passed"
+        if !skipped.isEmpty { text += ", \(skipped.count) not made\(isVerbose ? "" : " (--verbose names them)")" }
+        text += ", \(took.milliseconds / 1_000).\(took.milliseconds / 100 % 10) s\n"
+        guard isVerbose else { return text }
+        for check in skipped { text += "  \(check.id): \(Printable.text(check.because ?? ""))\n" }
+        return text
+    }
+
+    private static func finding(_ finding: Finding, now: Timestamp, _ style: Style) -> String {
+        let isError = finding.severity == .error
+        let mark = style.paint(isError ? "✗" : "!", isError ? .red : .yellow)
+        var text = "\(mark) \(Printable.text(finding.summary))  \(style.paint(finding.id, .dim))\n"
+        for (index, evidence) in finding.evidence.enumerated() {
+            let age = evidence.at.map { ", \(RelativeTime.text($0, now: now))" } ?? ""
+            text += line(index == 0 ? "evidence" : "", "\(evidence.what) (\(evidence.source)\(age))")
+        }
+        text += line("cause", finding.cause)
+        for (index, action) in finding.actions.enumerated() {
+            text += line(index == 0 ? "do" : "", action.summary + (action.command.map { ": \($0)" } ?? ""))
+        }
+        return text
+    }
+
+    private static func line(_ name: String, _ text: String) -> String {
+        "    \(name)" + String(repeating: " ", count: 11 - name.count) + Printable.text(text) + "\n"
+    }
+}
