@@ -100,7 +100,7 @@ public struct Diagnosis: Sendable, Encodable {
                 checks.append(Check(id: check.id, result: .skipped, because: because))
                 continue
             }
-            if let because = check.isUnmade(snapshot) {
+            if let because = check.unmadeWithoutObservation, snapshot.observedFor == .zero {
                 checks.append(Check(id: check.id, result: .skipped, because: because))
                 continue
             }
@@ -121,17 +121,17 @@ struct DoctorCheck: Sendable {
     let id: String
     /// What needs not be looked for once this was found.
     let explains: [String]
-    /// Why it cannot be made from this snapshot.
-    let isUnmade: @Sendable (Snapshot) -> String?
+    /// Why it cannot be made from one look.
+    let unmadeWithoutObservation: String?
     let examine: @Sendable (Snapshot) -> [Finding]
 
     init(
-        _ id: String, explains: [String] = [], isUnmade: @escaping @Sendable (Snapshot) -> String? = { _ in nil },
+        _ id: String, explains: [String] = [], unmadeWithoutObservation: String? = nil,
         _ examine: @escaping @Sendable (Snapshot) -> [Finding]
     ) {
         self.id = id
         self.explains = explains
-        self.isUnmade = isUnmade
+        self.unmadeWithoutObservation = unmadeWithoutObservation
         self.examine = examine
     }
 

@@ -43,10 +43,7 @@ extension DoctorCheck {
                     actions: [.init("compare the topic root", "rollcall status --topic-root ROOT")])
             ]
         },
-        DoctorCheck(
-            "broker.dropping",
-            isUnmade: { $0.observedFor == .zero ? "it needs two readings: --observe 12s" : nil }
-        ) { snapshot in
+        DoctorCheck("broker.dropping", unmadeWithoutObservation: "it needs two readings: --observe 12s") { snapshot in
             let key = "publish/messages/dropped"
             guard let now = snapshot.counters[key], let before = snapshot.countersBefore[key], now > before else {
                 return []

@@ -168,7 +168,8 @@ class Tour(unittest.TestCase):
             time.sleep(0.2)
 
     def test_identities_are_what_the_broker_reads(self):
-        subprocess.run(["sh", "make-identities.sh"], cwd=self.directory, env=self.environment, check=True)
+        environment = {**self.environment, "PATH": f"{BUILD}:{self.environment['PATH']}"}
+        subprocess.run(["sh", "make-identities.sh"], cwd=self.directory, env=environment, check=True)
         identities = (self.directory / "identities").read_text().splitlines()
         self.assertEqual([line.split()[0] for line in identities][:2], ["op:admin", "svc:status-store/1"])
         for line in identities:

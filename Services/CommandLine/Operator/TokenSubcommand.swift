@@ -1,6 +1,5 @@
 internal import Bus
 internal import Contract
-internal import Glibc
 internal import Lifecycle
 internal import Secrets
 internal import ServiceKit
@@ -90,13 +89,8 @@ struct OperatorTokenFile {
 
     /// - Throws: when it cannot be read, or holds what is no token: nothing of it would be kept.
     func read() throws(CommandFailure) -> [OperatorToken] {
-        guard let file = fopen(path, "re") else { throw failure }
-        defer { fclose(file) }
-        var bytes: [UInt8] = []
-        var block = [UInt8](repeating: 0, count: 4_096)
-        while case let count = fread(&block, 1, block.count, file), count > 0 { bytes += block.prefix(count) }
         var tokens: [OperatorToken] = []
-        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+        for line in try SmallFile.read(path).split(separator: "\n") {
             guard let token = OperatorToken(line: line) else {
                 throw .failed("\(path): '\(line.prefix(80))' is not NAME SCOPE SHA256 [EXPIRES]")
             }
@@ -106,15 +100,6 @@ struct OperatorTokenFile {
     }
 
     func write(_ tokens: [OperatorToken]) throws(CommandFailure) {
-        let temporary = path + ".new"
-        unlink(temporary)
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw failure }
-        let bytes = Array(tokens.map { $0.line + "\n" }.joined().utf8)
-        let isWritten = Glibc.write(descriptor, bytes, bytes.count) == bytes.count && fsync(descriptor) == 0
-        close(descriptor)
-        guard isWritten, rename(temporary, path) == 0 else { throw failure }
+        try SmallFile.write(tokens.map { $0.line + "\n" }.joined(), to: path, mode: 0o600, group: nil)
     }
-
-    private var failure: CommandFailure { .failed("\(path): \(String(cString: strerror(errno)))") }
 }

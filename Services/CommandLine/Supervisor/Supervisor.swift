@@ -147,8 +147,12 @@ public final class Supervisor {
         for username in [Supervisor.operatorName, Supervisor.benchName] + usernames {
             secrets[username] = try data.secret(of: username)
         }
-        let identities = secrets.sorted { $0.key < $1.key }.map { "\($0.key) \(Digest(of: $0.value))\n" }.joined()
-        try DataDirectory.write(identities, to: data.identities)
+        // Operators that somebody has added stay.
+        let others = try DataDirectory.read(data.identities).split(separator: "\n").filter { line in
+            line.hasPrefix("op:") && secrets[String(line.prefix { $0 != " " })] == nil
+        }
+        let own = secrets.sorted { $0.key < $1.key }.map { "\($0.key) \(Digest(of: $0.value))" }
+        try DataDirectory.write((own + others.map(String.init)).map { $0 + "\n" }.joined(), to: data.identities)
         httpToken = try data.secret(of: Supervisor.httpTokenName)
         try writeHTTPTokens()
         try writePorts()

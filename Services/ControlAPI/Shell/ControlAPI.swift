@@ -1,6 +1,7 @@
 public import Bus
 internal import Contract
 internal import ControlAPICore
+internal import Glibc
 internal import HTTP
 public import Lifecycle
 internal import Secrets
@@ -15,13 +16,17 @@ public final class ControlAPI: Service {
         var hosts: [String] = []
         /// The file of the operators' tokens.
         var tokens: String?
+        // Files in PEM.
+        var certificate: String?
+        var key: String?
+        var clientAuthority: String?
     }
 
     private let settings: Settings
     private var runtime: ServiceRuntime!
     private var core: ControlAPICore!
     private var server: HTTPServer!
-    private var tokens: TokenFile?
+    private var tokens: WatchedFile?
     private weak var connection: Connection?
 
     init(_ settings: Settings) {
@@ -36,6 +41,9 @@ public final class ControlAPI: Service {
         var options = HTTPServer.Options()
         options.address = settings.address
         options.port = settings.port
+        if let certificate = settings.certificate, let key = settings.key {
+            options.tls = try tls(certificate, key)
+        }
         do {
             server = try HTTPServer(loop: runtime.loop, options: options)
         } catch {
@@ -43,8 +51,9 @@ public final class ControlAPI: Service {
         }
         server.received = { [unowned self] in handle(.requestReceived($0)) }
         server.cancelled = { [unowned self] in handle(.requestCancelled(id: $0)) }
-        runtime.log.event("http.listening", .info, ["port": LogValue(server.port)])
-        tokens = settings.tokens.map { TokenFile($0) }
+        runtime.log.event(
+            "http.listening", .info, ["port": LogValue(server.port), "tls": .bool(options.tls != nil)])
+        tokens = settings.tokens.map { WatchedFile($0) }
         readTokens()
         runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in handle(.ticked) }
         runtime.loop.every(.seconds(1)) { [unowned self] in readTokens() }
@@ -127,6 +136,27 @@ public final class ControlAPI: Service {
         } catch {
             handle(.commandRefused(number: number, reason: error.description))
         }
+    }
+
+    private func tls(_ certificate: String, _ key: String) throws(ServiceFailure) -> HTTPServer.Options.TLS {
+        var tls = HTTPServer.Options.TLS(
+            certificate: try ControlAPI.bytes(of: certificate), key: try ControlAPI.bytes(of: key))
+        var fault = Certificate.fault(
+            certificate: tls.certificate, named: certificate, key: tls.key, named: key)
+        if let path = settings.clientAuthority {
+            let authority = try ControlAPI.bytes(of: path)
+            fault = fault ?? Certificate.fault(authority: authority, named: path)
+            tls.clientAuthority = authority
+        }
+        if let fault { throw ServiceFailure(fault, status: ExitStatus.usage) }
+        return tls
+    }
+
+    private static func bytes(of path: String) throws(ServiceFailure) -> [UInt8] {
+        guard let bytes = WatchedFile.read(path) else {
+            throw ServiceFailure("\(path): \(String(cString: strerror(errno)))", status: ExitStatus.usage)
+        }
+        return bytes
     }
 
     // MARK: Tokens

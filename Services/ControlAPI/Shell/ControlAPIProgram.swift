@@ -17,6 +17,10 @@ public enum ControlAPIProgram {
         OptionSpecification(
             "http-host", value: "NAMES",
             help: "names of this server that requests may ask for, with commas, besides localhost"),
+        OptionSpecification("http-cert", value: "FILE", help: "a certificate in PEM: HTTPS alone is served"),
+        OptionSpecification("http-key", value: "FILE", help: "its key in PEM"),
+        OptionSpecification(
+            "http-client-ca", value: "FILE", help: "serve only clients with a certificate from this authority"),
         OptionSpecification(
             "tokens", value: "FILE", help: "operators' tokens, NAME SCOPE SHA256 a line; read again when it changes"),
     ]
@@ -30,6 +34,15 @@ public enum ControlAPIProgram {
         if let address = arguments.value("http-address") { settings.address = address }
         settings.hosts = (arguments.value("http-host") ?? "").split(separator: ",").map { $0.lowercased() }
         settings.tokens = arguments.value("tokens")
+        settings.certificate = arguments.value("http-cert")
+        settings.key = arguments.value("http-key")
+        settings.clientAuthority = arguments.value("http-client-ca")
+        guard (settings.certificate == nil) == (settings.key == nil) else {
+            throw UsageError("--http-cert and --http-key belong together")
+        }
+        guard settings.clientAuthority == nil || settings.certificate != nil else {
+            throw UsageError("--http-client-ca needs --http-cert and --http-key")
+        }
         let service = ControlAPI(settings)
         return ServiceRuntime(service, name: .controlAPI, instance: instance, options: options).run()
     }

@@ -1,0 +1,59 @@
+internal import CCrypto
+
+/// Looks at a certificate and its key before anybody is served with them, so that what is wrong is said by file and cause.
+public enum Certificate {
+    /// What is wrong, as `the certificate ended on Jan  2 00:00:00 2026 GMT`; `nil`: nothing.
+    ///
+    /// - Parameters:
+    ///   - certificate: PEM, its own certificate first.
+    ///   - key: PEM.
+    public static func fault(
+        certificate: [UInt8], named certificateFile: String, key: [UInt8], named keyFile: String
+    ) -> String? {
+        guard let leaf = read(certificate, { PEM_read_bio_X509($0, nil, nil, nil) }) else {
+            return "\(certificateFile): is no certificate in PEM"
+        }
+        defer { X509_free(leaf) }
+        guard let secret = read(key, { PEM_read_bio_PrivateKey($0, nil, nil, nil) }) else {
+            return "\(keyFile): is no key in PEM without a passphrase"
+        }
+        defer { EVP_PKEY_free(secret) }
+        guard X509_check_private_key(leaf, secret) == 1 else {
+            return "\(keyFile): is not the key of the certificate \(certificateFile)"
+        }
+        if X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0 {
+            return "\(certificateFile): the certificate ended on \(text(X509_get0_notAfter(leaf)))"
+        }
+        if X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0 {
+            return "\(certificateFile): the certificate begins on \(text(X509_get0_notBefore(leaf)))"
+        }
+        return nil
+    }
+
+    /// What is wrong with a file of authorities; `nil`: nothing.
+    public static func fault(authority: [UInt8], named file: String) -> String? {
+        guard let first = read(authority, { PEM_read_bio_X509($0, nil, nil, nil) }) else {
+            return "\(file): is no certificate in PEM"
+        }
+        defer { X509_free(first) }
+        guard X509_check_ca(first) > 0 else { return "\(file): is no certificate of an authority" }
+        return nil
+    }
+
+    private static func read(_ bytes: [UInt8], _ body: (OpaquePointer) -> OpaquePointer?) -> OpaquePointer? {
+        bytes.withUnsafeBytes { buffer in
+            guard let memory = BIO_new_mem_buf(buffer.baseAddress, Int32(buffer.count)) else { return nil }
+            defer { BIO_free(memory) }
+            return body(memory)
+        }
+    }
+
+    private static func text(_ time: UnsafePointer<ASN1_TIME>?) -> String {
+        guard let memory = BIO_new(BIO_s_mem()) else { return "?" }
+        defer { BIO_free(memory) }
+        ASN1_TIME_print(memory, time)
+        var buffer = [UInt8](repeating: 0, count: 64)
+        let count = BIO_read(memory, &buffer, Int32(buffer.count))
+        return String(decoding: buffer.prefix(max(0, Int(count))), as: UTF8.self)
+    }
+}
