@@ -38,7 +38,8 @@ public enum LogLevel: Int, Comparable, Sendable, CaseIterable {
 
 /// One line an event on standard output, as text for people or JSON for programs.
 ///
-/// Each line is one `write(2)`: a killed process loses none that was written, two processes never mix theirs.
+/// Writing never waits (`LogOutput`), and a flood of one event is thinned out (`LogThrottle`); what was not written is counted and
+/// told.
 public struct Log: Sendable {
     public enum Format: String, Sendable, CaseIterable {
         case text, json
@@ -63,6 +64,54 @@ public struct Log: Sendable {
 
     public func event(_ name: String, _ level: LogLevel, _ members: [(key: String, value: LogValue)]) {
         guard level >= self.level else { return }
+        // Who asks for the finest level wants every line of it.
+        let leftOut = level == .debug ? 0 : Log.sink.withLock { $0.throttle.admit(name, now: Clock.now()) }
+        guard let leftOut else { return }
+        let count: [(key: String, value: LogValue)] = leftOut > 0 ? [("left_out", LogValue(leftOut))] : []
+        write(name, level, members + count)
+        tellDropped()
+    }
+
+    /// Writes text that is no event; for people.
+    public func say(_ text: String) {
+        Log.sink.withLock { $0.output.write(Array(text.utf8)) }
+    }
+
+    /// Writes what waits for the reader and tells what was left out. Whoever runs a loop calls it each turn.
+    public func flush() {
+        let untold = Log.sink.withLock { sink in
+            sink.output.flush()
+            return sink.throttle.takeUntold(now: Clock.now())
+        }
+        for (name, count) in untold {
+            write("log.left_out", .warning, [("of", LogValue(name)), ("count", LogValue(count))])
+        }
+        tellDropped()
+    }
+
+    /// Gives the reader a moment to take the rest, before the process ends.
+    public func finish() {
+        flush()
+        Log.sink.withLock { $0.output.finish(milliseconds: Log.finishMilliseconds) }
+        tellDropped()
+    }
+
+    private static let finishMilliseconds: Int32 = 300
+
+    /// What all logs of this process share.
+    private struct Sink {
+        var output = LogOutput(1)
+        var throttle = LogThrottle()
+    }
+
+    private static let sink = Locked(Sink())
+
+    private func tellDropped() {
+        let count = Log.sink.withLock { $0.output.takeDropped() }
+        if count > 0 { write("log.dropped", .warning, [("count", LogValue(count))]) }
+    }
+
+    private func write(_ name: String, _ level: LogLevel, _ members: [(key: String, value: LogValue)]) {
         let time = Clock.stamp().description
         var line: String
         switch format {
@@ -76,15 +125,7 @@ public struct Log: Sendable {
             for (key, value) in members { line += " \(key)=\(Log.text(value))" }
             line += "\n"
         }
-        var bytes = Array(line.utf8)[...]
-        while !bytes.isEmpty {
-            let count = bytes.withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
-            if count < 0 {
-                guard errno == EINTR else { return }  // nobody reads: a log must not stop the service
-                continue
-            }
-            bytes = bytes.dropFirst(count)
-        }
+        say(line)
     }
 
     private static func json(_ value: LogValue) -> String {
@@ -120,5 +161,29 @@ public struct Log: Sendable {
             }
         }
         return result + "\""
+    }
+}
+
+/// A value that several threads use in turn.
+///
+/// Its lock is held while `body` runs and nowhere else reaches the value: that makes it `Sendable`.
+private final class Locked<Value>: @unchecked Sendable {
+    private var value: Value
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+
+    init(_ value: Value) {
+        self.value = value
+        pthread_mutex_init(mutex, nil)
+    }
+
+    deinit {
+        pthread_mutex_destroy(mutex)
+        mutex.deallocate()
+    }
+
+    func withLock<Result>(_ body: (inout Value) -> Result) -> Result {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return body(&value)
     }
 }

@@ -21,6 +21,8 @@ public protocol Service: AnyObject {
     func describe(_ presence: inout Presence)
     /// The service is to stop: take nothing new. Asked again each turn until all is handed over, at most 4 s.
     func isDrained() -> Bool
+    /// The last call: whatever is open is to be closed.
+    func ended()
     /// Counters for benchmarks.
     var counters: [String: Int64] { get }
 }
@@ -32,6 +34,7 @@ extension Service {
     public func stalled(_ length: TimeSpan) {}
     public func describe(_ presence: inout Presence) {}
     public func isDrained() -> Bool { true }
+    public func ended() {}
     public var counters: [String: Int64] { [:] }
 }
 
@@ -93,6 +96,7 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     /// Runs until SIGTERM or SIGINT; the exit status.
     public func run() -> Int32 {
+        defer { log.finish() }
         let signals = SignalDescriptor([SIGTERM, SIGINT])
         loop.watch(signals.descriptor) { [unowned self] in
             signals.drain()
@@ -123,6 +127,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         loop.run()
         connection?.close()
+        service.ended()
         return exitStatus
     }
 
@@ -337,6 +342,7 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     private func turnEnded() {
         service.turnEnded(now: loop.now)
+        log.flush()
         guard isStopping, service.isDrained() else { return }
         finish(isDrained: true)
     }

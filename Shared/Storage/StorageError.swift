@@ -15,6 +15,8 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
         case corrupt
         /// The file cannot be opened or created.
         case cannotOpen = "cannot_open"
+        /// The file was deleted or replaced while it was open: what is written to it is lost.
+        case replaced
         /// The database is of a newer program, or of another one.
         case schema
         /// The database was made with other settings than it is opened with.
@@ -31,7 +33,9 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
         public var isOfContent: Bool {
             switch self {
             case .constraint, .content: true
-            case .busy, .full, .inputOutput, .readOnly, .corrupt, .cannotOpen, .schema, .configuration, .other: false
+            case .busy, .full, .inputOutput, .readOnly, .corrupt, .cannotOpen, .replaced, .schema, .configuration,
+                .other:
+                false
             }
         }
 
@@ -45,6 +49,8 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
             case .corrupt:
                 "stop the status store and put a copy in its place, or save what is left of it with sqlite3 and '.recover'"
             case .cannotOpen: "see that the path names a file in a directory that is there and may be read and written"
+            case .replaced:
+                "put the file back, and the store goes on by itself; or restart the status store to take what lies there now"
             case .schema: "run the program that made it, or a newer one, or name another file"
             case .configuration: "leave the option out, or name another file"
             case .constraint, .content, .other: nil

@@ -1,7 +1,9 @@
 """`rollcall up`: one system on one directory, from start to its last child."""
 
+import fcntl
 import os
 import pathlib
+import pty
 import pwd
 import shutil
 import signal
@@ -9,6 +11,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -226,13 +229,53 @@ class TheEnd(unittest.TestCase):
             system.mqtt_port = system.port
             system.start()
 
-    def test_a_service_that_does_not_stop_is_killed(self):
-        with RollcallSystem() as system:
-            os.kill(system.child("reconciler"), signal.SIGSTOP)
-            start = time.monotonic()
-            self.assertEqual(system.stop(), 0)
-            self.assertLess(time.monotonic() - start, 8)
-            self.assertEqual(system.events("up.child_exited", child="reconciler")[-1]["signal"], 9)
+    def test_a_service_that_stands_still_is_killed_and_no_other(self):
+        for name in ["reconciler", "heartbeat-ingest", "broker"]:
+            with self.subTest(name), RollcallSystem() as system:
+                os.kill(system.child(name), signal.SIGSTOP)
+                start = time.monotonic()
+                self.assertEqual(system.stop(), 1, "it was no clean end")
+                self.assertLess(time.monotonic() - start, 8)
+                killing = system.events("up.killing")
+                self.assertEqual([(event["child"], event["reason"]) for event in killing], [(name, "it stands still")])
+                exits = {event["child"]: event.get("status") for event in system.events("up.child_exited")}
+                self.assertEqual(exits, {**dict.fromkeys(SERVICES | {"broker"}, 0), name: None})
+                self.assertEqual((system.log_events[-1]["event"], system.log_events[-1]["killed"]), ("up.stopped", name))
+
+    def test_repeated_signals_change_nothing(self):
+        for signals in [
+            [signal.SIGHUP, signal.SIGHUP], [signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGINT],
+            [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGINT, signal.SIGINT],
+        ]:
+            with self.subTest(signals), RollcallSystem() as system:
+                for number in signals:
+                    os.kill(system.pid, number)
+                    time.sleep(0.02)
+                self.assertEqual(system.process.wait(15), 0)
+                self.assert_clean(system)
+
+    def test_a_terminal_that_closes_ends_it_cleanly(self):
+        with tempfile.TemporaryDirectory(prefix="rollcall-") as directory:
+            data = pathlib.Path(directory) / "data"
+            terminal, other = pty.openpty()
+            process = subprocess.Popen(
+                [str(ROLLCALL), "up", "--data", str(data), "--mqtt-port", "0"], stdin=other, stdout=other, stderr=other,
+                env=clean_environment(), preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)))
+            os.close(other)
+            said = b""
+            while b"rollcall is up" not in said:
+                said += os.read(terminal, 4_096)
+            os.close(terminal)
+            self.assertEqual(process.wait(15), 0)
+            self.assertEqual([path.name for path in data.glob("rollcall.db-wal")], [], "the store has closed its file")
+
+    def assert_clean(self, system):
+        system._join()
+        self.assertEqual(system.events("up.killing"), [])
+        self.assertEqual({event.get("status") for event in system.events("up.child_exited")}, {0})
+        self.assertEqual(len(system.events("up.child_exited")), len(SERVICES) + 1)
+        self.assertEqual(system.log_events[-1]["event"], "up.stopped")
+        self.assertFalse((system.data / "rollcall.db-wal").exists(), "the store has closed its file")
 
     def test_can_be_ended_while_it_starts(self):
         system = RollcallSystem()

@@ -114,3 +114,29 @@ struct ProcessTests {
         #expect(arguments(.reconciler) == common + ["--checkin-deadline", "5s", "--max-wake-attempts", "2"])
     }
 }
+
+struct StopSignalsTests {
+    private var signals = StopSignals()
+
+    private mutating func receive(_ signal: Int32, at milliseconds: Int64) -> StopSignals.Wish {
+        signals.received(signal, now: Instant(nanoseconds: milliseconds * 1_000_000))
+    }
+
+    @Test(arguments: [SIGHUP, SIGTERM]) mutating func aRepeatedHangupOrTermChangesNothing(_ signal: Int32) {
+        #expect(receive(signal, at: 0) == .end)
+        for time in [0, 500, 2_500, 4_000] { #expect(receive(signal, at: Int64(time)) == .nothing) }
+    }
+
+    @Test mutating func anImpatientFingerKillsNothing() {
+        #expect(receive(SIGINT, at: 0) == .end)
+        for time in 1..<20 { #expect(receive(SIGINT, at: Int64(time) * 100) == .nothing) }
+        #expect(receive(SIGINT, at: 2_000) == .kill)
+    }
+
+    @Test mutating func aSecondInterruptIsNotEnoughHoweverLate() {
+        #expect(receive(SIGTERM, at: 0) == .end)
+        #expect(receive(SIGINT, at: 3_000) == .nothing)
+        #expect(receive(SIGINT, at: 3_100) == .nothing)
+        #expect(receive(SIGINT, at: 3_200) == .kill)
+    }
+}

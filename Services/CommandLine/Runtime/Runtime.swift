@@ -38,6 +38,7 @@ final class Runtime: ConnectionDelegate {
 
     /// Runs until SIGTERM or SIGINT; the exit status.
     func run() -> Int32 {
+        defer { log.finish() }
         signal(SIGPIPE, SIG_IGN)
         let signals = SignalDescriptor([SIGTERM, SIGINT, SIGCHLD])
         loop.watch(signals.descriptor) { [unowned self] in
@@ -45,7 +46,10 @@ final class Runtime: ConnectionDelegate {
             if numbers.contains(SIGCHLD) { reap() }
             if numbers.contains(where: { $0 != SIGCHLD }) { stop() }
         }
-        loop.turnEnded = { [unowned self] in schedule() }
+        loop.turnEnded = { [unowned self] in
+            schedule()
+            log.flush()
+        }
         let timeout = settings.program.connectTimeout
         ConnectWatchdog.arm(timeout + .seconds(1))
         loop.after(timeout) { [unowned self] in

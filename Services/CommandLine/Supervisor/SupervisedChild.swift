@@ -35,11 +35,18 @@ final class SupervisedChild {
     var program: ChildProgram
     /// The process, while one runs.
     private(set) var processID: pid_t?
+    /// It had to be killed.
+    private(set) var wasKilled = false
     /// Called after each end, before the next start is arranged.
     var exited: (ChildExit) -> Void = { _ in }
     /// Takes the lines that the child writes; `nil`: its output is that of this process.
     var tookLine: ((String) -> Void)?
 
+    // Of fcntl(2), where Glibc hides them.
+    private static let setPipeSize: Int32 = 1_031
+    private static let getPipeSize: Int32 = 1_032
+    /// What a child may write before anybody reads it; a pipe cannot be larger (pipe(7)).
+    private static let pipeBytes: Int32 = 1_048_576
     private let loop: EventLoop
     private let log: Log
     private let output: Int32
@@ -63,7 +70,9 @@ final class SupervisedChild {
         startedAt = Clock.now()
         var ends: [Int32] = [-1, -1]
         if tookLine != nil, pipe(&ends) == 0 {
-            _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
+            // The child's end does not wait either: while this process stands still, what it writes is lost, and it goes on.
+            for end in ends { _ = fcntl(end, F_SETFL, O_NONBLOCK) }
+            _ = fcntl(ends[1], SupervisedChild.setPipeSize, SupervisedChild.pipeBytes)
             watchLines(ends[0])
         }
         let descriptor = ends[1] >= 0 ? ends[1] : output
@@ -94,10 +103,27 @@ final class SupervisedChild {
         if let processID { Glibc.kill(processID, SIGTERM) }
     }
 
-    /// Sends SIGKILL; the child is not started again.
-    func kill() {
+    /// Sends SIGKILL and says why; the child is not started again.
+    func kill(because reason: String) {
         retire()
-        if let processID { Glibc.kill(processID, SIGKILL) }
+        guard let processID, !wasKilled else { return }
+        wasKilled = true
+        log.event(
+            "up.killing", .warning,
+            ["child": LogValue(name), "pid": LogValue(Int(processID)), "reason": LogValue(reason)])
+        Glibc.kill(processID, SIGKILL)
+    }
+
+    /// A signal or a debugger has stopped the process (state T of proc(5)): it does not end by itself.
+    var isStandingStill: Bool {
+        guard let processID, let file = fopen("/proc/\(processID)/stat", "re") else { return false }
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 512)
+        let count = fread(&bytes, 1, bytes.count, file)
+        let text = bytes.prefix(count)
+        // The name before it, in parentheses, may hold anything.
+        guard let name = text.lastIndex(of: UInt8(ascii: ")")), name + 2 < text.endIndex else { return false }
+        return text[name + 2] == UInt8(ascii: "T") || text[name + 2] == UInt8(ascii: "t")
     }
 
     // MARK: Inside
@@ -151,6 +177,7 @@ final class SupervisedChild {
     private func watchLines(_ descriptor: Int32) {
         var splitter = LineSplitter()
         loop.watch(descriptor) { [weak self, loop] in
+            self?.noteLoss(in: descriptor)
             var bytes = [UInt8](repeating: 0, count: 4_096)
             while true {
                 let count = read(descriptor, &bytes, bytes.count)
@@ -161,6 +188,16 @@ final class SupervisedChild {
             loop.unwatch(descriptor)
             close(descriptor)
         }
+    }
+
+    /// A pipe that is nearly full was full, or is about to be: how many lines did not fit nobody knows.
+    private func noteLoss(in pipe: Int32) {
+        var waiting: Int32 = 0
+        let capacity = fcntl(pipe, SupervisedChild.getPipeSize)
+        guard ioctl(pipe, UInt(FIONREAD), &waiting) == 0, capacity > 0, waiting >= capacity - capacity / 8 else {
+            return
+        }
+        log.event("log.dropped", .warning, ["of": LogValue(name)])
     }
 
     private static func spawn(_ program: ChildProgram, output: Int32) -> pid_t {

@@ -18,9 +18,11 @@ public import ServiceKit
 ///     supervisor.stop()
 ///     _ = loop.run(until: { supervisor.hasStopped }, for: .seconds(15))
 public final class Supervisor {
-    /// How long services may take to stop, and then the broker.
+    /// How long a service may take to stop from the time it is asked, longer than what it gives itself; and then the broker.
     static let serviceStopLimit = TimeSpan.seconds(5)
     static let brokerStopLimit = TimeSpan.seconds(2)
+    /// How long one that stands still may hold up those that would hand it what they have.
+    static let standingLimit = TimeSpan.seconds(2)
     /// How often a broker may fail to start before the system gives up.
     static let brokerStartsMax = 5
     static let stopOrder: [[ServiceName]] = [
@@ -105,8 +107,7 @@ public final class Supervisor {
 
     /// The running processes by name: `broker`, `provisioner`, …; a second instance is `provisioner/2`.
     public var processIDs: [String: Int32] {
-        let children = services + (broker.map { [$0] } ?? [])
-        return Dictionary(children.compactMap { child in child.processID.map { (child.name, $0) } }) { first, _ in first
+        Dictionary(children.compactMap { child in child.processID.map { (child.name, $0) } }) { first, _ in first
         }
     }
 
@@ -117,17 +118,22 @@ public final class Supervisor {
         log.event("up.stopping")
         operatorLink?.close()
         operatorLink = nil
-        for service in services {
-            service.retire()
-            loop.after(Supervisor.serviceStopLimit) { service.kill() }
+        for service in services { service.retire() }
+        loop.after(Supervisor.standingLimit) { [unowned self] in
+            for child in children where child.isStandingStill { child.kill(because: "it stands still") }
         }
         stopFurther()
     }
 
     /// Ends everything at once.
-    public func kill() {
-        for child in services + (broker.map { [$0] } ?? []) { child.kill() }
+    public func kill(because reason: String) {
+        for child in children { child.kill(because: reason) }
     }
+
+    /// Those that had to be killed.
+    public var killed: [String] { children.filter(\.wasKilled).map(\.name) }
+
+    private var children: [SupervisedChild] { services + (broker.map { [$0] } ?? []) }
 
     // MARK: Preparing
 
@@ -331,23 +337,31 @@ public final class Supervisor {
     /// hand it to the store. Each stage begins when the one before is gone.
     private func stopFurther() {
         guard isStopping, !hasStopped else { return }
-        for stage in Supervisor.stopOrder {
+        // Without the broker nobody hands over anything, and nobody is to be waited for.
+        let stages = broker?.processID == nil ? [Supervisor.stopOrder.flatMap { $0 }] : Supervisor.stopOrder
+        for stage in stages {
             let running = services.filter { child in
                 child.processID != nil && stage.contains { child.name.hasPrefix($0.rawValue) }
             }
             guard running.isEmpty else {
-                for child in running where terminated.insert(child.name).inserted { child.terminate() }
+                for child in running { end(child, within: Supervisor.serviceStopLimit) }
                 return
             }
         }
-        if let broker, broker.processID != nil {
-            broker.terminate()
-            loop.after(Supervisor.brokerStopLimit) { broker.kill() }
-            return
-        }
+        if let broker, broker.processID != nil { return end(broker, within: Supervisor.brokerStopLimit) }
         hasStopped = true
         lock = nil
-        log.event("up.stopped")
+        if killed.isEmpty {
+            log.event("up.stopped")
+        } else {
+            log.event("up.stopped", .warning, ["killed": LogValue(killed.joined(separator: " "))])
+        }
         stopped()
+    }
+
+    private func end(_ child: SupervisedChild, within limit: TimeSpan) {
+        guard terminated.insert(child.name).inserted else { return }
+        child.terminate()
+        loop.after(limit) { child.kill(because: "it did not end within \(limit.seconds) s of SIGTERM") }
     }
 }

@@ -37,7 +37,7 @@ public enum UpCommand {
     /// Runs a system until SIGINT, SIGTERM or SIGHUP. Call it from the main thread: the children die with their thread.
     ///
     /// - Parameter arguments: what follows `up`.
-    /// - Returns: 0 after a signal, 1 when the system cannot start, 2 for bad usage.
+    /// - Returns: 0 after a signal, 1 when the system cannot start or a child had to be killed, 2 for bad usage.
     public static func run(_ arguments: [String]) -> Int32 {
         let settings: Settings
         do throws(UsageError) {
@@ -119,7 +119,7 @@ private final class UpRun {
     private let demo: DemoGateway?
     private let demoCount: Int
     private var status = ExitStatus.done
-    private var isEnding = false
+    private var stopSignals = StopSignals()
 
     init(_ configuration: SupervisorConfiguration, demo count: Int?) {
         log = Log(service: "up", instance: "1", format: configuration.logFormat, level: configuration.logLevel)
@@ -133,9 +133,7 @@ private final class UpRun {
         signal(SIGPIPE, SIG_IGN)  // nobody reads the log any more: the system goes on
         let signals = SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         loop.watch(signals.descriptor) { [unowned self] in
-            guard let number = signals.drain().first else { return }
-            log.event("up.signalled", .info, ["signal": LogValue(Int(number))])
-            end()
+            for number in signals.drain() { signalled(number) }
         }
         supervisor.becameReady = { [unowned self] in ready() }
         supervisor.failed = { [unowned self] reason in
@@ -144,16 +142,21 @@ private final class UpRun {
         }
         supervisor.stopped = { [unowned self] in loop.stop() }
         try supervisor.start()
+        loop.turnEnded = { [unowned self] in log.flush() }
         loop.run()
-        return status
+        log.finish()
+        return supervisor.killed.isEmpty ? status : ExitStatus.failed
     }
 
-    /// The first signal ends all in order, the second at once.
-    private func end() {
-        guard !isEnding else { return supervisor.kill() }
-        isEnding = true
-        demo?.stop()
-        supervisor.stop()
+    private func signalled(_ number: Int32) {
+        log.event("up.signalled", .info, ["signal": LogValue(Int(number))])
+        switch stopSignals.received(number, now: Clock.now()) {
+        case .end:
+            demo?.stop()
+            supervisor.stop()
+        case .kill: supervisor.kill(because: "the operator asked for it with a third SIGINT")
+        case .nothing: break
+        }
     }
 
     private func ready() {
@@ -180,8 +183,7 @@ private final class UpRun {
                     "              infra/rollcall status",
                 ]
             }
-            let text = Array((lines.joined(separator: "\n") + "\n").utf8)
-            _ = write(1, text, text.count)
+            log.say(lines.joined(separator: "\n") + "\n")
         }
         demo?.start()
     }

@@ -120,6 +120,9 @@ public final class StatusStore: Service {
         return isDrainedByCore || core == nil
     }
 
+    /// The database is closed with its core: its write-ahead log is copied into the file (sqlite3_close(3)).
+    public func ended() { core = nil }
+
     public func describe(_ presence: inout Presence) {
         guard let core else { return }
         core.describe(&presence)
@@ -197,7 +200,7 @@ public final class StatusStore: Service {
             switch error.kind {
             case .configuration: ExitStatus.usage
             case .corrupt, .schema, .constraint, .content: ExitStatus.failed
-            case .busy, .full, .inputOutput, .readOnly, .cannotOpen, .other: ExitStatus.unreachable
+            case .busy, .full, .inputOutput, .readOnly, .cannotOpen, .replaced, .other: ExitStatus.unreachable
             }
         let advice = error.kind.advice.map { "; \($0)" } ?? ""
         return ServiceFailure("database \(options.databasePath): \(error)\(advice)", status: status)
