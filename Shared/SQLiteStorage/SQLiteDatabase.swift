@@ -20,6 +20,8 @@ enum SQLiteValue {
 final class SQLiteDatabase {
     private let handle: OpaquePointer
     private var statements: [String: SQLiteStatement] = [:]
+    /// Before each transaction and after it, since what is committed then is only as good as the file; throws to refuse.
+    var check: () throws(StorageError) -> Void = { () throws(StorageError) in }
 
     /// Opens the database at `path` and creates it when it is not there.
     ///
@@ -105,10 +107,12 @@ final class SQLiteDatabase {
     func transaction<Value>(_ body: () throws(StorageError) -> Value) throws(StorageError) -> Value {
         // One whose rollback failed as well is ended first.
         rollBack()
+        try check()
         try run("BEGIN IMMEDIATE")
         do throws(StorageError) {
             let value = try body()
             try run("COMMIT")
+            try check()
             return value
         } catch {
             rollBack()

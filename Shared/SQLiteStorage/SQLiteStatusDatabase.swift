@@ -38,6 +38,7 @@ public final class SQLiteStatusDatabase: StatusDatabase {
         path: String, partitions: Int?, newIdentity: String, waitingAtMost milliseconds: Int32, layer: String?,
         checkpointPages: Int, synchronous: String = "FULL"
     ) throws(StorageError) {
+        if path != ":memory:" { try DatabaseFiles.refuseIrregular(path) }
         ownership = path == ":memory:" ? nil : try FileLock(path: path + "-owner", waitingAtMost: milliseconds)
         database = try SQLiteDatabase(path: path, layer: layer)
         database.waitForLocks(atMost: milliseconds)
@@ -45,6 +46,10 @@ public final class SQLiteStatusDatabase: StatusDatabase {
         (partitionCount, identity) = try SQLiteStatusDatabase.settings(database, partitions, newIdentity)
         // From here on a lock must not stall the thread: a commit that meets one is tried again later.
         database.waitForLocks(atMost: SQLiteStatusDatabase.busyLimit)
+        // Another layer has files of its own.
+        guard path != ":memory:", layer == nil else { return }
+        let files = DatabaseFiles(path)
+        database.check = { () throws(StorageError) in try files.check() }
     }
 
     private static let busyLimit: Int32 = 250

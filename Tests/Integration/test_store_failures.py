@@ -65,6 +65,12 @@ class Opening(unittest.TestCase):
         self.path.write_bytes(b"not a database at all " * 400)
         self.refused(1, "file is not a database", "put a copy in its place")
 
+    def test_what_is_no_regular_file(self):
+        for path in ("/dev/null", self.directory):
+            self.path = pathlib.Path(path)
+            self.refused(2, "it is no regular file")
+            self.assertFalse(pathlib.Path(f"{path}-owner").exists())
+
     def test_a_damaged_header(self):
         self.make()
         with open(self.path, "r+b") as file:
@@ -87,7 +93,7 @@ class Opening(unittest.TestCase):
 
     def test_a_directory(self):
         self.path.mkdir()
-        self.refused(69, "unable to open database file", "names a file in a directory")
+        self.refused(2, "it is no regular file", "name another file")
 
     def test_a_directory_that_is_not_there(self):
         self.path = self.directory / "none" / "status.db"
@@ -252,6 +258,15 @@ class Running(unittest.TestCase):
         self.wake_and_hold(lambda: fill(ballast))
         self.outage("database or disk is full")
         ballast.unlink()
+        self.after()
+
+    def test_a_file_that_is_moved_away_under_it(self):
+        self.begin()
+        path = database_of(self.system)
+        elsewhere = path.with_suffix(".elsewhere")
+        self.wake_and_hold(lambda: path.rename(elsewhere))
+        self.outage(f"{path} was deleted")
+        elsewhere.rename(path)
         self.after()
 
     def test_a_second_store_keeps_out(self):

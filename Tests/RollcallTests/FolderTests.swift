@@ -57,6 +57,27 @@ struct FolderTests {
         #expect(base.read("gw/a/IDENTITY.md") == "new")
     }
 
+    /// Whoever runs as another agent of the host may have put it there.
+    @Test(arguments: ["gw", "gw/a"]) func aFolderThatIsALinkIsRefused(_ level: String) throws {
+        for directory in ["outside", "outside/a"] + (level == "gw" ? [] : ["gw"]) {
+            #expect(mkdir("\(base.path)/\(directory)", 0o755) == 0)
+        }
+        #expect(symlink("\(base.path)/outside\(level == "gw" ? "" : "/a")", "\(base.path)/\(level)") == 0)
+        #expect(throws: FolderError.self) {
+            try folder.install(answer([.init(name: "IDENTITY.md", content: "new", preserve: false)]))
+        }
+        #expect(throws: FolderError.self) { try folder.make() }
+        #expect(base.read("outside/a/IDENTITY.md") == nil)
+    }
+
+    @Test func theBaseMayBeALink() throws {
+        #expect(mkdir("\(base.path)/elsewhere", 0o755) == 0)
+        #expect(symlink("\(base.path)/elsewhere", "\(base.path)/link") == 0)
+        try AgentFolder(base: "\(base.path)/link", agent: Samples.address("gw/a")).install(
+            answer([.init(name: "IDENTITY.md", content: "new", preserve: false)]))
+        #expect(base.read("elsewhere/gw/a/IDENTITY.md") == "new")
+    }
+
     @Test func aTokenIsForItsOwnerOnly() throws {
         try base.write("token", "old")
         try TokenFile("\(base.path)/token").write("secret")

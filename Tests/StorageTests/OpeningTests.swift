@@ -55,6 +55,42 @@ extension Place {
         #expect(try database.owners().isEmpty)
     }
 
+    /// Commits would go on, into a file that is gone with the process.
+    @Test(arguments: ["", "-wal"]) func aFileThatIsDeletedOrReplacedTakesNoCommit(_ suffix: String) throws {
+        let place = try Place()
+        let database = try Implementation.sqlite.open(place)
+        try database.grantToFirst()
+        try database.commit(frame(1, change("gw/a", 1)))
+        let (file, elsewhere) = (place.path + suffix, place.path + ".elsewhere")
+        #expect(rename(file, elsewhere) == 0)
+        func refuses(_ text: String) {
+            let error = #expect(throws: StorageError.self) { try database.commit(frame(2, change("gw/a", 2))) }
+            #expect(error?.kind == .replaced)
+            #expect(error?.message.contains(text) == true)
+        }
+        refuses("was deleted")
+        try FileManager.default.copyItem(atPath: elsewhere, toPath: file)
+        refuses("is another file")
+        // What was committed can be read all the while.
+        #expect(try database.record(of: address("gw/a")) != nil)
+        #expect(rename(elsewhere, file) == 0)
+        #expect(try database.commit(frame(2, change("gw/a", 2))).results == [.applied])
+    }
+
+    @Test func whatIsNoRegularFileIsRefusedBeforeAnythingIsMade() throws {
+        let place = try Place()
+        let directory = place.path + ".d"
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        #expect(mkfifo(directory + "/fifo", 0o600) == 0)
+        for path in [directory, directory + "/fifo", "/dev/null"] {
+            let error = #expect(throws: StorageError.self) {
+                _ = try SQLiteStatusDatabase(path: path, partitions: nil, newIdentity: "x")
+            }
+            #expect(error?.kind == .configuration)
+            #expect(access(path + "-owner", F_OK) != 0)
+        }
+    }
+
     @Test func aLockedFileIsBusy() throws {
         let place = try Place()
         _ = try Implementation.sqlite.open(place)

@@ -16,19 +16,39 @@ struct FolderError: Error, CustomStringConvertible {
 }
 
 /// The folder `DIR/GATEWAY/AGENT` of one agent: its templates are written there, its command runs there.
+///
+/// `DIR` may be anything that leads to a directory. Below it no symbolic link is followed: nothing is written elsewhere.
 struct AgentFolder {
     static let digestFileName = ".rollcall-templates-digest"
     static let nameLengthMax = 255
 
     let path: String
+    private let base: String
+    private let levels: [String]
 
     init(base: String, agent: AgentAddress) {
+        self.base = base
         path = "\(base)/\(agent)"
+        levels = agent.description.split(separator: "/").map(String.init)
     }
 
-    /// Makes the folder and those above it.
-    func make() throws(FolderError) {
-        try AgentFolder.makeDirectory(path)
+    /// Makes the folder and those above it; lends its descriptor to `body` (openat(2)).
+    func make(_ body: (Int32) throws(FolderError) -> Void = { _ in }) throws(FolderError) {
+        try AgentFolder.makeDirectory(base)
+        var descriptor = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw FolderError("open \(base)") }
+        defer { close(descriptor) }
+        for level in levels {
+            guard mkdirat(descriptor, level, 0o755) == 0 || errno == EEXIST else { throw FolderError("mkdir \(path)") }
+            let next = openat(descriptor, level, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+            guard next >= 0 else {
+                guard errno == ENOTDIR || errno == ELOOP else { throw FolderError("open \(path)") }
+                throw FolderError(refusing: "\(path): \(level) is not a directory of its own")
+            }
+            close(descriptor)
+            descriptor = next
+        }
+        try body(descriptor)
     }
 
     static func makeDirectory(_ path: String) throws(FolderError) {
@@ -46,11 +66,13 @@ struct AgentFolder {
 
     /// The digest of the files that were written last; `nil` when there are none.
     var installedDigest: String? {
-        guard let file = fopen("\(path)/\(AgentFolder.digestFileName)", "re") else { return nil }
-        defer { fclose(file) }
+        // Whatever the agent has put there, nobody is waited for.
+        let file = open("\(path)/\(AgentFolder.digestFileName)", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { close(file) }
         var bytes = [UInt8](repeating: 0, count: 1_024)
-        let count = fread(&bytes, 1, bytes.count, file)
-        let text = String(decoding: bytes.prefix(count).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        let count = read(file, &bytes, bytes.count)
+        let text = String(decoding: bytes.prefix(max(0, count)).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
         return text.isEmpty ? nil : text
     }
 
@@ -74,25 +96,26 @@ struct AgentFolder {
         for file in answer.files where !AgentFolder.isPlain(file.name) {
             throw FolderError(refusing: "'\(file.name.prefix(80))' is not a plain file name")
         }
-        try make()
-        for file in answer.files {
-            if file.preserve, exists(file.name) { continue }
-            try write(Array(file.content.utf8), to: file.name)
+        try make { (folder) throws(FolderError) in
+            for file in answer.files {
+                if file.preserve, exists(file.name, in: folder) { continue }
+                try write(Array(file.content.utf8), to: file.name, in: folder)
+            }
+            try write(Array("\(answer.templatesDigest)\n".utf8), to: AgentFolder.digestFileName, in: folder)
         }
-        try write(Array("\(answer.templatesDigest)\n".utf8), to: AgentFolder.digestFileName)
     }
 
     /// Whether something of that name is there, a dangling link included.
-    private func exists(_ name: String) -> Bool {
+    private func exists(_ name: String, in folder: Int32) -> Bool {
         var status = stat()
-        return lstat("\(path)/\(name)", &status) == 0
+        return fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0
     }
 
-    /// Whole or not at all: a temporary file, then rename(2), which replaces a link and does not follow it.
-    private func write(_ bytes: [UInt8], to name: String) throws(FolderError) {
-        let temporary = "\(path)/.\(UInt64.random(in: .min ... .max)).tmp"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
-        guard descriptor >= 0 else { throw FolderError("create \(temporary)") }
+    /// Whole or not at all: a temporary file, then renameat(2), which replaces a link and does not follow it.
+    private func write(_ bytes: [UInt8], to name: String, in folder: Int32) throws(FolderError) {
+        let temporary = ".\(UInt64.random(in: .min ... .max)).tmp"
+        let descriptor = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
+        guard descriptor >= 0 else { throw FolderError("create \(path)/\(temporary)") }
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
@@ -100,15 +123,15 @@ struct AgentFolder {
             guard count > 0 else {
                 let error = FolderError("write \(path)/\(name)")
                 close(descriptor)
-                unlink(temporary)
+                unlinkat(folder, temporary, 0)
                 throw error
             }
             rest = rest.dropFirst(count)
         }
         close(descriptor)
-        guard rename(temporary, "\(path)/\(name)") == 0 else {
+        guard renameat(folder, temporary, folder, name) == 0 else {
             let error = FolderError("rename to \(path)/\(name)")
-            unlink(temporary)
+            unlinkat(folder, temporary, 0)
             throw error
         }
     }
