@@ -43,9 +43,41 @@ public enum JSON {
 
     /// A value from its bytes.
     ///
-    /// - Throws: `DecodingError`, which `describe` puts into a sentence.
+    /// - Throws: `DecodingError`, which `describe` puts into a sentence; also for what lies deeper than
+    ///   `Limits.decodedDepthMax`, since a decoder's time grows with the square of the depth.
     public static func decode<Value: Decodable>(_ type: Value.Type, from bytes: [UInt8]) throws -> Value {
-        try JSONDecoder().decode(type, from: Data(bytes))
+        guard depth(of: bytes) <= Limits.decodedDepthMax else {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: [], debugDescription: "lies deeper than \(Limits.decodedDepthMax) objects and arrays")
+            )
+        }
+        return try JSONDecoder().decode(type, from: Data(bytes))
+    }
+
+    /// How deep objects and arrays lie in each other, for bytes that may be no JSON at all.
+    static func depth(of bytes: [UInt8]) -> Int {
+        var (depth, deepest, isInString, isEscaped) = (0, 0, false, false)
+        for byte in bytes {
+            if isInString {
+                if isEscaped {
+                    isEscaped = false
+                } else if byte == UInt8(ascii: "\\") {
+                    isEscaped = true
+                } else if byte == UInt8(ascii: "\"") {
+                    isInString = false
+                }
+                continue
+            }
+            switch byte {
+            case UInt8(ascii: "\""): isInString = true
+            case UInt8(ascii: "["), UInt8(ascii: "{"):
+                depth += 1
+                deepest = max(deepest, depth)
+            case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
+            default: break
+            }
+        }
+        return deepest
     }
 
     /// Where in the value the error is, as `policy.checkin_deadline`; empty for the value itself. And what is wrong.

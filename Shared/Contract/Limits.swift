@@ -8,6 +8,8 @@ public enum Limits {
     public static let commandBytesMax = 65_536
     /// How deep objects and arrays may lie in each other in what others write; deeper is refused unread.
     public static let jsonDepthMax = 32
+    /// How deep what a service wrote may lie, which holds what others wrote; deeper is not decoded.
+    public static let decodedDepthMax = 64
     public static let bootIDLengthMax = 64
     public static let noteLengthMax = 256
     /// A digest of templates that somebody reports; ours have 71 characters.

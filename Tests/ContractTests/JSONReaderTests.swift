@@ -3,6 +3,27 @@ import Testing
 
 /// JSON that others wrote is read strictly.
 @Suite struct JSONReaderTests {
+    /// A decoder's time grows with the square of the depth: 505 arrays took two seconds.
+    @Test func whatIsTooDeepIsNotDecoded() throws {
+        func nested(_ depth: Int) -> [UInt8] {
+            Array((String(repeating: "[", count: depth) + String(repeating: "]", count: depth)).utf8)
+        }
+        _ = try JSON.decode(JSONValue.self, from: nested(Limits.decodedDepthMax))
+        let error = #expect(throws: DecodingError.self) {
+            _ = try JSON.decode(JSONValue.self, from: nested(Limits.decodedDepthMax + 1))
+        }
+        #expect(error.map { JSON.describe($0).detail } == "lies deeper than 64 objects and arrays")
+        #expect(throws: DecodingError.self) { _ = try JSON.decode(JSONValue.self, from: nested(30_000)) }
+        // In a string they are text.
+        let text = #""\""# + String(repeating: "[", count: 100) + "\""
+        #expect(try JSON.decode(JSONValue.self, from: Array(text.utf8)).string?.count == 101)
+        // What comes from outside has its own, lower bound.
+        let command = Array("{\"agent\":".utf8) + nested(505) + Array("}".utf8)
+        let problem = #expect(throws: Problem.self) { _ = try Command.parse(.wake, command) }
+        #expect(problem?.type == .invalidRequest)
+        #expect(problem?.detail.contains("lies deeper than 32 objects and arrays") == true)
+    }
+
     private static func read(_ text: String) throws(JSONFault) -> JSONValue { try JSON.read(Array(text.utf8)) }
 
     private static func fault(_ bytes: [UInt8]) -> JSONFault? {
