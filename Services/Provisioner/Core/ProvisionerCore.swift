@@ -163,10 +163,14 @@ public struct ProvisionerCore: Sendable {
         _ request: ProvisionerRequest, verb: String, _ now: Instant, _ actions: inout [ProvisionerAction]
     ) {
         tally.commands += 1
+        let reply = replyAddress(of: request, below: topics.repliesPrefix, &actions)
+        // Its effect could not be told to who waits for it, a new token perhaps: it is not done.
+        guard reply != nil || request.responseTopic == nil else { return }
         let arrival = CommandArrival(
-            verb: verb, payload: request.payload,
-            reply: replyAddress(of: request, below: topics.repliesPrefix, &actions),
-            idempotencyKey: request.idempotencyKey, traceparent: TraceParent.valid(request.traceparent),
+            verb: verb, payload: request.payload, reply: reply,
+            // A key belongs to its operator, who is known by the response topic alone.
+            idempotencyKey: reply == nil ? nil : request.idempotencyKey,
+            traceparent: TraceParent.valid(request.traceparent),
             fresh: request.fresh)
         commands.hasRoom = senders.keptCount < keptMax
         command(.commandReceived(arrival), now, &actions)
