@@ -29,8 +29,10 @@ public struct GrantChunk: Codable, Sendable {
 public struct RememberedRequest: Codable, Hashable, Sendable {
     public let id: String
     public let digest: String
-    /// By the store's clock. Its owner, whose clock may be another, remembers it for at least the shorter lifetime.
+    /// By the store's own clock, which is nobody else's.
     public let until: Timestamp
+    /// What was left of its time when it was granted, in milliseconds. Its owner remembers it for at least the shorter lifetime.
+    public private(set) var left: Int64?
     /// What it minted a secret for, when it did: a repeat may mint again while that one was never used.
     public let mintedFor: String?
     /// What is not answered yet.
@@ -46,6 +48,13 @@ public struct RememberedRequest: Codable, Hashable, Sendable {
         self.digest = digest
         self.until = until
         self.mintedFor = mintedFor
+    }
+
+    /// As it is granted when the store's clock says `kept`.
+    public func with(kept: Timestamp) -> RememberedRequest {
+        var request = self
+        request.left = until.span(since: kept).milliseconds
+        return request
     }
 }
 

@@ -83,9 +83,13 @@ open class DatabaseProxy: StatusDatabase {
 
     // MARK: Upkeep
 
+    open func keptTime() throws(StorageError) -> KeptTime? { try inner.keptTime() }
+    open func note(_ time: KeptTime) throws(StorageError) { try inner.note(time) }
     open func tidy(
-        published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int
+        published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {
-        try inner.tidy(published: published, now: now, historyBefore: historyBefore, limit: limit)
+        try inner.tidy(
+            published: published, now: now, historyBefore: historyBefore, historyBytesMax: historyBytesMax, limit: limit
+        )
     }
 }

@@ -149,10 +149,20 @@ extension MemoryDatabase {
 
     // MARK: Upkeep
 
+    public func keptTime() throws(StorageError) -> KeptTime? { kept }
+
+    public func note(_ time: KeptTime) throws(StorageError) {
+        kept = time
+        let newest = historyMarks.last
+        guard newest.map({ $0.at + HistoryUpkeep.markEvery <= time.kept && $0.sequence < sequence }) ?? true else {
+            return
+        }
+        historyMarks.append((sequence, time.kept))
+    }
+
     public func tidy(
-        published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int
+        published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {
-        let isMisdatedLeft = passMisdated(now: now, limit: limit)
         forgetOutbox(upTo: published)
         let overRequests = requests.filter { $0.value.remembered.until < now }
             .sorted { ($0.value.remembered.until, $0.value.place) < ($1.value.remembered.until, $1.value.place) }
@@ -161,38 +171,24 @@ extension MemoryDatabase {
         let overKeys = keys.filter { $0.value.until < now }
             .sorted { ($0.value.until, $0.key) < ($1.value.until, $1.key) }.prefix(limit)
         for (id, _) in overKeys { keys[id] = nil }
-        let events = tidyHistory(before: historyBefore, limit: limit)
-        letters.removeAll { $0.at < historyBefore }
-        return overRequests.count == limit || overKeys.count == limit || events == limit || isMisdatedLeft
+        let events = tidyHistory(before: historyBefore, bytesMax: historyBytesMax, limit: limit)
+        return overRequests.count == limit || overKeys.count == limit || events == limit
     }
 
-    /// The oldest are looked at, and what came before an old one is as old, whatever it is stamped. An unpublished event is kept.
-    private func tidyHistory(before limitTime: Timestamp, limit: Int) -> Int {
-        let next = history.first { $0.sequence > misdated.upTo }
-        let floor = next.map { $0.event.time < limitTime ? $0.sequence : 0 } ?? 0
+    /// An unpublished event is kept.
+    private func tidyHistory(before limitTime: Timestamp, bytesMax: Int64, limit: Int) -> Int {
+        let old = historyMarks.last { $0.at < limitTime }?.sequence ?? 0
         let unpublished = outbox.first?.sequence ?? .max
-        func isOver(_ row: (sequence: Int64, event: PublishedEvent)) -> Bool {
-            row.sequence < unpublished && (row.event.time < limitTime || row.sequence < floor)
+        // Without a bound nothing is encoded to be measured.
+        let isOver =
+            bytesMax < .max
+            && history.reduce(0) { $0 + HistoryUpkeep.rowBytes + Int64($1.event.record?.bytes.count ?? 0) } > bytesMax
+        let gone = history.prefix(limit).prefix { $0.sequence < unpublished && ($0.sequence <= old || isOver) }
+        for row in gone { eventIDs.remove(row.event.id) }
+        history.removeFirst(gone.count)
+        if let first = history.first?.sequence, let mark = historyMarks.last(where: { $0.sequence < first }) {
+            historyMarks.removeAll { $0.sequence < mark.sequence }
         }
-        let oldest = history.prefix(limit)
-        let kept = oldest.filter { !isOver($0) }
-        guard kept.count < oldest.count else { return 0 }
-        for row in oldest where isOver(row) { eventIDs.remove(row.event.id) }
-        history.replaceSubrange(oldest.indices, with: kept)
-        return oldest.count - kept.count
-    }
-
-    /// Passes over the oldest events that a wrong clock has stamped in the far future; whether there may be more.
-    private func passMisdated(now: Timestamp, limit: Int) -> Bool {
-        // Clocks differ by less than a day.
-        let future = (now + .seconds(86_400)).millisecondsSince1970
-        if misdated.earliest <= future { misdated = (0, .max) }
-        for _ in 0..<limit {
-            guard let next = history.first(where: { $0.sequence > misdated.upTo }),
-                next.event.time.millisecondsSince1970 > future
-            else { return false }
-            misdated = (next.sequence, min(misdated.earliest, next.event.time.millisecondsSince1970))
-        }
-        return true
+        return gone.count
     }
 }

@@ -64,8 +64,9 @@ public final class MemoryDatabase: StatusDatabase {
     var eventIDs: Set<String> = []
     var letters: [StoredDeadLetter] = []
     var lettersTotal = 0
-    /// The oldest events that are stamped in the far future, and the earliest of their stamps (`tidy`).
-    var misdated = (upTo: Int64(0), earliest: Int64.max)
+    var kept: KeptTime?
+    /// Which events were committed by when.
+    var historyMarks: [(sequence: Int64, at: Timestamp)] = []
     var sequence: Int64 = 0
     private var position: Int64 = 0
     private var place: Int64 = 0

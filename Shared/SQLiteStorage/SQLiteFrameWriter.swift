@@ -12,6 +12,7 @@ final class SQLiteFrameWriter {
     private var owners: [Int: Owner] = [:]
     private let agents: SQLiteAgentChanges
     private(set) var orders: [OrderChange] = []
+    private var historyBytes: Int64 = 0
 
     private struct Owner {
         let epoch: Int
@@ -55,14 +56,14 @@ final class SQLiteFrameWriter {
             }
             var result = try judge(frame)
             if result == .applied {
-                let before = (owners, orders)
+                let before = (owners, orders, historyBytes)
                 do throws(StorageError) {
                     try database.savepoint { () throws(StorageError) in
                         try apply(frame)
                         try agents.write()
                     }
                 } catch {
-                    (owners, orders) = before
+                    (owners, orders, historyBytes) = before
                     agents.forget()
                     guard database.isInTransaction, error.kind.isOfContent else { throw error }
                     blocked.insert(frame.stream)
@@ -74,8 +75,9 @@ final class SQLiteFrameWriter {
         return results
     }
 
-    /// Notes how far each stream was applied.
+    /// Notes how far each stream was applied, and how history has grown.
     func finish() throws(StorageError) {
+        if historyBytes > 0 { try SQLiteStatusDatabase.addToHistory(historyBytes, in: database) }
         for (number, owner) in owners.sorted(by: { $0.key < $1.key }) where owner.isChanged {
             try database.run(
                 "UPDATE partitions SET stream = ?, applied_seq = ? WHERE number = ?",
@@ -175,6 +177,7 @@ final class SQLiteFrameWriter {
             "INSERT INTO history VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", .integer(sequence), .text(event.id),
             .text(event.agent.description), .integer(revision), .text(event.event.rawValue), .text(event.reason),
             .integer(event.time.millisecondsSince1970), .text(event.source), .text(event.traceparent), .blob(record))
+        historyBytes += HistoryUpkeep.rowBytes + Int64(record?.count ?? 0)
         if status != .none { agents.changed(event.agent, at: sequence, partition) }
     }
 

@@ -5,7 +5,7 @@ enum SQLiteSchema {
     /// "RLCL": marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
     static let applicationID: Int64 = 0x524c_434c
 
-    static let migrations = [first, keys, overlaps]
+    static let migrations = [first, keys, overlaps, retention]
 
     /// `sequence` numbers everything that is published, across the whole database, and is never reused.
     private static let first = """
@@ -123,5 +123,12 @@ enum SQLiteSchema {
     private static let overlaps = """
         ALTER TABLE identities ADD COLUMN superseded TEXT;
         ALTER TABLE identities ADD COLUMN overlap_until INTEGER;
+        """
+
+    /// Which events were committed by when, by the store's own clock, about once an hour; and how much history there is, as
+    /// `HistoryUpkeep` counts it.
+    private static let retention = """
+        CREATE TABLE history_marks(sequence INTEGER PRIMARY KEY, at INTEGER NOT NULL);
+        INSERT INTO meta SELECT 'history_bytes', coalesce(sum(coalesce(length(record), 0) + 300), 0) FROM history;
         """
 }

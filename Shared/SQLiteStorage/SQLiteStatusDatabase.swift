@@ -12,8 +12,6 @@ public final class SQLiteStatusDatabase: StatusDatabase {
     public let partitionCount: Int
     public let identity: String
     let database: SQLiteDatabase
-    /// The oldest events that are stamped in the far future, and the earliest of their stamps (`tidy`).
-    var misdated = (upTo: Int64(0), earliest: Int64.max)
     private let ownership: FileLock?
 
     /// Opens or makes the database at `path`, `:memory:` for one that ends with the process.

@@ -93,9 +93,33 @@ public protocol StatusDatabase: AnyObject {
 
     // MARK: Upkeep
 
-    /// Deletes acknowledged outbox entries, expired requests and keys, history and dead letters older than `historyBefore`, at most
-    /// `limit` rows of each. Returns whether more is left.
-    func tidy(published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int) throws(StorageError) -> Bool
+    /// The time that was noted last; `nil` in a new database.
+    func keptTime() throws(StorageError) -> KeptTime?
+    /// Notes how late it is by the store's own clock, and, about once an hour, which events were committed by then: that is their
+    /// age, whatever they are stamped.
+    func note(_ time: KeptTime) throws(StorageError)
+    /// Deletes acknowledged outbox entries, requests and keys that ended before `now`, and the oldest history: what was committed
+    /// before `historyBefore`, and what is above `historyBytesMax`; at most `limit` rows of each. Returns whether more is left.
+    func tidy(
+        published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
+    ) throws(StorageError) -> Bool
+}
+
+/// A reading of the clock of what is kept for a time, with the wall clock's beside it.
+public struct KeptTime: Hashable, Sendable {
+    public let kept: Timestamp
+    public let wall: Timestamp
+
+    public init(kept: Timestamp, wall: Timestamp) {
+        self.kept = kept
+        self.wall = wall
+    }
+}
+
+/// What an event takes in history beside its record, and how often its age is noted.
+package enum HistoryUpkeep {
+    package static let rowBytes: Int64 = 300
+    package static let markEvery = TimeSpan.seconds(3_600)
 }
 
 /// A frame as it came from its stream.

@@ -124,10 +124,12 @@ final class WatchedDatabase: DatabaseProxy {
     }
 
     override func tidy(
-        published: Int64, now: Timestamp, historyBefore: Timestamp, limit: Int
+        published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {
         try checkDisk("tidy")
-        return try inner.tidy(published: published, now: now, historyBefore: historyBefore, limit: limit)
+        return try inner.tidy(
+            published: published, now: now, historyBefore: historyBefore, historyBytesMax: historyBytesMax, limit: limit
+        )
     }
 
     // MARK: Reading

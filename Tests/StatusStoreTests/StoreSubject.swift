@@ -55,7 +55,7 @@ struct StoreSubject {
     let database: FailingDatabase
     var core: StoreCore
     var now = Instant(nanoseconds: 1_000_000_000_000)
-    let stamp = Timestamp(millisecondsSince1970: 1_700_000_000_000)
+    var stamp = Timestamp(millisecondsSince1970: 1_700_000_000_000)
     /// In words, each with its ticket.
     private(set) var underWay: [(words: String, ticket: Int)] = []
     private var sent: [StreamFrame<GrantMessage>] = []

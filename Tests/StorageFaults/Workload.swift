@@ -65,7 +65,9 @@ public struct Workload: Sendable {
         case .commit(let frames, let published): _ = try database.commit(frames, published: published, now: noon)
         case .bury(let letter): _ = try database.bury(letter)
         case .tidy(let published):
-            _ = try database.tidy(published: published, now: noon, historyBefore: noon - .seconds(60), limit: 1_000)
+            _ = try database.tidy(
+                published: published, now: noon, historyBefore: noon - .seconds(60), historyBytesMax: .max, limit: 1_000
+            )
         case .reopen: preconditionFailure("whoever holds the database opens it again")
         }
     }

@@ -94,9 +94,5 @@ import Testing
         #expect(newest.first?.stream == "r1/i1/events")
         #expect(newest.first?.error == "why")
         #expect(newest.first?.at == noon)
-        _ = try database.tidy(published: 0, now: noon, historyBefore: noon + .seconds(1), limit: 10)
-        let left = try database.deadLetters(limit: 2)
-        #expect((left.total, left.kept) == (count, 0))
-        #expect(left.newest.isEmpty)
     }
 }

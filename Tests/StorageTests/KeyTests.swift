@@ -43,8 +43,8 @@ import Testing
         #expect(try claim(database, "k", "a", hours: 23) == "a")
         #expect(try claim(database, "k", "b", hours: 24) == "a")
         let late = Timestamp(millisecondsSince1970: 25 * hour)
-        #expect(try database.tidy(published: 0, now: late, historyBefore: late, limit: 1))
-        #expect(try !database.tidy(published: 0, now: late, historyBefore: late, limit: 2))
+        #expect(try database.tidy(published: 0, now: late, historyBefore: late, historyBytesMax: .max, limit: 1))
+        #expect(try !database.tidy(published: 0, now: late, historyBefore: late, historyBytesMax: .max, limit: 2))
         #expect(try claim(database, "k", "b", hours: 25) == "b")
         #expect(try claim(database, "k", "a", hours: 25) == "b")
     }

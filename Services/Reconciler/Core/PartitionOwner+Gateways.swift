@@ -151,7 +151,7 @@ extension PartitionOwner {
             if let undertaking = request.undertaking {
                 undertakings.append(undertaking)
             } else {
-                requests[request.id] = ExecutedRequest(restored: request, now: now, stamp: stamp)
+                requests[request.id] = ExecutedRequest(restored: request, now: now)
             }
         }
         purgeDue = now + .seconds(60)

@@ -56,11 +56,12 @@ struct ExecutedRequest: Sendable {
     }
 
     /// Of the owner before: whatever clocks say, its sender may repeat it for a while.
-    init(restored request: RememberedRequest, now: Instant, stamp: Timestamp) {
+    init(restored request: RememberedRequest, now: Instant) {
         digest = request.digest
         mintedFor = request.mintedFor
-        let left = max(request.until.span(since: stamp), RememberedRequest.lifetime(isKeyed: false))
-        forgottenAt = now + min(left, RememberedRequest.lifetime(isKeyed: true))
+        let longest = RememberedRequest.lifetime(isKeyed: true)
+        let left = request.left.map { TimeSpan(milliseconds: $0) } ?? longest
+        forgottenAt = now + min(max(left, RememberedRequest.lifetime(isKeyed: false)), longest)
     }
 }
 

@@ -102,7 +102,7 @@ struct GrantDelivery {
 
     /// Does one thing of what is due: grants a partition or sends a message. Whether the turn has time for more.
     mutating func pumpNext(
-        _ database: any StatusDatabase, now: Instant, _ output: inout StoreOutput
+        _ database: any StatusDatabase, now: Instant, kept: Timestamp, _ output: inout StoreOutput
     ) throws(StorageError) -> Bool {
         let before = work
         // Whatever is thrown ends the turn's work: the next one decides anew.
@@ -136,7 +136,7 @@ struct GrantDelivery {
                 hasMore = true
                 return false
             }
-            try sendNext(to: instance, database, now, &output)
+            try sendNext(to: instance, database, now, kept, &output)
             work = .sending(until: end)
         }
         return true
@@ -219,7 +219,8 @@ struct GrantDelivery {
 
     /// Sends what is next for a reconciler; nothing for a grant that is nobody's any more.
     private mutating func sendNext(
-        to instance: String, _ database: any StatusDatabase, _ now: Instant, _ output: inout StoreOutput
+        to instance: String, _ database: any StatusDatabase, _ now: Instant, _ kept: Timestamp,
+        _ output: inout StoreOutput
     ) throws(StorageError) {
         switch recipients[instance]?.waiting.first {
         case nil: return
@@ -236,7 +237,7 @@ struct GrantDelivery {
                 message = try chunks.next { page throws(StorageError) in
                     switch page {
                     case .requests(let places):
-                        try database.requests(of: partition, at: places).map { .request($0) }
+                        try database.requests(of: partition, at: places).map { .request($0.with(kept: kept)) }
                     case .agents(let places): try database.agents(of: partition, at: places).map { .agent($0) }
                     }
                 }

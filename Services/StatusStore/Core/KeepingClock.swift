@@ -1,21 +1,26 @@
 internal import Contract
 public import Lifecycle
+public import Storage
 
-/// The clock of what the store keeps for a time: requests and keys.
+/// The clock of what the store keeps for a time: requests, keys, overlaps of tokens, and history.
 ///
-/// It is the wall clock as it was at the start, and from there the monotonic one: a step of the wall clock ends nobody's time.
-/// Between two lives of the store it may have been stepped, so nothing is forgotten soon after a start. What is kept is thus
-/// kept for at least the time in which its sender repeats it.
+/// It goes with the monotonic clock, and what it says is noted in the database: a step of the wall clock ends nobody's time. The
+/// time between two lives of the store is known by the wall clock alone, so it counts as `absenceMax` at most: a store that was
+/// down keeps things for longer. What is kept is thus kept for at least the time in which its sender repeats it.
 public struct KeepingClock: Sendable {
     /// Nothing is forgotten for so long after a start.
     static let startMargin = RememberedRequest.lifetime(isKeyed: false)
+    /// As long as tokens overlap: no overlap outlives a longer absence.
+    public static let absenceMax = AgentMachine.tokenOverlap
 
     private let startedAt: Instant
     private let startStamp: Timestamp
 
-    public init(startedAt: Instant, stamp: Timestamp) {
+    /// - Parameter noted: of the life before.
+    public init(startedAt: Instant, stamp: Timestamp, noted: KeptTime? = nil) {
         self.startedAt = startedAt
-        startStamp = stamp
+        startStamp =
+            noted.map { $0.kept + min(max(stamp.span(since: $0.wall), .zero), KeepingClock.absenceMax) } ?? stamp
     }
 
     public func stamp(at now: Instant) -> Timestamp {

@@ -10,13 +10,16 @@ internal import Streams
 /// promises lies in the database; everything here may be lost at any moment.
 public struct StoreCore {
     /// Rows deleted in one step of the upkeep, so that no step holds up a turn.
-    private static let tidyLimit = 500
-    private static let tidyAgainAfter = TimeSpan(milliseconds: 50)
+    private static let tidyLimit = 100
+    private static let tidyAgainAfter = TimeSpan(milliseconds: 10)
+    /// How often its clock is noted: a store that is killed goes on from there.
+    private static let noteEvery = TimeSpan.seconds(60)
     /// Dead letters that presence tells of.
     private static let lettersListed = 20
 
     private let database: any StatusDatabase
     private let historyDays: Int
+    private let historyBytesMax: Int64
     private let keeping: KeepingClock
     private var intake: FrameIntake
     private var outbox: OutboxPublisher
@@ -30,6 +33,7 @@ public struct StoreCore {
     private var isConnected = false
     private var isStopping = false
     private var tidyAt: Instant?
+    private var noteAt: Instant?
     /// What was logged of failures outside of commits.
     private var reported = CommitTrouble()
     private var tidyReported = CommitTrouble()
@@ -43,19 +47,22 @@ public struct StoreCore {
 
     /// - Parameters:
     ///   - incarnation: names this life.
-    ///   - historyDays: how long history is kept.
+    ///   - historyDays: how long history is kept, by the store's own clock.
+    ///   - historyBytesMax: how much of it, beyond which the oldest goes.
     ///   - access: who keeps strangers out of the broker.
     ///   - chunkBytesMax: about how large a message of a grant becomes.
     /// - Throws: when the database cannot be read.
     public init(
         _ database: any StatusDatabase, topics: Topics, instance: String, incarnation: String, historyDays: Int,
-        access: AccessMode = .plugin, chunkBytesMax: Int = GrantChunks.bytesMax, now: Instant, stamp: Timestamp
+        historyBytesMax: Int64 = .max, access: AccessMode = .plugin, chunkBytesMax: Int = GrantChunks.bytesMax,
+        now: Instant, stamp: Timestamp
     ) throws(StorageError) {
         self.database = database
         self.historyDays = historyDays
+        self.historyBytesMax = historyBytesMax
         self.now = now
         self.stamp = stamp
-        keeping = KeepingClock(startedAt: now, stamp: stamp)
+        keeping = KeepingClock(startedAt: now, stamp: stamp, noted: try database.keptTime())
         let owners = try database.owners()
         intake = FrameIntake(owners: owners, now: now)
         outbox = try OutboxPublisher(database, access)
@@ -216,7 +223,8 @@ public struct StoreCore {
         // On a broker that lets everybody in nobody is served.
         guard identities.isProven else { return }
         attempt { core throws(StorageError) in
-            core.isUnfinished = try core.grants.pumpNext(core.database, now: core.now, &core.output)
+            core.isUnfinished = try core.grants.pumpNext(
+                core.database, now: core.now, kept: core.keeping.stamp(at: core.now), &core.output)
         }
     }
 
@@ -225,7 +233,8 @@ public struct StoreCore {
             try core.orders.pump(core.database, now: core.now, &core.output)
         }
         attempt { core throws(StorageError) in
-            try core.identities.pump(core.database, now: core.now, stamp: core.stamp, &core.output)
+            try core.identities.pump(
+                core.database, now: core.now, stamp: core.keeping.stamp(at: core.now), &core.output)
         }
         // Whoever may connect is known before anything is said of anybody.
         guard identities.isDone else { return }
@@ -250,6 +259,7 @@ public struct StoreCore {
             guard intake.isEmpty, outbox.isEmpty else { return }
             cursor.note(published: outbox.published, now: now, &output)
             // So that the next start has nothing to repeat.
+            noteAt = nil
             tidy()
         }
         output.act(.drained)
@@ -282,9 +292,15 @@ public struct StoreCore {
     private mutating func tidy() {
         tidyAt = nil
         do throws(StorageError) {
+            let kept = keeping.stamp(at: now)
+            if noteAt.map({ $0 <= now }) ?? true {
+                try database.note(KeptTime(kept: kept, wall: stamp))
+                noteAt = now + StoreCore.noteEvery
+            }
             let isMoreLeft = try database.tidy(
                 published: outbox.published, now: keeping.forgetBefore(at: now),
-                historyBefore: stamp - .seconds(Int64(historyDays) * 86_400), limit: StoreCore.tidyLimit)
+                historyBefore: kept - .seconds(Int64(historyDays) * 86_400), historyBytesMax: historyBytesMax,
+                limit: StoreCore.tidyLimit)
             readDeadLetters()
             if isMoreLeft { tidyAt = now + StoreCore.tidyAgainAfter }
         } catch {

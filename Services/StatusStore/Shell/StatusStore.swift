@@ -41,7 +41,8 @@ public final class StatusStore: Service {
             partitionCount = database.partitionCount
             core = try StoreCore(
                 database, topics: runtime.topics, instance: runtime.instance, incarnation: runtime.incarnation,
-                historyDays: options.historyDays, access: options.access, now: Clock.now(), stamp: Clock.stamp())
+                historyDays: options.historyDays, historyBytesMax: Int64(options.historyMebibytes) << 20,
+                access: options.access, now: Clock.now(), stamp: Clock.stamp())
         } catch {
             throw failure(error)
         }

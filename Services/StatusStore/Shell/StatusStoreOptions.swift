@@ -7,8 +7,9 @@ public struct StatusStoreOptions: Sendable {
     public let databasePath: String
     /// How many partitions a new database gets, and an existing one must have; `nil` takes what is there.
     public let partitions: Int?
-    /// How long history is kept.
+    /// How long history is kept, and how much of it.
     public let historyDays: Int
+    public let historyMebibytes: Int
     /// Who keeps strangers out of the broker.
     public let access: AccessMode
 
@@ -21,7 +22,10 @@ public struct StatusStoreOptions: Sendable {
             help: "partitions of a new database, fixed for good (default 16)"),
         OptionSpecification(
             "history-days", value: "N", environment: "ROLLCALL_HISTORY_DAYS",
-            help: "how long events are kept (default 30)"),
+            help: "how long events are kept, while the store runs (default 30)"),
+        OptionSpecification(
+            "history-mib", value: "N", environment: "ROLLCALL_HISTORY_MIB",
+            help: "how much of them, beyond which the oldest go (default 2048)"),
         OptionSpecification(
             "access", value: "MODE", environment: "ROLLCALL_ACCESS",
             help: "plugin: nothing is served until the broker's access plugin answers (default); none: there is none"),
@@ -45,5 +49,6 @@ public struct StatusStoreOptions: Sendable {
         }
         self.access = access
         historyDays = try arguments.integer("history-days", in: 1...36_500) ?? 30
+        historyMebibytes = try arguments.integer("history-mib", in: 1...1_048_576) ?? 2_048
     }
 }
