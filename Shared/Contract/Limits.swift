@@ -6,6 +6,9 @@ public enum Limits {
     public static let gatewayHeartbeatsBytesMax = 262_144
     /// The request of a command; the provisioner and the store answer a larger one with `too-large`.
     public static let commandBytesMax = 65_536
+    /// Requests of one operator under way, and bytes of their answers; beyond it `too-many-requests`.
+    public static let requestsUnderWayMax = 1_000
+    public static let answerBytesUnderWayMax = 16 << 20
     /// How deep objects and arrays may lie in each other in what others write; deeper is refused unread.
     public static let jsonDepthMax = 32
     /// How deep what a service wrote may lie, which holds what others wrote; deeper is not decoded.

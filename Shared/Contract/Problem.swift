@@ -8,6 +8,7 @@ public struct Problem: Error, Hashable, Sendable, Codable {
         case conflict
         case notAuthorized = "not-authorized"
         case tooLarge = "too-large"
+        case tooManyRequests = "too-many-requests"
         case unavailable
 
         public var status: Int {
@@ -17,6 +18,7 @@ public struct Problem: Error, Hashable, Sendable, Codable {
             case .conflict: 409
             case .notAuthorized: 403
             case .tooLarge: 413
+            case .tooManyRequests: 429
             case .unavailable: 503
             }
         }
@@ -29,6 +31,7 @@ public struct Problem: Error, Hashable, Sendable, Codable {
             case .conflict: "The request conflicts with what is there"
             case .notAuthorized: "Not authorized"
             case .tooLarge: "The request is too large"
+            case .tooManyRequests: "Too many requests are under way"
             case .unavailable: "Not available"
             }
         }

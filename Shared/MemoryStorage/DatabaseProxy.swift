@@ -70,16 +70,19 @@ open class DatabaseProxy: StatusDatabase {
         try inner.record(of: agent)
     }
     open func records(
-        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int
-    ) throws(StorageError) -> [StoredRecord] { try inner.records(filter, after: after, limit: limit) }
+        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int, scanning scanMax: Int
+    ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?) {
+        try inner.records(filter, after: after, limit: limit, scanning: scanMax)
+    }
     open func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
         try inner.history(of: agent, before: before, limit: limit)
     }
     open func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool { try inner.hasKnown(agent) }
     open func hasGateway(_ gateway: String) throws(StorageError) -> Bool { try inner.hasGateway(gateway) }
-    open func counts(gateway: String?) throws(StorageError) -> [StatusCount] { try inner.counts(gateway: gateway) }
-    open func gatewayNames() throws(StorageError) -> [String] { try inner.gatewayNames() }
-    open func gateways() throws(StorageError) -> [StoredGateway] { try inner.gateways() }
+    open func gateway(_ name: String) throws(StorageError) -> StoredGateway? { try inner.gateway(name) }
+    open func gateways(after name: String?, limit: Int) throws(StorageError) -> [StoredGateway] {
+        try inner.gateways(after: name, limit: limit)
+    }
 
     // MARK: Upkeep
 

@@ -97,16 +97,23 @@ extension MemoryDatabase {
     }
 
     public func records(
-        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int
-    ) throws(StorageError) -> [StoredRecord] {
-        let found = agents.values.map(\.state.record).filter { record in
-            (after.map { $0 < record.address } ?? true) && (filter.gateway.map { $0 == record.address.gateway } ?? true)
+        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int, scanning scanMax: Int
+    ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?) {
+        func matches(_ record: AgentRecord) -> Bool {
+            (filter.gateway.map { $0 == record.address.gateway } ?? true)
                 && (filter.board.map { $0 == record.board } ?? true) && (filter.role.map { $0 == record.role } ?? true)
                 && (filter.status.map { $0 == record.status } ?? true)
                 && (filter.hasStaleTemplates.map { $0 == record.hasStaleTemplates } ?? true)
         }
-        return found.sorted { $0.address < $1.address }.prefix(limit)
-            .map { StoredRecord(agent: $0.address, record: Carried($0)) }
+        let behind = agents.keys.filter { agent in after.map { $0 < agent } ?? true }.sorted()
+        var found: [StoredRecord] = []
+        for (index, agent) in behind.prefix(scanMax).enumerated() {
+            if let record = agents[agent]?.state.record, matches(record) {
+                found.append(StoredRecord(agent: agent, record: Carried(record)))
+            }
+            if found.count == limit || index + 1 == scanMax { return (found, index + 1 < behind.count ? agent : nil) }
+        }
+        return (found, nil)
     }
 
     public func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
@@ -127,24 +134,22 @@ extension MemoryDatabase {
 
     public func hasGateway(_ gateway: String) throws(StorageError) -> Bool { gatewayStates[gateway] != nil }
 
-    public func counts(gateway: String?) throws(StorageError) -> [StatusCount] {
-        var counts: [String: [AgentStatus: Int]] = [:]
-        for agent in agents.values.map(\.state.record) where gateway.map({ $0 == agent.address.gateway }) ?? true {
-            counts[agent.address.gateway, default: [:]][agent.status, default: 0] += 1
-        }
-        return counts.sorted { $0.key < $1.key }.flatMap { gateway, statuses in
-            statuses.sorted { $0.key.rawValue < $1.key.rawValue }
-                .map { StatusCount(gateway: gateway, status: $0.key, count: $0.value) }
+    public func gateway(_ name: String) throws(StorageError) -> StoredGateway? {
+        gatewayStates[name].map { state in
+            var counts: [AgentStatus: Int] = [:]
+            for (agent, stored) in agents where agent.gateway == name {
+                counts[stored.state.record.status, default: 0] += 1
+            }
+            return StoredGateway(gateway: name, state: Carried(state), counts: counts)
         }
     }
 
-    public func gatewayNames() throws(StorageError) -> [String] { gatewayStates.keys.sorted() }
-
-    public func gateways() throws(StorageError) -> [StoredGateway] {
-        gatewayStates.values.sorted { $0.gateway < $1.gateway }.map { gateway in
-            StoredGateway(
-                state: gateway, agents: agents.keys.count { $0.gateway == gateway.gateway })
+    public func gateways(after name: String?, limit: Int) throws(StorageError) -> [StoredGateway] {
+        var found: [StoredGateway] = []
+        for gateway in gatewayStates.keys.filter({ $0 > name ?? "" }).sorted().prefix(limit) {
+            if let stored = try self.gateway(gateway) { found.append(stored) }
         }
+        return found
     }
 
     // MARK: Upkeep

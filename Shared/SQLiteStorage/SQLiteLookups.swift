@@ -8,15 +8,22 @@ extension SQLiteStatusDatabase {
     }
 
     public func records(
-        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int
-    ) throws(StorageError) -> [StoredRecord] {
-        var conditions = ["address > ?"]
+        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int, scanning scanMax: Int
+    ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?) {
+        // An index leads to these; of what is left so many are looked at.
+        var range = ["address > ?"]
         var values: [SQLiteValue] = [.text(after?.description ?? "")]
         if let gateway = filter.gateway {
             // All addresses of a gateway lie between GATEWAY/ and GATEWAY0, the byte behind the slash.
-            conditions += ["address > ?", "address < ?"]
+            range += ["address > ?", "address < ?"]
             values += [.text(gateway + "/"), .text(gateway + "0")]
         }
+        if let status = filter.status {
+            range.append("status = ?")
+            values.append(.text(status.rawValue))
+        }
+        values.append(.integer(min(scanMax, Int(Int32.max))))
+        var conditions = ["1"]
         if let board = filter.board {
             conditions.append("board = ?")
             values.append(.text(board))
@@ -25,27 +32,33 @@ extension SQLiteStatusDatabase {
             conditions.append("role = ?")
             values.append(.text(role.rawValue))
         }
-        if let status = filter.status {
-            conditions.append("status = ?")
-            values.append(.text(status.rawValue))
-        }
         if let isStale = filter.hasStaleTemplates {
             conditions.append("stale = ?")
             values.append(.integer(isStale ? 1 : 0))
         }
-        values.append(.integer(limit))
+        // The last that is looked at comes in any case, without its record: from there the next slice goes on.
         var records: [StoredRecord] = []
+        var (scanned, end) = (0, nil as AgentAddress?)
         try database.query(
             """
-            SELECT address, \(StoredAgent.recordColumns) FROM agents
-            WHERE \(conditions.joined(separator: " AND ")) ORDER BY address LIMIT ?
-            """, values
+            WITH slice AS MATERIALIZED (
+                SELECT rowid AS place, address FROM agents WHERE \(range.joined(separator: " AND ")) ORDER BY address LIMIT ?)
+            SELECT slice.address, (SELECT count(*) FROM slice), (SELECT max(address) FROM slice), \(StoredAgent.recordColumns)
+            FROM slice LEFT JOIN agents ON agents.rowid = slice.place AND \(conditions.joined(separator: " AND "))
+            WHERE agents.rowid IS NOT NULL OR slice.address = (SELECT max(address) FROM slice)
+            ORDER BY slice.address LIMIT ?
+            """, values + [.integer(min(limit, Int(Int32.max) - 1) + 1)]
         ) { row throws(StorageError) in
-            records.append(
-                StoredRecord(
-                    agent: try address(row.text(0)), record: Carried(encoded: StoredAgent.recordBytes(row, at: 1))))
+            scanned = Int(row.integer(1))
+            if records.count < limit, !row.isNull(3) {
+                let agent = try address(row.text(0))
+                records.append(
+                    StoredRecord(agent: agent, record: Carried(encoded: StoredAgent.recordBytes(row, at: 3))))
+            }
+            end = try address(row.text(2))
         }
-        return records
+        if records.count == limit { return (records, records.last?.agent) }
+        return (records, scanned < scanMax ? nil : end)
     }
 
     public func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
@@ -87,45 +100,38 @@ extension SQLiteStatusDatabase {
             ?? false
     }
 
-    public func counts(gateway: String?) throws(StorageError) -> [StatusCount] {
-        var counts: [StatusCount] = []
-        let read: (borrowing SQLiteRow) throws(StorageError) -> Void = { row throws(StorageError) in
-            counts.append(
-                StatusCount(gateway: row.text(0), status: try self.stored(row.text(1)), count: Int(row.integer(2))))
-        }
-        guard let gateway else {
-            try database.query(
-                "SELECT gateway, status, count(*) FROM agents GROUP BY gateway, status ORDER BY gateway, status",
-                body: read)
-            return counts
+    public func gateway(_ name: String) throws(StorageError) -> StoredGateway? {
+        try gateways("gateway = ?", .text(name), limit: 1).first
+    }
+
+    public func gateways(after name: String?, limit: Int) throws(StorageError) -> [StoredGateway] {
+        try gateways("gateway > ?", .text(name ?? ""), limit: limit)
+    }
+
+    private func gateways(
+        _ condition: String, _ value: SQLiteValue, limit: Int
+    ) throws(StorageError) -> [StoredGateway] {
+        var found: [StoredGateway] = []
+        var (name, state, counts) = ("", [UInt8](), [AgentStatus: Int]())
+        func finish() {
+            if !name.isEmpty {
+                found.append(StoredGateway(gateway: name, state: Carried(encoded: state), counts: counts))
+            }
         }
         try database.query(
             """
-            SELECT gateway, status, count(*) FROM agents WHERE partition = ? AND gateway = ?
-            GROUP BY gateway, status ORDER BY gateway, status
-            """, .integer(Partition.of(gateway: gateway, count: partitionCount)), .text(gateway), body: read)
-        return counts
-    }
-
-    public func gatewayNames() throws(StorageError) -> [String] {
-        var names: [String] = []
-        try database.query("SELECT gateway FROM gateways ORDER BY gateway") { row in names.append(row.text(0)) }
-        return names
-    }
-
-    public func gateways() throws(StorageError) -> [StoredGateway] {
-        var gateways: [StoredGateway] = []
-        try database.query(
-            """
-            SELECT state, (SELECT count(*) FROM agents
-                WHERE agents.partition = gateways.partition AND agents.gateway = gateways.gateway)
-            FROM gateways ORDER BY gateway
-            """
+            SELECT page.gateway, page.state, status_counts.status, status_counts.agents
+            FROM (SELECT gateway, state FROM gateways WHERE \(condition) ORDER BY gateway LIMIT ?) AS page
+            LEFT JOIN status_counts ON status_counts.gateway = page.gateway ORDER BY page.gateway
+            """, value, .integer(limit)
         ) { row throws(StorageError) in
-            gateways.append(
-                StoredGateway(
-                    state: try Carried(encoded: row.blob(0)).decoded(), agents: Int(row.integer(1))))
+            if row.text(0) != name {
+                finish()
+                (name, state, counts) = (row.text(0), row.blob(1), [:])
+            }
+            if !row.isNull(2), row.integer(3) > 0 { counts[try self.stored(row.text(2))] = Int(row.integer(3)) }
         }
-        return gateways
+        finish()
+        return found
     }
 }

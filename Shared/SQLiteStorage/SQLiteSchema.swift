@@ -5,7 +5,7 @@ enum SQLiteSchema {
     /// "RLCL": marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
     static let applicationID: Int64 = 0x524c_434c
 
-    static let migrations = [first, keys, overlaps, retention]
+    static let migrations = [first, keys, overlaps, retention, counts]
 
     /// `sequence` numbers everything that is published, across the whole database, and is never reused.
     private static let first = """
@@ -130,5 +130,24 @@ enum SQLiteSchema {
     private static let retention = """
         CREATE TABLE history_marks(sequence INTEGER PRIMARY KEY, at INTEGER NOT NULL);
         INSERT INTO meta SELECT 'history_bytes', coalesce(sum(coalesce(length(record), 0) + 300), 0) FROM history;
+        """
+
+    /// How many agents of each gateway are in each status, so that nobody counts them.
+    private static let counts = """
+        CREATE TABLE status_counts(
+            gateway TEXT NOT NULL, status TEXT NOT NULL, agents INTEGER NOT NULL, PRIMARY KEY(gateway, status)) WITHOUT ROWID;
+        INSERT INTO status_counts SELECT gateway, status, count(*) FROM agents GROUP BY gateway, status;
+        CREATE TRIGGER agent_added AFTER INSERT ON agents BEGIN
+            INSERT INTO status_counts VALUES(NEW.gateway, NEW.status, 1)
+            ON CONFLICT(gateway, status) DO UPDATE SET agents = agents + 1;
+        END;
+        CREATE TRIGGER agent_removed AFTER DELETE ON agents BEGIN
+            UPDATE status_counts SET agents = agents - 1 WHERE gateway = OLD.gateway AND status = OLD.status;
+        END;
+        CREATE TRIGGER agent_moved AFTER UPDATE OF status ON agents WHEN OLD.status <> NEW.status BEGIN
+            UPDATE status_counts SET agents = agents - 1 WHERE gateway = OLD.gateway AND status = OLD.status;
+            INSERT INTO status_counts VALUES(NEW.gateway, NEW.status, 1)
+            ON CONFLICT(gateway, status) DO UPDATE SET agents = agents + 1;
+        END;
         """
 }

@@ -77,19 +77,20 @@ public protocol StatusDatabase: AnyObject {
     // MARK: Lookups
 
     func record(of agent: AgentAddress) throws(StorageError) -> Carried<AgentRecord>?
-    /// Records by address bytewise, behind `after`.
-    func records(_ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int) throws(StorageError) -> [StoredRecord]
+    /// Records by address bytewise: of the next `scanMax` agents behind `after` those that match, at most `limit`.
+    ///
+    /// - Returns: `end`, the last agent that was looked at; `nil` when there is none behind it.
+    func records(
+        _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int, scanning scanMax: Int
+    ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?)
     /// An agent's events, newest first, below sequence `before`; those of a deleted agent too.
     func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent]
     /// Whether there is, or was, such an agent.
     func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool
     func hasGateway(_ gateway: String) throws(StorageError) -> Bool
-    /// How many agents of each gateway are in each status, ordered by gateway; gateways without agents are absent.
-    func counts(gateway: String?) throws(StorageError) -> [StatusCount]
-    /// The names of all gateways, in their order.
-    func gatewayNames() throws(StorageError) -> [String]
-    /// All gateways by name.
-    func gateways() throws(StorageError) -> [StoredGateway]
+    func gateway(_ name: String) throws(StorageError) -> StoredGateway?
+    /// Gateways by name, behind `name`.
+    func gateways(after name: String?, limit: Int) throws(StorageError) -> [StoredGateway]
 
     // MARK: Upkeep
 

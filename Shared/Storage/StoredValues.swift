@@ -190,24 +190,17 @@ public struct StoredEvent: Sendable {
     }
 }
 
-public struct StatusCount: Hashable, Sendable {
-    public let gateway: String
-    public let status: AgentStatus
-    public let count: Int
-
-    package init(gateway: String, status: AgentStatus, count: Int) {
-        self.gateway = gateway
-        self.status = status
-        self.count = count
-    }
-}
-
 public struct StoredGateway: Sendable {
-    public let state: GatewayState
-    public let agents: Int
+    public let gateway: String
+    public let state: Carried<GatewayState>
+    /// How many of its agents are in each status; kept with each commit.
+    public let counts: [AgentStatus: Int]
 
-    package init(state: GatewayState, agents: Int) {
+    package init(gateway: String, state: Carried<GatewayState>, counts: [AgentStatus: Int]) {
+        self.gateway = gateway
         self.state = state
-        self.agents = agents
+        self.counts = counts
     }
+
+    public var agents: Int { counts.values.reduce(0, +) }
 }

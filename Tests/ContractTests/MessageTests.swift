@@ -200,14 +200,14 @@ import Testing
     @Test func everyKindOfRefusalHasItsStatus() {
         let statuses: [Problem.Kind: Int] = [
             .unknownAgent: 404, .unknownGateway: 404, .invalidRequest: 422, .conflict: 409, .notAuthorized: 403,
-            .tooLarge: 413, .unavailable: 503,
+            .tooLarge: 413, .tooManyRequests: 429, .unavailable: 503,
         ]
         #expect(Set(statuses.keys) == Set(Problem.Kind.allCases))
         for (kind, status) in statuses { #expect(Problem(kind, "why").status == status) }
         #expect(
             Problem.Kind.allCases.map(\.rawValue) == [
                 "unknown-agent", "unknown-gateway", "invalid-request", "conflict", "not-authorized", "too-large",
-                "unavailable",
+                "too-many-requests", "unavailable",
             ])
     }
 

@@ -159,7 +159,7 @@ public final class Simulation {
             return "\(order.agent) has an outstanding order"
         }
         if !store.hasPublishedAll { return "the outbox is not empty" }
-        for state in store.database.read({ try $0.gateways() }).map(\.state) {
+        for state in store.database.read({ try $0.gateways(after: nil, limit: .max).map { try $0.state.decoded() } }) {
             if state.connection != .connected { return "\(state.gateway) is \(state.connection.rawValue)" }
             for record in records where record.address.gateway == state.gateway && record.status != .deleting {
                 // One that has an end may have come to it.
@@ -176,7 +176,7 @@ public final class Simulation {
     /// Whoever beats is online, and whoever is wanted was asked for since its host returned.
     private func unrecovered(_ record: AgentRecord, _ model: GatewayClient.Agent) -> String? {
         let agent = record.address
-        let gateways = store.database.read { try $0.gateways() }.map(\.state)
+        let gateways = store.database.read { try $0.gateways(after: nil, limit: .max).map { try $0.state.decoded() } }
         guard record.status == .offline, !record.isPaused, let state = oracle.agents[agent]?.state,
             let gateway = gateways.first(where: { $0.gateway == agent.gateway }), gateway.connection == .connected
         else { return nil }

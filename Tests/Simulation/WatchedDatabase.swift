@@ -48,7 +48,9 @@ final class WatchedDatabase: DatabaseProxy {
 
     /// Of all agents, by address.
     var records: [AgentRecord] {
-        read { try $0.records(.init(), after: nil, limit: .max).map { try $0.record.decoded() } }
+        read {
+            try $0.records(.init(), after: nil, limit: .max, scanning: .max).records.map { try $0.record.decoded() }
+        }
     }
 
     /// Who owns each partition.

@@ -288,7 +288,7 @@ import Testing
         subject.handle(lookup(.get, "no JSON"))
         subject.handle(
             .questionReceived(RecordQuestion(questionID: "q", agent: StoreCoreTests.agent, provisioner: "p1")))
-        #expect(subject.turn() == ["problem unknown-agent", "problem invalid-request", "found q 0"])
+        #expect(subject.turn() == ["found q 0", "problem unknown-agent", "problem invalid-request"])
         subject.database.failing = [.read: .inputOutput]
         subject.handle(lookup(.get, #"{"agent":"gw/a"}"#))
         #expect(subject.turn() == ["log readFailed", "problem unavailable"])

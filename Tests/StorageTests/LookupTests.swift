@@ -52,6 +52,27 @@ import Testing
             } == ["a"])
     }
 
+    /// However few match, a slice looks at so many.
+    @Test(arguments: Implementation.allCases)
+    func aSliceLooksAtSoManyAgents(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try filled(implementation, place)
+        var filter = Lookup.AgentFilter()
+        filter.board = "y"
+        var (found, slices, after) = ([String](), 0, nil as AgentAddress?)
+        repeat {
+            let (records, end) = try database.records(filter, after: after, limit: 10, scanning: 1)
+            found += names(records)
+            slices += 1
+            after = end
+        } while after != nil && slices < 10
+        #expect(found == ["b"])
+        #expect((4...5).contains(slices))
+        let (records, end) = try database.records(.init(), after: nil, limit: 2, scanning: 3)
+        #expect(names(records) == ["B", "a"])
+        #expect(end == address("gw/a"), "nothing is passed over")
+    }
+
     @Test(arguments: Implementation.allCases)
     func historyGoesBackwards(_ implementation: Implementation) throws {
         let place = try Place()
@@ -70,19 +91,28 @@ import Testing
     func countsByGatewayAndStatus(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try filled(implementation, place)
-        let expected = [
-            "gw offline 1", "gw online 3",
-        ]
-        func words(_ counts: [StatusCount]) -> [String] { counts.map { "\($0.gateway) \($0.status) \($0.count)" } }
-        #expect(words(try database.counts(gateway: nil)) == expected)
-        #expect(words(try database.counts(gateway: "gw")) == expected)
-        #expect(try database.counts(gateway: "other").isEmpty)
-        let gateways = try database.gateways()
-        #expect(gateways.map(\.agents) == [4])
-        #expect(try database.gatewayNames() == ["gw"])
-        #expect(gateways.map(\.state) == [GatewayState(gateway: "gw")])
+        let gateways = try database.gateways(after: nil, limit: 10)
+        #expect(gateways.map(\.gateway) == ["gw"])
+        #expect(gateways.map(\.counts) == [[.offline: 1, .online: 3]])
+        #expect(try gateways.map { try $0.state.decoded() } == [GatewayState(gateway: "gw")])
+        #expect(try database.gateways(after: "gw", limit: 10).isEmpty)
+        #expect(try database.gateway("g") == nil)
+        // They are kept through every way in which a status changes.
+        try database.commit(frame(2, change("gw/a", 2, status: .offline), change("gw/b", 2, status: .online)))
+        #expect(try database.gateway("gw")?.counts == [.offline: 2, .online: 2])
+        var gone = StoreEntry()
+        gone.tombstone = Tombstone(agent: address("gw/a"), generation: 1, revision: 3)
+        try database.commit(frame(3, gone))
+        #expect(try database.gateway("gw")?.counts == [.offline: 1, .online: 2])
         #expect(try database.hasGateway("gw"))
         #expect(try !database.hasGateway("g"))
         #expect(try !database.hasKnown(address("gw/nobody")))
+    }
+}
+
+extension StatusDatabase {
+    func records(_ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int) throws(StorageError) -> [StoredRecord]
+    {
+        try records(filter, after: after, limit: limit, scanning: 1_000).records
     }
 }

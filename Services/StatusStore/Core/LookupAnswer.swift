@@ -41,7 +41,7 @@ public enum LookupAnswer {
             case .get: ""
             }
         return .failure(
-            Problem(.tooLarge, "the answer has \(answer.count) bytes, a message holds \(bytesMax)\(advice)"))
+            Problem(.tooLarge, "the answer has \(answer.count) bytes or more, a message holds \(bytesMax)\(advice)"))
     }
 
     /// `{"record": …}`
@@ -49,92 +49,57 @@ public enum LookupAnswer {
         Array("{\"record\":".utf8) + record + Array("}".utf8)
     }
 
-    /// How many agents there are in each status.
-    public struct Summary: Codable, Hashable, Sendable {
-        public struct Counts: Codable, Hashable, Sendable {
-            public var total = 0
-            /// All five statuses, absent ones with 0.
-            public var byStatus: [String: Int]
+    /// How many agents there are in each status, written gateway by gateway: of thousands an encoder makes a stall.
+    public struct Summary: Sendable {
+        private static let statuses = AgentStatus.allCases.sorted { $0.rawValue < $1.rawValue }
+        private var byStatus: [AgentStatus: Int] = [:]
+        private var byGateway: [UInt8] = []
 
-            public init() {
-                byStatus = Dictionary(uniqueKeysWithValues: AgentStatus.allCases.map { ($0.rawValue, 0) })
-            }
+        public init() {}
 
-            public mutating func add(_ count: Int, _ status: AgentStatus) {
-                total += count
-                byStatus[status.rawValue, default: 0] += count
-            }
+        /// How many bytes it has so far, about.
+        var count: Int { byGateway.count }
 
-            enum CodingKeys: String, CodingKey {
-                case total
-                case byStatus = "by_status"
-            }
+        /// Adds a gateway, behind all before it by name.
+        public mutating func add(_ counts: [AgentStatus: Int], gateway: String) {
+            byGateway += "\(byGateway.isEmpty ? "" : ",")\"\(gateway)\":{".utf8
+            Summary.append(counts, to: &byGateway)
+            for (status, count) in counts { byStatus[status, default: 0] += count }
         }
 
-        public var total = 0
-        public var byStatus = Counts().byStatus
-        public var byGateway: [String: Counts] = [:]
-
-        public init(gateways: [String]) {
-            for gateway in gateways { byGateway[gateway] = Counts() }
-        }
-
-        public mutating func add(_ count: Int, _ status: AgentStatus, gateway: String) {
-            total += count
-            byStatus[status.rawValue, default: 0] += count
-            byGateway[gateway, default: Counts()].add(count, status)
-        }
-
-        /// As JSON, members sorted. Written by hand: of thousands of gateways the encoder makes a stall.
+        /// As JSON, members sorted.
         public var bytes: [UInt8] {
-            var bytes = Array("{\"by_gateway\":{".utf8)
-            for (index, gateway) in byGateway.keys.sorted().enumerated() {
-                let counts = byGateway[gateway] ?? Counts()
-                bytes += "\(index > 0 ? "," : "")\"\(gateway)\":{".utf8
-                Summary.append(counts.byStatus, total: counts.total, to: &bytes)
-            }
-            bytes += "},".utf8
-            Summary.append(byStatus, total: total, to: &bytes)
+            var bytes = Array("{\"by_gateway\":{".utf8) + byGateway + Array("},".utf8)
+            Summary.append(byStatus, to: &bytes)
             return bytes
         }
 
-        private static let statuses = AgentStatus.allCases.map(\.rawValue).sorted()
-
-        private static func append(_ byStatus: [String: Int], total: Int, to bytes: inout [UInt8]) {
+        /// All five statuses, absent ones with 0.
+        private static func append(_ counts: [AgentStatus: Int], to bytes: inout [UInt8]) {
             bytes += "\"by_status\":{".utf8
             for (index, status) in statuses.enumerated() {
-                bytes += "\(index > 0 ? "," : "")\"\(status)\":\(byStatus[status] ?? 0)".utf8
+                bytes += "\(index > 0 ? "," : "")\"\(status.rawValue)\":\(counts[status] ?? 0)".utf8
             }
-            bytes += "},\"total\":\(total)}".utf8
-        }
-
-        enum CodingKeys: String, CodingKey {
-            case total
-            case byStatus = "by_status"
-            case byGateway = "by_gateway"
+            bytes += "},\"total\":\(counts.values.reduce(0, +))}".utf8
         }
     }
 
-    /// The answer of `list-gateways`.
-    public struct Gateways: Codable, Hashable, Sendable {
-        public struct Gateway: Codable, Hashable, Sendable {
-            public let gateway: String
-            public let state: GatewayState.Connection
-            public let agents: Int
-            public let policy: PolicyOverrides
+    /// The answer of `list-gateways`, of gateways that are encoded already.
+    static func gateways(_ gateways: [[UInt8]]) -> [UInt8] {
+        Array("{\"gateways\":[".utf8) + gateways.joined(separator: [UInt8(ascii: ",")]) + Array("]}".utf8)
+    }
 
-            public init(_ state: GatewayState, agents: Int) {
-                gateway = state.gateway
-                self.state = state.connection
-                self.agents = agents
-                policy = state.policyOverrides
-            }
-        }
+    struct Gateway: Encodable {
+        let gateway: String
+        let state: GatewayState.Connection
+        let agents: Int
+        let policy: PolicyOverrides
 
-        public let gateways: [Gateway]
-
-        public init(_ gateways: [Gateway]) {
-            self.gateways = gateways
+        init(_ state: GatewayState, agents: Int) {
+            gateway = state.gateway
+            self.state = state.connection
+            self.agents = agents
+            policy = state.policyOverrides
         }
     }
 }

@@ -92,7 +92,7 @@ public struct StoreCore {
         case .accessAnswered(let question): identities.answered(question)
         case .acknowledged(let ticket, let acknowledgement): acknowledged(ticket, acknowledgement)
         case .publicationFailed(let ticket, let error):
-            if outbox.failed(ticket, error, &output) || identities.failed(ticket) { break }
+            if outbox.failed(ticket, error, &output) || identities.failed(ticket) || lookups.settled(ticket) { break }
             cursor.acknowledged(ticket)
         case .ticked: if isConnected { grants.tick(now: now) }
         case .secondPassed: tidy()
@@ -127,7 +127,7 @@ public struct StoreCore {
     public var counters: [String: Int64] {
         [
             "frames": intake.committedFrames, "published": outbox.publishedEntries,
-            "orders": orders.publishedOrders, "answers": lookups.answered,
+            "orders": orders.publishedOrders, "answers": lookups.answered, "lookups_refused": lookups.refused,
         ]
     }
 
@@ -175,6 +175,7 @@ public struct StoreCore {
     private mutating func acknowledged(_ ticket: Int, _ acknowledgement: Acknowledgement) {
         if outbox.acknowledged(ticket, acknowledgement, now: now, &output)
             || identities.acknowledged(ticket, acknowledgement, now: now, &output)
+            || lookups.settled(ticket)
         {
             return
         }
