@@ -21,8 +21,7 @@ public protocol Service: AnyObject {
     func describe(_ presence: inout Presence)
     /// The service is to stop: take nothing new. Asked again each turn until all is handed over, at most 4 s.
     func isDrained() -> Bool
-    /// The last call: whatever is open is to be closed.
-    func ended()
+    func ended()  // the last call: whatever is open is to be closed
     /// Counters for benchmarks.
     var counters: [String: Int64] { get }
 }
@@ -78,8 +77,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var peers = PeerLives()
     /// Announcements that the broker has not acknowledged, each with when it was made.
     private var announcements: [Int: Instant] = [:]
-    /// Called when the broker has acknowledged a presence, with when it was announced: a connection that is half open shows by its
-    /// absence long before its keepalive.
+    /// Called with when a presence was announced that the broker has acknowledged: a half-open connection shows by its lack.
     public var presenceAcknowledged: (Instant) -> Void = { _ in }
 
     public init(
@@ -328,8 +326,8 @@ public final class ServiceRuntime: ConnectionDelegate {
             "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(
             service: name.rawValue, instance: instance, counters: counters, cpuSeconds: ProcessUsage.cpuSeconds)
-        var publication = Publication(
-            topic: topics.counters(service: name.rawValue, instance: instance), payload: JSON.bytes(message))
+        let topic = topics.counters(service: name.rawValue, instance: instance)
+        var publication = Publication(topic: topic, payload: JSON.bytes(message))
         publication.qualityOfService = .atMostOnce
         // Lost counters are followed by newer ones.
         _ = try? connection.publish(publication)
