@@ -112,8 +112,9 @@ public struct Topics: Hashable, Sendable {
     /// Where the plugin tells which new tokens were used: `USERNAME SHA256HEX`, one a line.
     public var usedSecrets: String { "\(root)/internal/used-secrets" }
 
-    /// Where the plugin names agents, one a line, whose connections it refused for their secret: each at most once a second.
-    public var refusedSecrets: String { "\(root)/internal/refused-secrets" }
+    /// Where the plugin names agents that it refused, each at most once a second: `GW/AGENT bad_token`, or
+    /// `GW/AGENT rate_limited COUNT`, one a line.
+    public var refusals: String { "\(root)/internal/refusals" }
 
     /// The levels of `topic` below the root; `nil` when it lies elsewhere.
     public func levels(of topic: String) -> [Substring]? {

@@ -118,7 +118,7 @@ class HowIdentitiesChange(AccessCase):
         self.assertIsNone(self.store.receive(0.5))
 
     def test_the_ingest_is_told_which_agents_were_refused_for_their_secret(self):
-        self.assertEqual(self.store.subscribe(f"{ROOT}/internal/refused-secrets"), 1)
+        self.assertEqual(self.store.subscribe(f"{ROOT}/internal/refusals"), 1)
         for _ in range(20):
             self.assertFalse(self.admits("gw1/a1", "wrong"))
         self.assertFalse(self.admits("gw1/a2", ""))
@@ -128,7 +128,7 @@ class HowIdentitiesChange(AccessCase):
         told = []
         while (message := self.store.receive(1.5)) is not None:
             told.append(message.payload.decode().split("\n"))
-        self.assertEqual({name for names in told for name in names}, {"gw1/a1", "gw1/a2"})
+        self.assertEqual({name for names in told for name in names}, {"gw1/a1 bad_token", "gw1/a2 bad_token"})
         for names in told:
             self.assertEqual(names, sorted(set(names)), "each once a second")
         self.assertLess(len(told), 6)

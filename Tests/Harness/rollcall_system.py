@@ -269,8 +269,8 @@ class RollcallSystem:
             self._operator = self.operator()
         return self._operator.insist(verb, members, **options)
 
-    def each(self, agents, body, operators=8):
-        """The results of `body(operator, agent)` for every agent, `operators` of them at a time."""
+    def each(self, agents, body, operators=6):
+        """The results of `body(operator, agent)` for every agent, `operators` of them at a time (one identity has 8 connections)."""
         clients = [self.operator() for _ in range(operators)]
 
         def work(number):

@@ -70,8 +70,8 @@ import Testing
     }
 
     @Test mutating func aRefusalOfTheBrokerIsCountedOnItsAgent() {
-        #expect(receive("internal/refused-secrets", "gw/a\nhw/b\ngw\n\nx y/z\n") == nil)
-        #expect(segments(20) == ["1000 20 - gw/a bad_token", "1000 20 - hw/b bad_token"])
+        #expect(receive("internal/refusals", "gw/a bad_token\nhw/b rate_limited 7\ngw bad_token\n\nx y/z\ngw/c\n") == nil)
+        #expect(segments(20) == ["1000 20 - gw/a bad_token", "1000 20 - hw/b rate_limited"])
         #expect(intake.counters.rejected == 2)
     }
 

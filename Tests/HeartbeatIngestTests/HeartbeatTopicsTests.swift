@@ -19,11 +19,11 @@ import Testing
     }
 
     @Test func theBrokerNamesWhomItRefused() {
-        #expect(topics.source(of: Topics().refusedSecrets) == .broker)
+        #expect(topics.source(of: Topics().refusals) == .broker)
     }
 
     @Test(arguments: [
-        "", "rollcall/v1", "rollcall/v1/internal/refused-secrets/x", "rollcall/v1/internal/used-secrets",
+        "", "rollcall/v1", "rollcall/v1/internal/refusals/x", "rollcall/v1/internal/used-secrets",
         "rollcall/v1/agents/", "rollcall/v1/agents/gw/heartbeat", "rollcall/v1/agents//a/heartbeat",
         "rollcall/v1/agents/gw//heartbeat", "rollcall/v1/agents/gw/a/", "rollcall/v1/agents/gw/a",
         "rollcall/v1/agents/gw/a/heartbeats",

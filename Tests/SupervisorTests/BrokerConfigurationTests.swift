@@ -15,8 +15,12 @@ struct BrokerConfigurationTests {
                 per_listener_settings false
                 allow_anonymous false
                 persistence false
-                max_queued_messages 1000000
+                max_queued_messages 250000
+                max_queued_bytes 268435456
                 max_inflight_messages 200
+                max_inflight_bytes 16777216
+                persistent_client_expiration 1h
+                memory_limit 2147483648
                 queue_qos0_messages false
                 max_packet_size 2097152
                 set_tcp_nodelay true
@@ -34,6 +38,12 @@ struct BrokerConfigurationTests {
                 listener 0 broker.sock
 
                 """)
+    }
+
+    @Test func aFactorOfRatesIsPassedOn() {
+        var configuration = configuration
+        configuration.rateFactor = 3
+        #expect(configuration.text.contains("\nplugin_opt_rate_factor 3\nlistener 18830"))
     }
 
     @Test func aSocketIsNamedWholeWhereThatWorks() {

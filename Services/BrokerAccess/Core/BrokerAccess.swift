@@ -14,6 +14,8 @@ public struct BrokerAccess: Sendable {
         case wrongSecret = "wrong_secret"
         case clientIdNotAllowed = "client_id_not_allowed"
         case clientIdInUse = "client_id_in_use"
+        case tooManyConnections = "too_many_connections"
+        case rateLimited = "rate_limited"
     }
 
     /// What came of a CONNECT.
@@ -36,34 +38,50 @@ public struct BrokerAccess: Sendable {
         public let publishesWill: Bool
     }
 
-    private final class Session: Sendable {
+    final class Session: Sendable {
         let username: Username
         let clientId: [UInt8]
         let secret: SecretDigest
         let rights: Rights
+        /// The number of its identity's account.
+        let account: Int
 
-        init(username: Username, clientId: [UInt8], secret: SecretDigest, rights: Rights) {
+        init(username: Username, clientId: [UInt8], secret: SecretDigest, rights: Rights, account: Int) {
             self.username = username
             self.clientId = clientId
             self.secret = secret
             self.rights = rights
+            self.account = account
         }
     }
 
-    /// How many ids of sessions that may be resumed are remembered for their owner; the oldest is forgotten first.
-    public static let rememberedIdsMax = 4096
+    /// Who may resume the session of an id, and until when; `nil` while it is connected.
+    struct Owner {
+        let username: Username
+        var until: Int64?
+    }
+
+    /// How many ids of sessions that others could take over are remembered for each identity; its oldest is forgotten first.
+    public static let rememberedIdsMax = 64
 
     public var identities = Identities()
-    private let root: TopicRoot
+    /// Nanoseconds of a steady clock, as of the event that is handled: what is metered is metered by it.
+    public var time: Int64 = 0
+    let root: TopicRoot
+    /// Multiplies what clients may publish in a second; 0 is no limit.
+    let rateFactor: Int
     private let retainedTopics: RetainedTopics
-    private var sessions: [Connection: Session] = [:]
+    var sessions: [Connection: Session] = [:]
     private var holders: [[UInt8]: Connection] = [:]
-    private var owners: [[UInt8]: Username] = [:]
-    private var ownersByAge: [[UInt8]] = []
+    var owners: [[UInt8]: Owner] = [:]
+    var subscriptions: [Connection: Set<[UInt8]>] = [:]
+    var accounts = Accounts()
+    var excluded: Set<Int> = []
     private var absent: (username: Username, rights: Rights)?
 
-    public init(root: TopicRoot) {
+    public init(root: TopicRoot, rateFactor: Int = 1) {
         self.root = root
+        self.rateFactor = rateFactor
         retainedTopics = RetainedTopics(root: root)
     }
 
@@ -92,14 +110,21 @@ public struct BrokerAccess: Sendable {
         if let holder = holders[id], let session = sessions[holder], session.username != username {
             return .refused(.clientIdInUse)
         }
-        if let owner = owners[id], owner != username, identities.contains(owner) {
+        if let owner = owners[id], owner.username != username, identities.contains(owner.username) {
             return .refused(.clientIdInUse)
         }
-        if let holder = holders[id] { sessions[holder] = nil }
-        if isResumable, !ClientIdRules.isOwn(clientId, of: username) { remember(id, of: username) }
+        let account = accounts.number(of: username)
+        if let refusal = chargeConnect(account, replaces: holders[id] != nil) { return .refused(refusal) }
+        if let holder = holders[id] { end(holder) }
+        if ClientIdRules.isAssigned(clientId) || isResumable && !ClientIdRules.isOwn(clientId, of: username) {
+            remember(id, of: username, account)
+        }
         let rights = Rights(of: username, root: root)
-        sessions[connection] = Session(username: username, clientId: id, secret: secret, rights: rights)
+        sessions[connection] = Session(
+            username: username, clientId: id, secret: secret, rights: rights, account: account)
         holders[id] = connection
+        accounts[account].connections += 1
+        accounts[account].queuedBytes = 0
         switch identities.verify(username, secret, at: now) {
         case .acceptedNewSecret: return .admittedByNewSecret(.set(username, secret))
         case .accepted, .unknownUsername, .wrongSecret: return .admitted
@@ -114,8 +139,9 @@ public struct BrokerAccess: Sendable {
 
     /// A connection ended. What its client still does, it does absent: its Last Will, its waiting messages.
     public mutating func disconnect(_ connection: Connection) {
-        guard let session = sessions.removeValue(forKey: connection) else { return }
+        guard let session = end(connection) else { return }
         if holders[session.clientId] == connection { holders[session.clientId] = nil }
+        owners[session.clientId]?.until = time + Budget.sessionNanoseconds
     }
 
     /// Whether a client may do something with a topic or filter. Called for every message and every receiver.
@@ -123,13 +149,22 @@ public struct BrokerAccess: Sendable {
     /// A client without a live connection of its own is absent: its Last Will is being published, a message is
     /// queued for it, or a retained message that it left is about to be delivered.
     public mutating func allows(
-        _ access: Access, _ topic: borrowing Span<UInt8>, to connection: Connection, username: borrowing Span<UInt8>
+        _ access: Access, _ topic: borrowing Span<UInt8>, to connection: Connection, username: borrowing Span<UInt8>,
+        bytes: Int = 0
     ) -> Bool {
         if let session = sessions[connection], session.username.isSpelled(username) {
             switch access {
-            case .publish: return session.rights.mayPublish(topic)
+            case .publish:
+                let mayPublish = session.rights.topicClass(of: topic).map { chargePublish(topic, $0, bytes, session) }
+                if mayPublish != true { noteRefusal(session) }
+                return mayPublish ?? false
             case .read: return session.rights.mayRead(topic, agentExists: identities.contains)
-            case .subscribe: return session.rights.maySubscribe(topic, agentExists: identities.contains)
+            case .subscribe:
+                let maySubscribe =
+                    session.rights.maySubscribe(topic, agentExists: identities.contains)
+                    && chargeSubscribe(topic, connection, session)
+                if !maySubscribe { noteRefusal(session) }
+                return maySubscribe
             }
         }
         guard let (absent, rights) = rightsOfAbsent(username) else { return false }
@@ -137,9 +172,18 @@ public struct BrokerAccess: Sendable {
         switch access {
         // What a service left retained outlives its instance, and its entry in the administrator's file.
         case .publish: return (isKnown || absent.kind == .service) && rights.mayLeave(topic)
-        case .read: return isKnown && rights.mayRead(topic, agentExists: identities.contains)
+        case .read:
+            return isKnown && rights.mayRead(topic, agentExists: identities.contains) && chargeQueue(absent, bytes)
         case .subscribe: return isKnown && rights.maySubscribe(topic, agentExists: identities.contains)
         }
+    }
+
+    /// A connection has given a subscription up.
+    public mutating func unsubscribed(_ filter: borrowing Span<UInt8>, _ connection: Connection) {
+        guard let session = sessions[connection], subscriptions[connection]?.remove(filter.copied()) != nil else {
+            return
+        }
+        accounts[session.account].subscriptions -= 1
     }
 
     /// Whether a connection lives. What another one does, as its Last Will, is done for an absent client.
@@ -173,10 +217,18 @@ public struct BrokerAccess: Sendable {
         return found
     }
 
-    private mutating func remember(_ id: [UInt8], of username: Username) {
-        guard owners.updateValue(username, forKey: id) == nil else { return }
-        ownersByAge.append(id)
-        guard ownersByAge.count > BrokerAccess.rememberedIdsMax else { return }
-        owners[ownersByAge.removeFirst()] = nil
+    @discardableResult
+    private mutating func end(_ connection: Connection) -> Session? {
+        guard let session = sessions.removeValue(forKey: connection) else { return nil }
+        accounts[session.account].connections -= 1
+        accounts[session.account].subscriptions -= subscriptions.removeValue(forKey: connection)?.count ?? 0
+        return session
+    }
+
+    private mutating func remember(_ id: [UInt8], of username: Username, _ account: Int) {
+        guard owners.updateValue(Owner(username: username), forKey: id) == nil else { return }
+        accounts[account].remembered.append(id)
+        guard accounts[account].remembered.count > BrokerAccess.rememberedIdsMax else { return }
+        owners[accounts[account].remembered.removeFirst()] = nil
     }
 }

@@ -80,6 +80,9 @@ public struct Identities: Sendable {
     /// How many agents and gateways are known.
     public var mintedCount: Int { minted.count }
 
+    /// How many agents of a gateway are known. O(1).
+    func agentCount(of gateway: Username) -> Int { minted.agentCount(of: gateway) }
+
     /// Whether a username is known. O(1).
     public func contains(_ name: borrowing Span<UInt8>) -> Bool {
         minted.contains(name) || fixed.contains(name)

@@ -17,6 +17,8 @@ public struct IdentityTable: Sendable {
     private var records: [Record] = []
     private var names: [UInt8] = []
     private var namesUnused = 0
+    /// How many agents each gateway has.
+    private var agentCounts: [[UInt8]: Int] = [:]
 
     public init() {}
 
@@ -33,6 +35,9 @@ public struct IdentityTable: Sendable {
         slot(of: name, hash: IdentityTable.hash(of: name)) != nil
     }
 
+    /// How many agents of a gateway are known. O(1).
+    func agentCount(of gateway: Username) -> Int { agentCounts[gateway.bytes] ?? 0 }
+
     /// Adds a username or replaces the digest of a known one.
     public mutating func set(_ username: Username, _ digest: SecretDigest) {
         let hash = IdentityTable.hash(of: username.bytes.span)
@@ -46,6 +51,7 @@ public struct IdentityTable: Sendable {
         let length = UInt8(username.bytes.count)
         records.append(Record(digest: digest, nameStart: start, nameLength: length, hash: hash))
         occupy(hash: hash, record: UInt32(records.count - 1))
+        if let gateway = username.gateway { agentCounts[gateway, default: 0] += 1 }
     }
 
     /// Forgets a username; `false` when it was not known.
@@ -53,6 +59,9 @@ public struct IdentityTable: Sendable {
     public mutating func remove(_ username: Username) -> Bool {
         let hash = IdentityTable.hash(of: username.bytes.span)
         guard let slot = slot(of: username.bytes.span, hash: hash) else { return false }
+        if let gateway = username.gateway, let count = agentCounts[gateway] {
+            agentCounts[gateway] = count > 1 ? count - 1 : nil
+        }
         let record = Int(slots[slot])
         closeGap(at: slot)
         let last = records.count - 1

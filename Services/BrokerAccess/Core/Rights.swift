@@ -4,7 +4,7 @@
 /// the broker asks for every message and again for every receiver.
 public struct Rights: Sendable {
     private let kind: Username.Kind
-    private let publish: [[UInt8]]
+    private let publish: [(filter: [UInt8], topic: TopicClass)]
     private let wills: [[UInt8]]
     private let read: [[UInt8]]
     /// `R/replies/{username}/`: answers to this identity, and to nobody else.
@@ -23,7 +23,7 @@ public struct Rights: Sendable {
             filters.map { Array(($0.hasPrefix("$") ? $0 : root.text + "/" + $0).utf8) }
         }
         kind = username.kind
-        publish = compile(table.publish)
+        publish = zip(compile(table.publish), table.publish).map { ($0, TopicClass(of: $1, by: username.kind)) }
         wills = compile(table.wills)
         read = compile(table.read)
         ownReplies = Array("\(root.text)/replies/\(name)/".utf8)
@@ -33,7 +33,13 @@ public struct Rights: Sendable {
 
     /// Whether a message may be published on a topic.
     public func mayPublish(_ topic: borrowing Span<UInt8>) -> Bool {
-        covered(topic, by: publish)
+        topicClass(of: topic) != nil
+    }
+
+    /// What a publication on a topic is metered by; `nil` when it is not allowed.
+    func topicClass(of topic: borrowing Span<UInt8>) -> TopicClass? {
+        for (filter, topicClass) in publish where TopicFilter.covers(filter.span, topic) { return topicClass }
+        return nil
     }
 
     /// Whether a topic may carry this identity's Last Will, or a retained message it left.

@@ -71,8 +71,8 @@ extension TopicRoot {
     public var accessAnswers: String { "\(text)/internal/access" }
     /// Where the status store is told which new secrets were used.
     public var usedSecrets: String { "\(text)/internal/used-secrets" }
-    /// Where heartbeat-ingest is told which agents were refused for their secret.
-    public var refusedSecrets: String { "\(text)/internal/refused-secrets" }
+    /// Where heartbeat-ingest is told which agents the broker refused, and why.
+    public var refusals: String { "\(text)/internal/refusals" }
 }
 
 /// The topic below which everything of one Rollcall lives, `rollcall/v1` unless configured.

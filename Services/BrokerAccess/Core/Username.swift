@@ -46,6 +46,11 @@ public struct Username: Hashable, Sendable, CustomStringConvertible {
         return String(decoding: bytes.dropFirst(4).prefix { $0 != .slash }, as: UTF8.self)
     }
 
+    /// The GATEWAY of `GATEWAY/AGENT`; `nil` for everybody else.
+    var gateway: [UInt8]? {
+        kind == .agent ? Array(bytes.prefix { $0 != .slash }) : nil
+    }
+
     public static func == (left: Username, right: Username) -> Bool { left.bytes == right.bytes }
 
     public func hash(into hasher: inout Hasher) { hasher.combine(bytes) }

@@ -17,6 +17,12 @@ final class AccessPlugin {
     /// Agents that heartbeat-ingest is told of in a second, each once; a flood of more is logged alone.
     private static let refusedAgentsMax = 100
 
+    /// How long a connection may leave unread what was sent to it.
+    private static let unreadMillisecondsMax: UInt32 = 10_000
+
+    /// Listeners are opened before the first client: their descriptors are low.
+    private static let listenerDescriptorsMax: Int32 = 256
+
     private let options: PluginOptions
     private let stateFile: StateFile?
     private var access: BrokerAccess
@@ -24,12 +30,13 @@ final class AccessPlugin {
     private var isReloading = false
     private var lastSweep = Moment.steadyTime()
     private var lastSecond = 0
+    private var areListenersSet = false
     private var refusalWarnings = 0
     private var refusedAgents: Set<String> = []
 
     init(options: PluginOptions) throws(StartFailure) {
         self.options = options
-        access = BrokerAccess(root: options.root)
+        access = BrokerAccess(root: options.root, rateFactor: options.rateFactor)
         stateFile = options.statePath.map { StateFile(path: $0) }
         if let path = options.identitiesPath {
             access.identities.replaceFixed(with: try AccessPlugin.readFixed(path))
@@ -48,6 +55,8 @@ final class AccessPlugin {
     /// `MOSQ_EVT_BASIC_AUTH`: somebody connects, or the broker asks about everybody again after a reload.
     func authenticate(_ event: mosquitto_evt_basic_auth) -> Int32 {
         let now = Moment.now()
+        access.time = Moment.steadyTime().nanoseconds
+        closeWhoDoesNotRead()
         let connection = Connection(UInt(bitPattern: event.client))
         let username = bytes(event.username)
         if isReloading {
@@ -90,11 +99,20 @@ final class AccessPlugin {
         switch event.access {
         case MOSQ_ACL_READ: wanted = .read
         case MOSQ_ACL_WRITE: wanted = .publish
-        case MOSQ_ACL_SUBSCRIBE: wanted = .subscribe
-        case MOSQ_ACL_UNSUBSCRIBE: return Int32(MOSQ_ERR_SUCCESS.rawValue)
+        case MOSQ_ACL_SUBSCRIBE:
+            wanted = .subscribe
+            guard access.mayHold(Int(mosquitto_client_sub_count(event.client)), connection) else {
+                return Int32(MOSQ_ERR_ACL_DENIED.rawValue)
+            }
+        case MOSQ_ACL_UNSUBSCRIBE:
+            access.unsubscribed(topic.span, connection)
+            return Int32(MOSQ_ERR_SUCCESS.rawValue)
         default: return Int32(MOSQ_ERR_ACL_DENIED.rawValue)
         }
-        guard access.allows(wanted, topic.span, to: connection, username: username.span),
+        // 2.0.11 has no other refusal of a publication than "not authorized": what is over a budget is told by that too.
+        guard
+            access.allows(
+                wanted, topic.span, to: connection, username: username.span, bytes: Int(event.payloadlen)),
             !event.retain || mayBeRetained(event, connection, topic.span, wanted)
         else { return Int32(MOSQ_ERR_ACL_DENIED.rawValue) }
         if wanted == .publish, topic.first == UInt8(ascii: "$") {
@@ -151,6 +169,8 @@ final class AccessPlugin {
     func tick() {
         isReloading = false
         let time = Moment.steadyTime()
+        // Read once for all that comes in this turn of the broker's loop.
+        access.time = time.nanoseconds
         guard time - lastSweep >= AccessPlugin.sweepInterval else { return }
         lastSweep = time
         let now = Moment.now()
@@ -165,9 +185,22 @@ final class AccessPlugin {
             _ = mosquitto_broker_publish_copy(
                 nil, String(decoding: topic, as: UTF8.self), 0, nil, 1, true, nil)
         }
-        for eviction in access.evictions(at: now) {
+        for eviction in access.evictions(at: now) + access.takeExcluded() {
             let clientId = String(decoding: eviction.clientId, as: UTF8.self)
             mosquitto_kick_client_by_clientid(clientId, eviction.publishesWill)
+        }
+    }
+
+    /// Has the kernel close connections that have taken nothing for a while (tcp(7), `TCP_USER_TIMEOUT`): what waits for them
+    /// lies in the broker's memory. Done with the first CONNECT, when the listeners are open: each later connection inherits it
+    /// from its listener. No plugin is shown a socket, so all are tried; what is none, or a Unix socket, has no such option.
+    private func closeWhoDoesNotRead() {
+        guard !areListenersSet else { return }
+        areListenersSet = true
+        for descriptor in 0..<AccessPlugin.listenerDescriptorsMax {
+            var limit = AccessPlugin.unreadMillisecondsMax
+            let length = socklen_t(MemoryLayout.size(ofValue: limit))
+            _ = setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &limit, length)
         }
     }
 
@@ -201,12 +234,19 @@ final class AccessPlugin {
         }
     }
 
-    /// Tells which agents were refused for their secret, so that it appears on their records.
+    /// Tells which agents were refused, and why, so that it appears on their records; of budgets also in the log.
     private func tellRefused() {
-        guard !refusedAgents.isEmpty else { return }
-        let piece = Array(refusedAgents.sorted().joined(separator: "\n").utf8)
+        var lines = refusedAgents.sorted().map { "\($0) bad_token" }
         refusedAgents = []
-        _ = mosquitto_broker_publish_copy(nil, options.root.refusedSecrets, Int32(piece.count), piece, 1, false, nil)
+        for (username, count) in access.takeRefusals().sorted(by: { $0.count > $1.count })
+            .prefix(AccessPlugin.refusedAgentsMax)
+        {
+            BrokerLog.warning("access.rate_limited", ["username": "\(username)", "count": "\(count)"])
+            if username.kind == .agent { lines.append("\(username) rate_limited \(count)") }
+        }
+        guard !lines.isEmpty else { return }
+        let piece = Array(lines.joined(separator: "\n").utf8)
+        _ = mosquitto_broker_publish_copy(nil, options.root.refusals, Int32(piece.count), piece, 1, false, nil)
     }
 
     private func keep(_ entries: [JournalEntry]) -> Bool {
@@ -297,4 +337,8 @@ extension Moment {
     static func now() -> Moment {
         Moment(steady: Int(steadyTime().components.seconds), wall: time(nil))
     }
+}
+
+extension Duration {
+    fileprivate var nanoseconds: Int64 { components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000 }
 }

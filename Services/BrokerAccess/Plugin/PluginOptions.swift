@@ -13,6 +13,8 @@ struct PluginOptions {
     var root = TopicRoot.standard
     var identitiesPath: String?
     var statePath: String?
+    /// Multiplies what each client may publish in a second; 0 is no limit.
+    var rateFactor = 1
 
     init(_ options: UnsafeMutablePointer<mosquitto_opt>?, count: Int) throws(Failure) {
         for option in UnsafeBufferPointer(start: options, count: count) {
@@ -26,6 +28,11 @@ struct PluginOptions {
                 self.root = root
             case "identities": identitiesPath = value
             case "state": statePath = value
+            case "rate_factor":
+                guard let factor = Int(value), (0...1_000).contains(factor) else {
+                    throw Failure(option: "rate_factor", problem: "not a number from 0 to 1000: \(value)")
+                }
+                rateFactor = factor
             case let unknown: throw Failure(option: unknown, problem: "unknown option")
             }
         }

@@ -86,6 +86,8 @@ public enum BenchCommand {
             configuration.httpPort = 0
             configuration.counterInterval = "100ms"
             configuration.logLevel = logs ? .info : .warning
+            // It measures how much there is to be had.
+            configuration.rateFactor = 0
             configuration.childOutput = logs ? 2 : open("/dev/null", O_WRONLY | O_CLOEXEC)
             return try body(configuration) ? ExitStatus.done : ExitStatus.failed
         } catch {

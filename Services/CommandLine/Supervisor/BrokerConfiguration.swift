@@ -14,6 +14,7 @@ struct BrokerConfiguration: Hashable, Sendable {
     var topicRoot: String
     var identities: String
     var state: String
+    var rateFactor: Int?
 
     var text: String {
         var lines = [
@@ -23,8 +24,16 @@ struct BrokerConfiguration: Hashable, Sendable {
             // Whatever matters is kept by its sender until it is committed: a broker forgets without harm.
             "persistence false",
             // Debian's build drops what is over the limit, and disconnects on a denied publish when it is 0.
-            "max_queued_messages 1000000",
+            // Two services apart are 100,000 check-ins; who does not read for ten seconds is cut off by the plugin.
+            "max_queued_messages 250000",
+            "max_queued_bytes 268435456",
             "max_inflight_messages 200",
+            // Packets under way to one client, each a copy; a client may ask for more messages than 200.
+            "max_inflight_bytes 16777216",
+            // An identity has no session that outlives its connection by more.
+            "persistent_client_expiration 1h",
+            // The last resort, which refuses whoever asks next: all the other limits are to keep it from being reached.
+            "memory_limit 2147483648",
             "queue_qos0_messages false",
             // Above the 1 MB that services publish at most, so that a command of that size still gets its refusal.
             "max_packet_size 2097152",
@@ -43,6 +52,7 @@ struct BrokerConfiguration: Hashable, Sendable {
             "plugin_opt_state \(state)",
             "listener \(port) 127.0.0.1",
         ]
+        if let rateFactor { lines.insert("plugin_opt_rate_factor \(rateFactor)", at: lines.count - 1) }
         if let socketPath { lines.append("listener 0 \(BrokerConfiguration.named(socketPath))") }
         return lines.joined(separator: "\n") + "\n"
     }
@@ -78,7 +88,7 @@ struct BrokerConfiguration: Hashable, Sendable {
             }
         }
         let name = String(words[1])
-        let isRoutine = ["access.refused", "access.no_identities_file"].contains(name)
+        let isRoutine = ["access.refused", "access.rate_limited", "access.no_identities_file"].contains(name)
         return (name, isRoutine ? .warning : .error, members.map { ($0.key, LogValue($0.text)) })
     }
 }

@@ -178,7 +178,8 @@ public final class Supervisor {
     private func writePorts() throws(ServiceFailure) {
         let text = BrokerConfiguration(
             port: mqttPort, socketPath: socketPath, isRoot: geteuid() == 0, plugin: configuration.programs.accessPlugin,
-            topicRoot: configuration.topics.root, identities: data.identities, state: data.brokerState
+            topicRoot: configuration.topics.root, identities: data.identities, state: data.brokerState,
+            rateFactor: configuration.rateFactor
         ).text
         try DataDirectory.write(text, to: data.brokerConfiguration)
         let environment = OperatorEnvironment(

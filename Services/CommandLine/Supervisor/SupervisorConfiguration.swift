@@ -18,6 +18,8 @@ public struct SupervisorConfiguration: Sendable {
     public var logLevel = LogLevel.info
     /// How many instances of a service run; absent: one.
     public var instances: [ServiceName: Int] = [:]
+    /// Multiplies what each client may publish in a second; 0 is no limit, `nil` the plugin's default.
+    public var rateFactor: Int?
     /// How often services publish their counters; `nil`: their default.
     public var counterInterval: String?
     /// A descriptor that takes the children's standard output and error; `nil`: they have those of this process.

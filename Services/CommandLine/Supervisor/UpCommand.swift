@@ -21,6 +21,9 @@ public enum UpCommand {
             OptionSpecification("ingests", value: "N", help: "instances of heartbeat-ingest, 1 to 64 (default 1)"),
             OptionSpecification("provisioners", value: "N", help: "instances of the provisioner, 1 to 64 (default 1)"),
             OptionSpecification(
+                "rate-factor", value: "N",
+                help: "multiplies what the broker takes of each client in a second; 0: no limit (default 1)"),
+            OptionSpecification(
                 "templates", value: "DIR", environment: "ROLLCALL_TEMPLATES",
                 help: "templates of agents (default: infra/templates of this checkout)"),
             CommonOptions.topicRoot, CommonOptions.logFormat, CommonOptions.logLevel,
@@ -72,6 +75,7 @@ public enum UpCommand {
         var logFormat: Log.Format
         var logLevel: LogLevel
         var instances: [ServiceName: Int] = [:]
+        var rateFactor: Int?
 
         init(_ arguments: ParsedArguments) throws(UsageError) {
             if let unexpected = arguments.positional.first { throw UsageError("unexpected argument '\(unexpected)'") }
@@ -87,6 +91,7 @@ public enum UpCommand {
             ] {
                 instances[service] = try arguments.integer(name, in: 1...64)
             }
+            rateFactor = try arguments.integer("rate-factor", in: 0...1_000)
             templates = arguments.value("templates")
             let root = arguments.value("topic-root") ?? Topics.defaultRoot
             guard Topics.isValidRoot(root) else {
@@ -103,6 +108,7 @@ public enum UpCommand {
             configuration.httpPort = httpPort
             configuration.topics = topics
             configuration.instances = instances
+            configuration.rateFactor = rateFactor
             configuration.policy = policy
             configuration.logFormat = logFormat
             configuration.logLevel = logLevel

@@ -153,14 +153,21 @@ public struct HeartbeatIntake: Sendable {
             reason: .malformed, detail: nameless.first, gateway: gateway, topic: topic, count: nameless.count)
     }
 
-    /// The broker has refused connections of these agents, one a line, for their secret.
+    /// The broker has refused what these agents did, one a line with the reason: a connection for its secret, or more than it
+    /// takes of one client.
     private mutating func receive(refusals payload: [UInt8], at stamp: Timestamp, now: Instant) {
         for line in String(decoding: payload, as: UTF8.self).split(separator: "\n") {
-            guard let agent = AgentAddress(String(line)) else { continue }
+            let words = line.split(separator: " ")
+            guard words.count > 1, let agent = AgentAddress(String(words[0])),
+                let reason = RejectionReason(rawValue: String(words[1]))
+            else { continue }
             counters.rejected += 1
             var detail = HeartbeatDetail(agent: agent)
-            detail.rejected = .badToken
-            detail.rejectionDetail = "password: is not this agent's token, the broker refused the connection"
+            detail.rejected = reason
+            detail.rejectionDetail =
+                reason == .rateLimited
+                ? "the broker refused \(words.count > 2 ? words[2] : "some") of its messages, more came than it takes"
+                : "password: is not this agent's token, the broker refused the connection"
             let partition = Partition.of(gateway: agent.gateway, count: partitionCount)
             collector.add(detail, partition: partition, at: stamp, received: now)
         }

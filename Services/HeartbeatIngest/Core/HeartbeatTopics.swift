@@ -24,7 +24,7 @@ public struct HeartbeatTopics: Sendable {
     public init(_ topics: Topics) {
         agentsPrefix = Array("\(topics.root)/agents/".utf8)
         gatewaysPrefix = Array("\(topics.root)/gateways/".utf8)
-        refusals = Array(topics.refusedSecrets.utf8)
+        refusals = Array(topics.refusals.utf8)
     }
 
     /// The source of `topic`; `nil` for any other topic and for ids that break the rule of `Identifier`.

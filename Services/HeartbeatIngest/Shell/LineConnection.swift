@@ -27,7 +27,7 @@ final class LineConnection: ConnectionDelegate {
         self.handle = handle
         let topics = runtime.topics
         canaryTopic = topics.canary(service: runtime.name.rawValue, instance: runtime.instance)
-        filters = [topics.allHeartbeats, topics.allGatewayHeartbeats, topics.refusedSecrets].map {
+        filters = [topics.allHeartbeats, topics.allGatewayHeartbeats, topics.refusals].map {
             topics.shared($0, by: runtime.name.rawValue)
         }
     }
