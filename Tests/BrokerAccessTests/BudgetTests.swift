@@ -138,6 +138,15 @@ struct BudgetTests {
         #expect(door.connect(1, "gw1/a1", id: "gw1/a1") == .admitted)
     }
 
+    @Test("what is forbidden is no matter of the budget, and ends as it does")
+    func forbidden() throws {
+        let door = try Door()
+        #expect(door.connect(1, "gw1/a1", id: "gw1/a1") == .admitted)
+        #expect(door.publish(1_000, on: "agents/gw1/a2/heartbeat", by: "gw1/a1") == 0)
+        #expect(door.access.takeRefusals().isEmpty)
+        #expect(door.access.takeExcluded().count == 1)
+    }
+
     @Test("absent sessions of one identity are kept only so much")
     func queues() throws {
         let door = try Door()

@@ -9,8 +9,10 @@ struct Account: Sendable {
     /// By class of topic.
     var messages = InlineArray<6, Meter>(repeating: Meter())
     var bytes = InlineArray<6, Meter>(repeating: Meter())
-    /// Refused since this was last told.
+    /// Refused within this second, for its budget and for its rights.
     var refused = 0
+    /// Refused for its budget alone.
+    var overBudget = 0
     /// What was queued for its absent sessions since it last connected, and when the last of these can have ended.
     var queuedBytes = 0
     var queuedUntil = Int64.min
@@ -69,13 +71,14 @@ struct Accounts: Sendable {
         }
     }
 
-    /// Who was refused something, and how often, since this was last asked.
+    /// Whose budgets did not do, and how often, since this was last asked; begins the next second.
     mutating func takeRefusals() -> [(username: Username, count: Int)] {
         var refusals: [(username: Username, count: Int)] = []
         for (number, account) in accounts.enumerated() {
             guard let account, account.refused > 0 else { continue }
-            refusals.append((account.username, account.refused))
+            if account.overBudget > 0 { refusals.append((account.username, account.overBudget)) }
             accounts[number]?.refused = 0
+            accounts[number]?.overBudget = 0
         }
         return refusals
     }

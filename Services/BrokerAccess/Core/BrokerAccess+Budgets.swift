@@ -1,6 +1,6 @@
 // What each identity may use and spend.
 extension BrokerAccess {
-    /// Who was refused more than a little, and how often, since this was last asked. Once a second.
+    /// Whose budgets did not do, and how often, since this was last asked. Once a second.
     public mutating func takeRefusals() -> [(username: Username, count: Int)] {
         for number in accounts.numbers {
             while let id = accounts[number].remembered.first, owners[id]?.until.map({ $0 <= time }) ?? false {
@@ -87,11 +87,15 @@ extension BrokerAccess {
         return true
     }
 
-    mutating func noteRefusal(_ session: Session) {
-        if session.username.kind == .service { return }
+    /// Counts a refusal; `false`.
+    mutating func refuse(_ session: Session, overBudget: Bool) -> Bool {
+        if session.username.kind == .service { return false }
         accounts[session.account].refused += 1
-        guard accounts[session.account].refused == Budget.refusalsMax else { return }
-        accounts[session.account].excludedUntil = time + Budget.exclusionNanoseconds
-        excluded.insert(session.account)
+        if overBudget { accounts[session.account].overBudget += 1 }
+        if accounts[session.account].refused == Budget.refusalsMax {
+            accounts[session.account].excludedUntil = time + Budget.exclusionNanoseconds
+            excluded.insert(session.account)
+        }
+        return false
     }
 }

@@ -155,16 +155,16 @@ public struct BrokerAccess: Sendable {
         if let session = sessions[connection], session.username.isSpelled(username) {
             switch access {
             case .publish:
-                let mayPublish = session.rights.topicClass(of: topic).map { chargePublish(topic, $0, bytes, session) }
-                if mayPublish != true { noteRefusal(session) }
-                return mayPublish ?? false
+                guard let topicClass = session.rights.topicClass(of: topic) else {
+                    return refuse(session, overBudget: false)
+                }
+                return chargePublish(topic, topicClass, bytes, session) || refuse(session, overBudget: true)
             case .read: return session.rights.mayRead(topic, agentExists: identities.contains)
             case .subscribe:
-                let maySubscribe =
-                    session.rights.maySubscribe(topic, agentExists: identities.contains)
-                    && chargeSubscribe(topic, connection, session)
-                if !maySubscribe { noteRefusal(session) }
-                return maySubscribe
+                guard session.rights.maySubscribe(topic, agentExists: identities.contains) else {
+                    return refuse(session, overBudget: false)
+                }
+                return chargeSubscribe(topic, connection, session) || refuse(session, overBudget: true)
             }
         }
         guard let (absent, rights) = rightsOfAbsent(username) else { return false }
