@@ -9,6 +9,8 @@ public enum Limits {
     /// Requests of one operator under way, and bytes of their answers; beyond it `too-many-requests`.
     public static let requestsUnderWayMax = 1_000
     public static let answerBytesUnderWayMax = 16 << 20
+    /// Requests for `files` and `credentials` of an agent under way; of a gateway one more for each agent that it asks for.
+    public static let agentRequestsUnderWayMax = 16
     /// How deep objects and arrays may lie in each other in what others write; deeper is refused unread.
     public static let jsonDepthMax = 32
     /// How deep what a service wrote may lie, which holds what others wrote; deeper is not decoded.

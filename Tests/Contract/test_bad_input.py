@@ -11,7 +11,7 @@ from support import TOPIC_ROOT, SystemTest
 
 TITLES = {
     "unknown-agent": 404, "unknown-gateway": 404, "invalid-request": 422, "conflict": 409, "not-authorized": 403,
-    "too-large": 413, "unavailable": 503,
+    "too-large": 413, "too-many-requests": 429, "unavailable": 503,
 }
 BAD_AGENTS = ["gw", "gw/", "/a", "gw/a/b", "gw/a b", "gw/ä", "gw/" + "a" * 64, "-gw/a", ".gw/a", "gw/a\n", ""]
 BAD_IDS = ["a/b", "a b", "ä", "a" * 64, "-a", "_a", "#", "+", "", "a\u0000"]

@@ -130,9 +130,44 @@ import Testing
 
     @Test mutating func moreThanCanWaitIsRefused() {
         for number in 0..<CommandDesk.pendingMax {
-            #expect(requests(receive("wake", #"{"agent":"gw/a1"}"#, id: "n\(number)", at: 0)).count == 1)
+            // Each thousand of another operator, who may have no more.
+            let asker = "op:eve-\(number / 1_000)/x"
+            let forwarded = requests(receive("wake", #"{"agent":"gw/a1"}"#, to: asker, id: "n\(number)", at: 0))
+            #expect(forwarded.count == (number % 1_000 < CommandDesk.forwardedMax ? 1 : 0))
         }
         #expect(problems(receive("wake", #"{"agent":"gw/a1"}"#)).map(\.type) == [.unavailable])
+    }
+
+    @Test mutating func anOperatorHasSoManyUnderWayAndNobodyElseWaits() {
+        let wake = #"{"agent":"gw/a1"}"#
+        for number in 0..<1_000 { _ = receive("wake", wake, id: "n\(number)", at: 0) }
+        #expect(problems(receive("wake", wake, id: "more")).map(\.type) == [.tooManyRequests])
+        #expect(problems(receive("nonsense", "x", id: "more")).map(\.status) == [429], "refused before it is read")
+        #expect(requests(receive("wake", wake, to: "op:bob/x", id: "bob")).map(\.id) == ["bob"])
+        // An answer makes room for the one that has waited longest, and for one more.
+        let next = handle(
+            .answered(requestID: "n5", outcome: .record(testRecord(agent), minted: false), mintedToken: nil))
+        #expect(requests(next).map(\.id) == ["n\(CommandDesk.forwardedMax)"])
+        #expect(problems(receive("wake", wake, id: "again")).isEmpty)
+        #expect(problems(receive("wake", wake, id: "more")).map(\.type) == [.tooManyRequests])
+        // Who waited too long is told, and holds no place.
+        #expect(problems(handle(.timePassed, at: 15)).count == 1_001)
+        #expect(desk.pendingCount == 0)
+        #expect(requests(receive("wake", wake, id: "later", at: 16)).map(\.id) == ["later"])
+    }
+
+    @Test mutating func aGatewayHasOneRequestForCredentialsMoreForEachAgent() throws {
+        _ = handle(.partitionsAnnounced(4))
+        let reply = try #require(address("gw/-/x"))
+        for number in 0..<20 {
+            let each = try #require(AgentAddress("gw/a\(number)"))
+            #expect(problems(handle(.credentialsRequested(each, reply, fresh("c\(number)")))).isEmpty)
+        }
+        let again = handle(.credentialsRequested(agent, reply, fresh("again")))
+        #expect(problems(again).map(\.type) == [.tooManyRequests])
+        let other = try #require(AgentAddress("other/a1"))
+        #expect(
+            requests(handle(.credentialsRequested(other, try #require(address("other/-/x")), fresh("o")))).count == 1)
     }
 
     @Test mutating func fullStreamsRefuse() {

@@ -5,7 +5,7 @@ import Testing
 
 /// Questions for an agent's files.
 @Suite struct FilesDeskTests {
-    private var desk = FilesDesk(files: testFiles())
+    private var desk = FilesDesk(files: testFiles(), topics: Topics())
     private let agent = AgentAddress(gateway: "gw", agent: "a1")!
 
     private mutating func handle(_ event: FilesDesk.Event, at seconds: Int64 = 0) -> [FilesDesk.Directive] {
@@ -37,6 +37,30 @@ import Testing
                     templatesDigest: "gw/a1 eve", files: [.init(name: "X.md", content: "gw/a1 eve", preserve: false)]))
         #expect(reply.address.topic == "rollcall/v1/replies/gw/x" && reply.address.correlation == [1, 2])
         #expect(handle(.recordFound(questionID: "q", record)) == [])
+    }
+
+    @Test mutating func eachAskerHasSoManyUnderWayAndNobodyElseWaits() throws {
+        let own = try #require(address("gw/a1/x"))
+        for number in 0..<16 {
+            #expect(
+                handle(.filesRequested(agent, own, questionID: "\(number)")) == [.ask(questionID: "\(number)", agent)])
+        }
+        let refused = try answer(handle(.filesRequested(agent, own, questionID: "more")))
+        #expect(try JSON.decode(Problem.self, from: refused.payload).type == .tooManyRequests)
+        // The gateway has one more for each agent, of which the store has sixteen at a time.
+        let reply = try #require(address("gw/-/x"))
+        for number in 0..<30 {
+            let other = try #require(AgentAddress("gw/b\(number)"))
+            #expect(handle(.filesRequested(other, reply, questionID: "b\(number)")).count == (number < 16 ? 1 : 0))
+        }
+        let known = try #require(AgentAddress("gw/b0"))
+        let again = try answer(handle(.filesRequested(known, reply, questionID: "again")))
+        #expect(try JSON.decode(Problem.self, from: again.payload).status == 429)
+        let next = handle(.recordFound(questionID: "b3", nil))
+        #expect(next.last == .ask(questionID: "b16", try #require(AgentAddress("gw/b16"))))
+        #expect(handle(.timePassed, at: 15).count == 16 + 29)
+        #expect(desk.pendingCount == 0)
+        #expect(handle(.filesRequested(agent, own, questionID: "later"), at: 16).count == 1)
     }
 
     @Test mutating func anUnknownAgentIsAProblem() throws {

@@ -84,6 +84,11 @@ extension Command {
         }
     }
 
+    /// The agent whose token is rotated.
+    var mintedAgent: AgentAddress? {
+        if case .rotateAgentToken(let agent, _) = self { agent } else { nil }
+    }
+
     /// The agent whose files may have to be rendered.
     var renderedAgent: AgentAddress? {
         switch self {

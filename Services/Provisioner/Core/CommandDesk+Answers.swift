@@ -29,3 +29,20 @@ extension CommandDesk.Pending {
             CredentialsAnswer(username: record.address.description, token: text, tokenID: record.tokenID ?? token.id))
     }
 }
+
+extension CommandDesk {
+    /// Answers whoever waits for a request.
+    mutating func finish(
+        _ use: Use, _ result: Result<CommandOutcome, Problem>, minted: Bool, _ directives: inout [Directive]
+    ) {
+        guard let request = remove(use) else { return }
+        for waiter in request.waiters {
+            askers.ended(waiter.asker)
+            guard let address = waiter.reply else { continue }
+            switch result {
+            case .failure(let problem): directives.append(.answer(Reply(address, problem)))
+            case .success(let outcome): directives.append(.answer(request.reply(to: address, outcome, minted: minted)))
+            }
+        }
+    }
+}

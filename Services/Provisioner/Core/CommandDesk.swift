@@ -16,6 +16,8 @@ public struct CommandDesk: Sendable {
     /// An answer may be lost on its way: whoever asks again after so long has the request forwarded again, and its owner,
     /// which knows what it has executed, answers again.
     public static let forwardAgainAfter = TimeSpan.seconds(1)
+    /// Requests of one asker that are forwarded at a time; the others wait behind them.
+    public static let forwardedMax = 128
     /// How often one request may be rendered again because its agent changed meanwhile.
     public static let renderRoundsMax = 8
 
@@ -45,6 +47,8 @@ public struct CommandDesk: Sendable {
     /// Who waits for an answer, and for how long. `reply` is `nil` for who does not care.
     struct Waiter: Sendable {
         let reply: ReplyAddress?
+        /// Whose budget it is of.
+        let asker: String
         let deadline: Instant
     }
 
@@ -65,6 +69,9 @@ public struct CommandDesk: Sendable {
         let token: CandidateToken?
         let traceparent: String?
         var waiters: [Waiter]
+        /// Who asked first, and whether that one's turn has come: only then anything is done.
+        let asker: String
+        var isStarted = false
         /// The partitions that have not answered.
         var awaited: Set<Int>
         /// Agents paused or resumed so far; `nil` while no partition accepted.
@@ -85,7 +92,12 @@ public struct CommandDesk: Sendable {
     var digests: [String: [String]] = [:]
     /// What the store is asked to keep a key for, in the order in which it came.
     var claiming: [Use] = []
-    private var held: [(event: Event, deadline: Instant)] = []
+    private var held: [(event: Event, asker: String, deadline: Instant)] = []
+    var askers = Askers<Use>(inWorkMax: CommandDesk.forwardedMax)
+    /// Requests for `credentials` under way.
+    var credentialsUnderWay: [AgentAddress: Int] = [:]
+    /// Whose turns may have come.
+    var turns: Set<String> = []
     /// Whether the streams to the partitions have room; the shell says so.
     public var hasRoom = true
 
@@ -110,7 +122,10 @@ public struct CommandDesk: Sendable {
             partitionCount = count
             let waiting = held
             held = []
-            for (event, _) in waiting { handle(event, now: now, into: &directives) }
+            for (event, asker, _) in waiting {
+                askers.ended(asker)
+                handle(event, now: now, into: &directives)
+            }
         case .commandReceived(let arrival): receive(arrival, now, &directives)
         case .credentialsRequested(let agent, let reply, let fresh):
             receiveCredentialsRequest(event, agent, reply, fresh, now, &directives)
@@ -122,16 +137,19 @@ public struct CommandDesk: Sendable {
             claimAgain(now, &directives)
         case .stopped: expire(where: { _ in true }, &directives)
         }
+        takeTurns(now, &directives)
     }
 
     // MARK: Requests
 
     private mutating func receive(_ arrival: CommandArrival, _ now: Instant, _ directives: inout [Directive]) {
         if let verb = Verb(rawValue: arrival.verb), verb.isLookup { return }  // the store's
+        let asker = arrival.reply?.asker(below: repliesPrefix) ?? ""
         do throws(Problem) {
+            guard askers.underWay(asker) < Limits.requestsUnderWayMax else { throw CommandDesk.tooMany }
             let command = try parse(arrival)
             guard partitionCount != nil else {
-                return try hold(.commandReceived(arrival), now)
+                return try hold(.commandReceived(arrival), asker, now)
             }
             var digest = Array(arrival.verb.utf8)
             digest.append(0)
@@ -140,7 +158,8 @@ public struct CommandDesk: Sendable {
                 command: command, isCredentialsRequest: false, digest: sha256(digest),
                 isKeyed: arrival.idempotencyKey != nil, token: candidate(for: command, arrival.fresh),
                 traceparent: arrival.traceparent,
-                waiters: [Waiter(reply: arrival.reply, deadline: now + CommandDesk.answerLimit)], awaited: [])
+                waiters: [Waiter(reply: arrival.reply, asker: asker, deadline: now + CommandDesk.answerLimit)],
+                asker: asker, awaited: [])
             try begin(requestID(of: arrival), request, now, &directives)
         } catch {
             guard let reply = arrival.reply else { return }
@@ -152,13 +171,16 @@ public struct CommandDesk: Sendable {
         _ event: Event, _ agent: AgentAddress, _ reply: ReplyAddress, _ fresh: FreshSecrets, _ now: Instant,
         _ directives: inout [Directive]
     ) {
+        let asker = reply.asker(for: agent, below: repliesPrefix)
         do throws(Problem) {
-            guard partitionCount != nil else { return try hold(event, now) }
+            guard mayAskForCredentials(of: agent, asker) else { throw CommandDesk.tooMany }
+            guard partitionCount != nil else { return try hold(event, asker, now) }
             let command = Command.rotateAgentToken(agent, now: false)
             let request = Pending(
                 command: command, isCredentialsRequest: true, digest: sha256(Array("credentials\0\(agent)".utf8)),
-                isKeyed: false, token: candidate(for: command, fresh),
-                traceparent: nil, waiters: [Waiter(reply: reply, deadline: now + CommandDesk.answerLimit)], awaited: [])
+                isKeyed: false, token: candidate(for: command, fresh), traceparent: nil,
+                waiters: [Waiter(reply: reply, asker: asker, deadline: now + CommandDesk.answerLimit)], asker: asker,
+                awaited: [])
             try begin(fresh.requestID, request, now, &directives)
         } catch {
             directives.append(.answer(Reply(reply, error)))
@@ -198,9 +220,10 @@ public struct CommandDesk: Sendable {
         return sha256(message)
     }
 
-    private mutating func hold(_ event: Event, _ now: Instant) throws(Problem) {
+    private mutating func hold(_ event: Event, _ asker: String, _ now: Instant) throws(Problem) {
         guard held.count < CommandDesk.heldMax else { throw CommandDesk.noStore }
-        held.append((event, now + CommandDesk.holdLimit))
+        askers.began(asker)
+        held.append((event, asker, now + CommandDesk.holdLimit))
     }
 
     /// Forwards a request, unless the same one is under way: then who asked again waits with who asked first.
@@ -211,7 +234,10 @@ public struct CommandDesk: Sendable {
         if var first = pending[use] {
             guard first.waiters.count < CommandDesk.pendingMax else { throw CommandDesk.tooBusy }
             first.waiters += request.waiters
-            if hasRoom, now.milliseconds(since: first.forwardedAt) >= CommandDesk.forwardAgainAfter.milliseconds {
+            askers.began(request.asker)
+            if hasRoom, first.isStarted,
+                now.milliseconds(since: first.forwardedAt) >= CommandDesk.forwardAgainAfter.milliseconds
+            {
                 first.forwardedAt = now
                 if first.isClaimed { forward(requestID, first, &directives) } else { claim(use, &directives) }
             }
@@ -225,18 +251,14 @@ public struct CommandDesk: Sendable {
         } else {
             request.awaited = Set(0..<(partitionCount ?? 0))
         }
-        request.rendered = firstGuess(request.command)
-        request.forwardedAt = now
         pending[use] = request
         digests[requestID, default: []].append(request.digest)
-        if request.isKeyed {
-            claiming.append(use)
-            claim(use, &directives)
-        } else {
-            forward(requestID, request, &directives)
-        }
+        noteCredentials(request, 1)
+        askers.began(request.asker)
+        if askers.take(use, of: request.asker) { start(use, now, &directives) }
     }
 
+    static let tooMany = Problem(.tooManyRequests, "too many of your requests are under way")
     private static let tooBusy = Problem(.unavailable, "too many requests wait for their answers")
     private static let noStore = Problem(.unavailable, "the status store was not heard of")
 
@@ -257,7 +279,7 @@ public struct CommandDesk: Sendable {
     }
 
     /// What a new agent's files would be rendered from, so that its owner need not ask. The owner decides.
-    private func firstGuess(_ command: Command) -> RenderedTemplates? {
+    func firstGuess(_ command: Command) -> RenderedTemplates? {
         guard case .provision(let request) = command, let role = request.role else { return nil }
         let inputs = RenderInputs(
             role: role, board: request.board, variables: request.variables.compactMapValues { $0 })
@@ -331,21 +353,9 @@ public struct CommandDesk: Sendable {
         }
     }
 
-    mutating func finish(
-        _ use: Use, _ result: Result<CommandOutcome, Problem>, minted: Bool, _ directives: inout [Directive]
-    ) {
-        guard let request = remove(use) else { return }
-        for waiter in request.waiters {
-            guard let address = waiter.reply else { continue }
-            switch result {
-            case .failure(let problem): directives.append(.answer(Reply(address, problem)))
-            case .success(let outcome): directives.append(.answer(request.reply(to: address, outcome, minted: minted)))
-            }
-        }
-    }
-
     private mutating func expire(where isOver: (Instant) -> Bool, _ directives: inout [Directive]) {
-        for (event, _) in held.filter({ isOver($0.deadline) }) {
+        for (event, asker, _) in held.filter({ isOver($0.deadline) }) {
+            askers.ended(asker)
             let reply: ReplyAddress?
             switch event {
             case .commandReceived(let arrival): reply = arrival.reply
@@ -360,6 +370,7 @@ public struct CommandDesk: Sendable {
             let problem = Problem(
                 .unavailable, "the \(who) did not answer in time; it is safe to ask again with the same key")
             for waiter in request.waiters where isOver(waiter.deadline) {
+                askers.ended(waiter.asker)
                 if let address = waiter.reply { directives.append(.answer(Reply(address, problem))) }
             }
             pending[use]?.waiters.removeAll { isOver($0.deadline) }
@@ -368,9 +379,13 @@ public struct CommandDesk: Sendable {
     }
 
     @discardableResult
-    private mutating func remove(_ use: Use) -> Pending? {
+    mutating func remove(_ use: Use) -> Pending? {
         digests[use.id]?.removeAll { $0 == use.digest }
         if digests[use.id]?.isEmpty ?? false { digests[use.id] = nil }
-        return pending.removeValue(forKey: use)
+        guard let request = pending.removeValue(forKey: use) else { return nil }
+        noteCredentials(request, -1)
+        if request.isStarted { askers.worked(request.asker) }
+        turns.insert(request.asker)
+        return request
     }
 }

@@ -1,11 +1,13 @@
-internal import Contract
+public import Contract
 public import Lifecycle
 
 /// Answers agents and gateways that ask for an agent's files: rendered anew from the committed record.
 public struct FilesDesk: Sendable {
     /// How long the store has to find the record.
     public static let answerLimit = TimeSpan.seconds(15)
-    public static let pendingMax = 10_000
+    public static let pendingMax = 50_000
+    /// Questions of one asker that the store has at a time; the others wait behind them.
+    public static let askedMax = 16
     /// The largest answer, with room for its properties below the broker's packet size.
     public static let answerBytesMax = 1_990_000
 
@@ -24,10 +26,24 @@ public struct FilesDesk: Sendable {
     }
 
     private let files: AgentFiles
-    private var pending: [String: (agent: AgentAddress, reply: ReplyAddress, deadline: Instant)] = [:]
+    private let repliesPrefix: String
+    private var pending: [String: Question] = [:]
+    private var askers = Askers<String>(inWorkMax: FilesDesk.askedMax)
+    /// Requests under way for each agent.
+    private var underWay: [AgentAddress: Int] = [:]
 
-    public init(files: AgentFiles) {
+    private struct Question: Sendable {
+        let agent: AgentAddress
+        let reply: ReplyAddress
+        let asker: String
+        let deadline: Instant
+        /// The store was asked.
+        var isAsked = false
+    }
+
+    public init(files: AgentFiles, topics: Topics) {
         self.files = files
+        repliesPrefix = topics.repliesPrefix
     }
 
     public var pendingCount: Int { pending.count }
@@ -35,16 +51,12 @@ public struct FilesDesk: Sendable {
     public mutating func handle(_ event: Event, now: Instant, into directives: inout [Directive]) {
         switch event {
         case .filesRequested(let agent, let reply, let questionID):
-            guard pending.count < FilesDesk.pendingMax else {
-                return directives.append(
-                    .answer(Reply(reply, Problem(.unavailable, "too many requests wait for their answers"))))
-            }
-            pending[questionID] = (agent, reply, now + FilesDesk.answerLimit)
-            directives.append(.ask(questionID: questionID, agent))
+            request(questionID, agent, reply, now, &directives)
         case .recordFound(let questionID, let record):
             // Forgotten, or another life's: whoever asked was told.
-            guard let question = pending.removeValue(forKey: questionID) else { return }
+            guard let question = remove(questionID) else { return }
             directives.append(.answer(answer(question.agent, record, to: question.reply)))
+            takeTurns(question.asker, &directives)
         case .timePassed: expire(where: { $0 <= now }, &directives)
         case .stopped: expire(where: { _ in true }, &directives)
         }
@@ -69,11 +81,55 @@ public struct FilesDesk: Sendable {
         }
     }
 
+    private mutating func request(
+        _ questionID: String, _ agent: AgentAddress, _ reply: ReplyAddress, _ now: Instant,
+        _ directives: inout [Directive]
+    ) {
+        let asker = reply.asker(for: agent, below: repliesPrefix)
+        // A gateway has one more for each agent of which none is under way.
+        guard
+            askers.underWay(asker) < Limits.agentRequestsUnderWayMax || asker == agent.gateway && underWay[agent] == nil
+        else { return directives.append(.answer(Reply(reply, CommandDesk.tooMany))) }
+        guard pending.count < FilesDesk.pendingMax else {
+            return directives.append(
+                .answer(Reply(reply, Problem(.unavailable, "too many requests wait for their answers"))))
+        }
+        pending[questionID] = Question(
+            agent: agent, reply: reply, asker: asker, deadline: now + FilesDesk.answerLimit)
+        underWay[agent, default: 0] += 1
+        askers.began(asker)
+        if askers.take(questionID, of: asker) { ask(questionID, &directives) }
+    }
+
+    private mutating func ask(_ questionID: String, _ directives: inout [Directive]) {
+        guard let question = pending[questionID] else { return }
+        pending[questionID]?.isAsked = true
+        directives.append(.ask(questionID: questionID, question.agent))
+    }
+
+    private mutating func takeTurns(_ asker: String, _ directives: inout [Directive]) {
+        while let questionID = askers.next(of: asker) {
+            if pending[questionID] == nil { askers.worked(asker) } else { ask(questionID, &directives) }
+        }
+    }
+
+    private mutating func remove(_ questionID: String) -> Question? {
+        guard let question = pending.removeValue(forKey: questionID) else { return nil }
+        let count = (underWay[question.agent] ?? 0) - 1
+        underWay[question.agent] = count > 0 ? count : nil
+        if question.isAsked { askers.worked(question.asker) }
+        askers.ended(question.asker)
+        return question
+    }
+
     private mutating func expire(where isOver: (Instant) -> Bool, _ directives: inout [Directive]) {
+        var expired: Set<String> = []
         for (questionID, question) in pending where isOver(question.deadline) {
-            pending[questionID] = nil
+            _ = remove(questionID)
+            expired.insert(question.asker)
             directives.append(
                 .answer(Reply(question.reply, Problem(.unavailable, "the status store did not answer in time"))))
         }
+        for asker in expired { takeTurns(asker, &directives) }
     }
 }

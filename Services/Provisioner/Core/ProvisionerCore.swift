@@ -28,6 +28,7 @@ public struct ProvisionerCore: Sendable {
     private var isConnected = false
     /// Wakes that the broker has not acknowledged in this session.
     private var tickets: [Int: WakeDesk.Key] = [:]
+    private var answers = AnswersUnderWay()
     private var tally = Tally()
     private var drain: Drain?
 
@@ -67,7 +68,7 @@ public struct ProvisionerCore: Sendable {
             service: .provisioner, instance: instance, incarnation: incarnation, windowMax: windowMax)
         commands = CommandDesk(instance: instance, topics: topics, files: files, sha256: sha256)
         wakes = WakeDesk(topics: topics, files: files)
-        self.files = FilesDesk(files: files)
+        self.files = FilesDesk(files: files, topics: topics)
     }
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
@@ -87,7 +88,10 @@ public struct ProvisionerCore: Sendable {
         case .wakeHandedOver(let key, let ticket):
             // Not connected: the order will be issued again.
             if let ticket { tickets[ticket] = key } else { wakes.forget(key) }
+        case .answerHandedOver(let reply, let ticket):
+            answers.handedOver(asker(reply.address), bytes: reply.payload.count, ticket: ticket)
         case .acknowledged(let ticket, let reason):
+            answers.acknowledged(ticket)
             guard let key = tickets.removeValue(forKey: ticket) else { break }
             wake(.acknowledged(key, reason: reason), now, stamp, &actions)
         case .answerRefused(let reply, let reason): refused(reply, reason, &actions)
@@ -116,6 +120,7 @@ public struct ProvisionerCore: Sendable {
     private mutating func connected(_ now: Instant, _ actions: inout [ProvisionerAction]) {
         isConnected = true
         tickets = [:]
+        answers = AnswersUnderWay()
         // Orders are taken only once their reports can be addressed.
         let shared: [ProvisionerSubscription] = partitionCount == nil ? [.requests] : [.requests, .orders]
         actions.append(.subscribe([.own] + (drain == nil ? shared : [])))
@@ -166,6 +171,8 @@ public struct ProvisionerCore: Sendable {
         let reply = replyAddress(of: request, below: topics.repliesPrefix, &actions)
         // Its effect could not be told to who waits for it, a new token perhaps: it is not done.
         guard reply != nil || request.responseTopic == nil else { return }
+        // Lookups are the store's.
+        if Verb(rawValue: verb)?.isLookup != true, hasTooManyAnswers(reply, &actions) { return }
         let arrival = CommandArrival(
             verb: verb, payload: request.payload, reply: reply,
             // A key belongs to its operator, who is known by the response topic alone.
@@ -182,7 +189,8 @@ public struct ProvisionerCore: Sendable {
         _ request: ProvisionerRequest, _ what: String, _ now: Instant, _ actions: inout [ProvisionerAction]
     ) {
         guard let agent = topics.agent(of: request.topic),
-            let reply = replyAddress(of: request, below: topics.replies(to: agent.gateway) + "/", &actions)
+            let reply = replyAddress(of: request, below: topics.replies(to: agent.gateway) + "/", &actions),
+            !hasTooManyAnswers(reply, &actions)
         else { return }
         switch what {
         case "files": file(.filesRequested(agent, reply, questionID: request.fresh.requestID), now, &actions)
@@ -192,6 +200,15 @@ public struct ProvisionerCore: Sendable {
         default: break
         }
     }
+
+    /// Whether so much of what was answered to who asks is still under way that this is all that is answered.
+    private mutating func hasTooManyAnswers(_ reply: ReplyAddress?, _ actions: inout [ProvisionerAction]) -> Bool {
+        guard let reply, answers.isFull(asker(reply)) else { return false }
+        answer(Reply(reply, CommandDesk.tooMany), &actions)
+        return true
+    }
+
+    private func asker(_ reply: ReplyAddress) -> String { reply.asker(below: topics.repliesPrefix) }
 
     private func replyAddress(
         of request: ProvisionerRequest, below prefix: String, _ actions: inout [ProvisionerAction]

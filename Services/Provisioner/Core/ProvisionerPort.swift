@@ -45,6 +45,8 @@ public enum ProvisionerInput: Sendable {
     case wakeHandedOver(WakeDesk.Key, ticket: Int?)
     /// The broker acknowledged what had this ticket, a wake's or any other.
     case acknowledged(ticket: Int, reason: UInt8)
+    /// The connection has taken an answer, and will name this ticket when the broker acknowledges it.
+    case answerHandedOver(Reply, ticket: Int)
     /// An answer cannot be published on this connection.
     case answerRefused(Reply, reason: String)
     /// What this provisioner has sent to itself is back.
@@ -75,7 +77,7 @@ public enum ProvisionerAction: Sendable {
     case claim(KeyClaim)
     /// Asks the store for a record. Lost with the connection: who asked is told after a while.
     case ask(RecordQuestion)
-    /// When it cannot be published, `answerRefused` follows.
+    /// `answerHandedOver` follows or, when it cannot be published, `answerRefused`.
     case answer(Reply)
     /// `wakeHandedOver` follows.
     case publishWake(WakeDesk.Key, WakeMessage, expirySeconds: UInt32, traceparent: String?)

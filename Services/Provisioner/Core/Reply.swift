@@ -1,4 +1,5 @@
 public import Contract
+internal import Lifecycle
 
 /// Where an answer goes: the response topic of a request and its correlation data (MQTT 5 §4.10).
 public struct ReplyAddress: Hashable, Sendable {
@@ -24,6 +25,11 @@ public struct ReplyAddress: Hashable, Sendable {
     /// whoever asked one may ask the other again. Idempotency keys are told apart by it.
     func asker(below prefix: String) -> Substring {
         topic.dropFirst(prefix.count).prefix { $0 != "/" }
+    }
+
+    /// Who asks for something of an agent: that agent itself, or else its gateway.
+    func asker(for agent: AgentAddress, below prefix: String) -> String {
+        topic.dropFirst(prefix.count).hasPrefix("\(agent)/") ? agent.description : agent.gateway
     }
 }
 

@@ -139,7 +139,8 @@ public final class Provisioner: Service {
         publication.contentType = reply.contentType
         publication.correlationData = reply.address.correlation
         do {
-            try connection?.publish(publication)
+            guard let ticket = try connection?.publish(publication) else { return }
+            handle(.answerHandedOver(reply, ticket: ticket))
         } catch {
             handle(.answerRefused(reply, reason: error.description))
         }
