@@ -4,6 +4,9 @@ public enum Limits {
     public static let heartbeatBytesMax = 4_096
     /// A gateway's message for all its agents; heartbeat-ingest rejects a larger one whole.
     public static let gatewayHeartbeatsBytesMax = 262_144
+    /// Entries of one gateway's messages in a second that name nobody or are no heartbeats; beyond it a message that holds such a one
+    /// is read no further, and what it said is rejected.
+    public static let badEntriesMax = 1_000
     /// The request of a command; the provisioner and the store answer a larger one with `too-large`.
     public static let commandBytesMax = 65_536
     /// Requests of one operator under way, and bytes of their answers; beyond it `too-many-requests`.

@@ -69,6 +69,7 @@ extension AgentMachine {
         let last = state.record.lastRejection
         let count = last?.reason == reason ? last?.count ?? 0 : 0
         state.record.lastRejection = Rejection(reason: reason, detail: detail, at: around.stamp, count: count + 1)
+        guard around.tellsRejections else { return directives.append(.noteSighting) }
         let isDue = rejectionPublishedAt.map { around.now >= $0 + AgentMachine.rejectionEventInterval } ?? true
         // A flood is logged as often as it is published; any other rejection each time.
         if isDue || reason != .rateLimited { directives.append(.log(.rejected(reason, detail: detail))) }

@@ -79,10 +79,12 @@ public struct AgentSurroundings: Sendable {
     public let quietFloor: Instant?
     /// Names this start of this machine, whose monotonic clock `now` is of; `nil` when it is not known.
     public let boot: String?
+    /// Whether a rejection may be told now; when its gateway's agents had too many of them, it is only counted.
+    public let tellsRejections: Bool
 
     public init(
         now: Instant, stamp: Timestamp, isGatewayLost: Bool, hostReturn: Int? = nil, quietFloor: Instant? = nil,
-        boot: String? = nil
+        boot: String? = nil, tellsRejections: Bool = true
     ) {
         self.now = now
         self.stamp = stamp
@@ -90,6 +92,7 @@ public struct AgentSurroundings: Sendable {
         self.hostReturn = hostReturn
         self.quietFloor = quietFloor
         self.boot = boot
+        self.tellsRejections = tellsRejections
     }
 
     /// An instant of the monotonic clock for a point of wall-clock time: only for spans that a restart interrupted.

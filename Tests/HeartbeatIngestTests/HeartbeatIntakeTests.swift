@@ -36,6 +36,19 @@ import Testing
     }
 
     /// A process that stands still between the batch that filled up and the end of its turn makes nothing younger.
+    @Test mutating func aGatewayHasSoManyBadEntriesASecond() throws {
+        let bad = Array(repeating: "1", count: 600).joined(separator: ",")
+        #expect(try #require(receive("gateways/gw/heartbeats", "{\"agents\":[\(bad)]}")).count == 600)
+        let refused = try #require(receive("gateways/gw/heartbeats", "{\"agents\":[\(bad),\"a\"]}"))
+        #expect(refused.reason == .rateLimited && refused.count == 1)
+        #expect(try #require(receive("gateways/gw/heartbeats", #"{"agents":[1]}"#)).reason == .rateLimited)
+        #expect(receive("gateways/gw/heartbeats", #"{"agents":["b"]}"#) == nil, "what is right is taken")
+        #expect(try #require(receive("gateways/other/heartbeats", #"{"agents":[1]}"#)).reason == .malformed)
+        intake.beginSecond()
+        #expect(try #require(receive("gateways/gw/heartbeats", #"{"agents":[1]}"#)).reason == .malformed)
+        #expect(segments(20) == ["1000 20 gw b"])
+    }
+
     @Test mutating func aFullBatchAgesUntilItIsTaken() {
         let names = (0..<BatchCollector.namesMax).map { "\"a\($0)\"" }.joined(separator: ",")
         #expect(receive("gateways/gw/heartbeats", "{\"agents\":[\(names)]}", time: 0) == nil)
@@ -70,7 +83,8 @@ import Testing
     }
 
     @Test mutating func aRefusalOfTheBrokerIsCountedOnItsAgent() {
-        #expect(receive("internal/refusals", "gw/a bad_token\nhw/b rate_limited 7\ngw bad_token\n\nx y/z\ngw/c\n") == nil)
+        #expect(
+            receive("internal/refusals", "gw/a bad_token\nhw/b rate_limited 7\ngw bad_token\n\nx y/z\ngw/c\n") == nil)
         #expect(segments(20) == ["1000 20 - gw/a bad_token", "1000 20 - hw/b rate_limited"])
         #expect(intake.counters.rejected == 2)
     }

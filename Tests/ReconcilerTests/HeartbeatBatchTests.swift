@@ -91,6 +91,19 @@ import Testing
         #expect(desk.owner.counters.rejections == 6)
     }
 
+    @Test func aFloodOfRejectionsIsToldInPartAndCountedWhole() {
+        var desk = Desk.online(["a"])
+        var bad = HeartbeatDetail(agent: AgentAddress("gw/a")!)
+        bad.rejected = .malformed
+        #expect(desk.beat("gw", (0..<5_000).map { "x\($0)" }).count == RejectionMeter.toldMax)
+        #expect(desk.beat(bad) == [], "of the same gateway")
+        #expect(desk.record("gw/a")?.lastRejection?.count == 1)
+        #expect(desk.beat("nowhere", ["x"]).count == 1, "of another one")
+        #expect(desk.owner.counters.rejections == 5_002)
+        _ = desk.pass(1_000)
+        #expect(desk.beat(bad) == ["gw/a heartbeat_rejected (malformed)"])
+    }
+
     @Test func aReportOfNobodyIsLogged() throws {
         var desk = Desk()
         _ = desk.addGateway()

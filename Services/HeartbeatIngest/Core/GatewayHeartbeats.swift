@@ -16,8 +16,14 @@ public struct GatewayHeartbeats: Sendable {
     public private(set) var names: [String] = []
     public private(set) var entries: [Entry] = []
 
+    /// Entries that are no heartbeat of an agent with a name.
+    public private(set) var badEntries = 0
+    private let badEntriesMax: Int
+
+    /// - Parameter badEntriesMax: with one more the message is read no further.
     /// - Throws: the reason, for a message that is broken as a whole.
-    public init(_ payload: [UInt8]) throws(GatewayHeartbeatsError) {
+    public init(_ payload: [UInt8], badEntriesMax: Int = .max) throws(GatewayHeartbeatsError) {
+        self.badEntriesMax = badEntriesMax
         guard payload.count <= Limits.gatewayHeartbeatsBytesMax else {
             throw GatewayHeartbeatsError(
                 reason: .tooLarge,
@@ -26,6 +32,10 @@ public struct GatewayHeartbeats: Sendable {
         do throws(JSONFault) {
             try read(payload)
         } catch {
+            if badEntries > badEntriesMax {
+                throw GatewayHeartbeatsError(
+                    reason: .rateLimited, detail: "more than \(Limits.badEntriesMax) bad entries came within a second")
+            }
             throw GatewayHeartbeatsError(reason: .malformed, detail: error.description)
         }
     }
@@ -64,6 +74,7 @@ public struct GatewayHeartbeats: Sendable {
                 take(value, bytes: reader.index - start, repeated: reader.repeatedMember)
                 reader.repeatedMember = nil
             }
+            guard badEntries <= badEntriesMax else { throw JSONFault("has too many bad entries") }
         }
     }
 
@@ -93,6 +104,10 @@ public struct GatewayHeartbeats: Sendable {
     private func nameless(_ detail: String) -> Entry { .nameless(detail: "agents[\(count)]: \(detail)") }
 
     private mutating func add(_ entry: Entry) {
+        switch entry {
+        case .nameless, .formed(_, .rejected): badEntries += 1
+        case .formed: break
+        }
         // With the first that is no name, the names before it become entries.
         if entries.isEmpty {
             entries = names.map { .plain($0) }
@@ -104,7 +119,7 @@ public struct GatewayHeartbeats: Sendable {
 
 /// Why a gateway's message was dropped whole.
 public struct GatewayHeartbeatsError: Error, Hashable, Sendable {
-    /// `malformed` or `too_large`.
+    /// `malformed`, `too_large` or `rate_limited`.
     public let reason: RejectionReason
     public let detail: String
 }

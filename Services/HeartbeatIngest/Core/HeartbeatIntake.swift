@@ -34,6 +34,8 @@ public struct HeartbeatIntake: Sendable {
     public private(set) var counters = Counters()
     private let topics: HeartbeatTopics
     private var collector: BatchCollector
+    /// Bad entries of this second, by gateway.
+    private var badEntries: [String: Int] = [:]
 
     public init(topics: Topics, partitionCount: Int) {
         self.topics = HeartbeatTopics(topics)
@@ -71,6 +73,11 @@ public struct HeartbeatIntake: Sendable {
             return Dismissal(
                 reason: .malformed, detail: "the topic holds no ids", gateway: nil, topic: topic, count: 1)
         }
+    }
+
+    /// What was counted within a second begins anew.
+    public mutating func beginSecond() {
+        badEntries = [:]
     }
 
     /// Takes one agent's heartbeat that was read already.
@@ -117,8 +124,11 @@ public struct HeartbeatIntake: Sendable {
     ) -> Dismissal? {
         let message: GatewayHeartbeats
         do {
-            message = try GatewayHeartbeats(payload)
+            let used = badEntries[gateway] ?? 0
+            message = try GatewayHeartbeats(payload, badEntriesMax: Limits.badEntriesMax - used)
+            if message.badEntries > 0 { badEntries[gateway] = used + message.badEntries }
         } catch {
+            if error.reason == .rateLimited { badEntries[gateway] = Limits.badEntriesMax }
             counters.rejected += 1
             return Dismissal(reason: error.reason, detail: error.detail, gateway: gateway, topic: topic, count: 1)
         }

@@ -89,7 +89,9 @@ public struct IngestCore: Sendable {
         case .lineLost: if line.lost() { lineEnded(&actions) }
         case .canaryReceived(let canary): if let question = line.received(canary) { answer(question, &actions) }
         case .ticked: tick(&actions)
-        case .secondPassed: logSuppressed(&actions)
+        case .secondPassed:
+            intake?.beginSecond()
+            logSuppressed(&actions)
         case .turnEnded: endTurn(&actions)
         case .stopRequested: isStopping = true
         }

@@ -122,6 +122,8 @@ extension PartitionOwner {
     private mutating func rejectUnknown(_ agent: AgentAddress) {
         countRejected()
         if let last = unknownRejections[agent], now < last + AgentMachine.rejectionEventInterval { return }
+        guard rejectionMeter.mayTell(agent.gateway, now) else { return }
+        rejectionMeter.noteTold(agent.gateway, now)
         if unknownRejections.count >= PartitionOwner.unknownAgentsMax { unknownRejections = [:] }
         unknownRejections[agent] = now
         unknownCount += 1

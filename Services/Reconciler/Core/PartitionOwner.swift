@@ -86,6 +86,7 @@ public struct PartitionOwner: Sendable {
     /// Until then orders that were given up may still be published.
     var quietFloor: Instant?
     var unknownRejections: [AgentAddress: Instant] = [:]
+    var rejectionMeter = RejectionMeter()
     var unknownCount = 0
     var nextOccupant = 0
     public internal(set) var isBlind = true
@@ -195,7 +196,8 @@ public struct PartitionOwner: Sendable {
         guard let address = slots[index]?.machine.state.record.address else { return }
         let around = AgentSurroundings(
             now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost,
-            hostReturn: gateways[address.gateway]?.hostReturn, quietFloor: quietFloor, boot: boot)
+            hostReturn: gateways[address.gateway]?.hostReturn, quietFloor: quietFloor, boot: boot,
+            tellsRejections: rejectionMeter.mayTell(address.gateway, now))
         var results: [AgentDirective] = []
         body(&slots[index]!.machine, around, &results)
         for result in results { carryOut(result, index, address, traceparent) }
@@ -208,6 +210,7 @@ public struct PartitionOwner: Sendable {
         switch directive {
         case .emit(let event, let reason, let state):
             slots[index]?.changedIn = step
+            if event == .heartbeatRejected { rejectionMeter.noteTold(address.gateway, now) }
             if let trace = state.cycle?.traceparent ?? traceparent { slots[index]?.traceparent = trace }
             commit(event, reason: reason, state, traceparent: slots[index]?.traceparent)
             // A cycle that no command began carries none.
