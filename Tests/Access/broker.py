@@ -52,7 +52,7 @@ class Broker:
         self.write_identities({name: secret_of(name) for name in (fixed or self.FIXED)})
         library = (BUILD / "libRollcallBrokerAccess.so").resolve()
         lines = [
-            f"listener {self.port} 127.0.0.1", "allow_anonymous false", f"plugin {library}",
+            f"listener {self.port} 127.0.0.1", "allow_anonymous false", "auto_id_prefix auto-", f"plugin {library}",
             f"plugin_opt_identities {self.identities}", f"plugin_opt_state {self.state}", *options,
             f"persistence_location {self.directory}/",
             "max_queued_messages 1000000", "max_inflight_messages 200", "set_tcp_nodelay true",

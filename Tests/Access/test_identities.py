@@ -220,6 +220,7 @@ class HowIdentitiesChange(AccessCase):
         time.sleep(0.5)
         self.assertTrue(self.admits("op:carol", "fresh"), "a broken file changes nothing")
         self.assertIn("line 1", self.broker.log.read_text())
+        self.assertTrue(self.admits("gw1/a1"), "whose id is the broker's to choose")
 
     def test_a_reload_leaves_an_absent_session_its_messages(self):
         agent = self.connected("gw1/a1", client_id="gw1/a1", expiry=60)

@@ -165,7 +165,7 @@ struct BudgetTests {
     func factor() throws {
         #expect(Budget(of: .service).messages(.command) == nil)
         #expect(Budget(of: .operator, factor: 0).messages(.command) == nil)
-        #expect(Budget(of: .operator, factor: 2).messages(.command) == Allowance(perSecond: 4_000, burst: 10_000))
+        #expect(Budget(of: .operator, factor: 2).messages(.command) == Allowance(perSecond: 2_000, burst: 2_000))
     }
 
     @Test("the session of an id that the broker gave waits for its owner for an hour")

@@ -144,13 +144,11 @@ import Testing
         #expect(problems(receive("wake", wake, id: "more")).map(\.type) == [.tooManyRequests])
         #expect(problems(receive("nonsense", "x", id: "more")).map(\.status) == [429], "refused before it is read")
         #expect(requests(receive("wake", wake, to: "op:bob/x", id: "bob")).map(\.id) == ["bob"])
-        // An answer makes room for the one that has waited longest, and for one more.
         let next = handle(
             .answered(requestID: "n5", outcome: .record(testRecord(agent), minted: false), mintedToken: nil))
         #expect(requests(next).map(\.id) == ["n\(CommandDesk.forwardedMax)"])
         #expect(problems(receive("wake", wake, id: "again")).isEmpty)
         #expect(problems(receive("wake", wake, id: "more")).map(\.type) == [.tooManyRequests])
-        // Who waited too long is told, and holds no place.
         #expect(problems(handle(.timePassed, at: 15)).count == 1_001)
         #expect(desk.pendingCount == 0)
         #expect(requests(receive("wake", wake, id: "later", at: 16)).map(\.id) == ["later"])

@@ -14,6 +14,7 @@ struct BrokerConfigurationTests {
                 # Written by `rollcall up` at each start.
                 per_listener_settings false
                 allow_anonymous false
+                auto_id_prefix auto-
                 persistence false
                 max_queued_messages 250000
                 max_queued_bytes 268435456

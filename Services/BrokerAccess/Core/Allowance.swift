@@ -127,7 +127,7 @@ public struct Budget: Sendable {
             case (.heartbeats, _): Allowance(perSecond: 50, burst: 200)
             case (.status, _): Allowance(perSecond: 5, burst: 50)
             case (.request, _): Allowance(perSecond: min(20 + agents / 10, 2_000), burst: 64 + 2 * agents)
-            case (.command, _): Allowance(perSecond: 2_000, burst: 5_000)
+            case (.command, _): Allowance(perSecond: 1_000, burst: 1_000)
             }
         return allowance?.times(factor)
     }

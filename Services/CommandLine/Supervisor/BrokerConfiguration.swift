@@ -21,6 +21,8 @@ struct BrokerConfiguration: Hashable, Sendable {
             "# Written by `rollcall up` at each start.",
             "per_listener_settings false",
             "allow_anonymous false",
+            // The default, which 2.0.11 forgets with SIGHUP: whoever leaves the id to the broker would be refused from then on.
+            "auto_id_prefix auto-",
             // Whatever matters is kept by its sender until it is committed: a broker forgets without harm.
             "persistence false",
             // Debian's build drops what is over the limit, and disconnects on a denied publish when it is 0.

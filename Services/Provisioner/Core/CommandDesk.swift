@@ -17,7 +17,7 @@ public struct CommandDesk: Sendable {
     /// which knows what it has executed, answers again.
     public static let forwardAgainAfter = TimeSpan.seconds(1)
     /// Requests of one asker that are forwarded at a time; the others wait behind them.
-    public static let forwardedMax = 128
+    public static let forwardedMax = 32
     /// How often one request may be rendered again because its agent changed meanwhile.
     public static let renderRoundsMax = 8
 

@@ -23,8 +23,8 @@ public struct ReplyAddress: Hashable, Sendable {
 
     /// Who asks, as far as the topic tells: the first level below `R/replies/`, of a service its name without its instance, since
     /// whoever asked one may ask the other again. Idempotency keys are told apart by it.
-    func asker(below prefix: String) -> Substring {
-        topic.dropFirst(prefix.count).prefix { $0 != "/" }
+    func asker(below prefix: String) -> String {
+        String(topic.dropFirst(prefix.count).prefix { $0 != "/" })
     }
 
     /// Who asks for something of an agent: that agent itself, or else its gateway.
