@@ -21,7 +21,7 @@ struct BrokerConfigurationTests {
                 max_inflight_messages 200
                 max_inflight_bytes 16777216
                 persistent_client_expiration 1h
-                memory_limit 2147483648
+                memory_limit 4294967296
                 queue_qos0_messages false
                 max_packet_size 2097152
                 set_tcp_nodelay true

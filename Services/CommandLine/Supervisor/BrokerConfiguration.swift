@@ -35,7 +35,7 @@ struct BrokerConfiguration: Hashable, Sendable {
             // An identity has no session that outlives its connection by more.
             "persistent_client_expiration 1h",
             // The last resort, which refuses whoever asks next: all the other limits are to keep it from being reached.
-            "memory_limit 2147483648",
+            "memory_limit 4294967296",
             "queue_qos0_messages false",
             // Above the 1 MB that services publish at most, so that a command of that size still gets its refusal.
             "max_packet_size 2097152",
