@@ -94,15 +94,23 @@ public enum Lookup: Hashable, Sendable {
         public var gateway: String?
         public var board: String?
         public var role: Role?
-        public var status: AgentStatus?
+        /// One of these; `nil` for any.
+        public var statuses: Set<AgentStatus>?
         public var hasStaleTemplates: Bool?
 
         public init() {}
     }
 
+    /// Whose events.
+    public enum HistorySubject: Hashable, Sendable {
+        case everybody
+        case gateway(String)
+        case agent(AgentAddress)
+    }
+
     case get(AgentAddress)
     case list(AgentFilter, after: AgentAddress?, limit: Int)
-    case history(AgentAddress, before: Int64?, limit: Int)
+    case history(HistorySubject, since: Timestamp?, before: Int64?, limit: Int)
     case summary(gateway: String?)
     case listGateways
 }
@@ -149,14 +157,15 @@ extension Lookup {
             filter.gateway = reader.identifier("gateway")
             filter.board = reader.identifier("board")
             filter.role = reader.choice("role")
-            filter.status = reader.choice("status")
+            filter.statuses = reader.choices("status")
             filter.hasStaleTemplates = reader.bool("stale_templates")
             let after = reader.cursor("after") { AgentAddress($0) }
             lookup = .list(filter, after: after, limit: reader.pageLimit())
         case .history:
             let before = reader.cursor("before") { Int64($0) }
+            let since = reader.timestamp("since")
             let limit = reader.pageLimit()
-            lookup = reader.requiredAgent().map { .history($0, before: before, limit: limit) }
+            lookup = reader.historySubject().map { .history($0, since: since, before: before, limit: limit) }
         case .summary: lookup = .summary(gateway: reader.identifier("gateway"))
         case .listGateways: lookup = .listGateways
         default: lookup = nil

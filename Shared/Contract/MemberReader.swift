@@ -144,7 +144,29 @@ public struct MemberReader {
 
     public mutating func choice<Value: RawRepresentable & CaseIterable>(_ member: String) -> Value?
     where Value.RawValue == String {
-        guard let text = string(member) else { return nil }
+        string(member).flatMap { choice(member, $0) }
+    }
+
+    /// One value or a list of them; an empty list is refused, for it asks for nothing.
+    mutating func choices<Value: RawRepresentable & CaseIterable & Hashable>(_ member: String) -> Set<Value>?
+    where Value.RawValue == String {
+        guard case .array(let items) = members[member] else { return choice(member).map { [$0] } }
+        members.removeValue(forKey: member)
+        var values: Set<Value> = []
+        for item in items {
+            guard let text = item.string else {
+                report(member, "has \(item.typeName) in its list, not a string")
+                return nil
+            }
+            guard let value: Value = choice(member, text) else { return nil }
+            values.insert(value)
+        }
+        if values.isEmpty { report(member, "is an empty list") }
+        return values
+    }
+
+    private mutating func choice<Value: RawRepresentable & CaseIterable>(_ member: String, _ text: String) -> Value?
+    where Value.RawValue == String {
         guard let value = Value(rawValue: text) else {
             let choices = Value.allCases.map(\.rawValue).joined(separator: ", ")
             report(member, "'\(text.prefix(80))' is not one of \(choices)")
@@ -277,6 +299,21 @@ public struct MemberReader {
         case "agent": return agent().map(PauseTarget.agent)
         case "gateway": return identifier("gateway").map(PauseTarget.gateway)
         default: return identifier("board").map(PauseTarget.board)
+        }
+    }
+
+    /// At most one of `agent` and `gateway`.
+    mutating func historySubject() -> Lookup.HistorySubject? {
+        let present = presentMembers(of: ["agent", "gateway"])
+        guard present.count < 2 else {
+            report("agent", "only one of agent and gateway is taken")
+            for member in present { members.removeValue(forKey: member) }
+            return nil
+        }
+        switch present.first {
+        case "agent": return agent().map { .agent($0) }
+        case nil: return .everybody
+        default: return identifier("gateway").map { .gateway($0) }
         }
     }
 

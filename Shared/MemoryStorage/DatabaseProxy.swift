@@ -74,8 +74,10 @@ open class DatabaseProxy: StatusDatabase {
     ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?) {
         try inner.records(filter, after: after, limit: limit, scanning: scanMax)
     }
-    open func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
-        try inner.history(of: agent, before: before, limit: limit)
+    open func history(
+        of subject: Lookup.HistorySubject, since: Timestamp?, before: Int64?, limit: Int
+    ) throws(StorageError) -> [StoredEvent] {
+        try inner.history(of: subject, since: since, before: before, limit: limit)
     }
     open func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool { try inner.hasKnown(agent) }
     open func hasGateway(_ gateway: String) throws(StorageError) -> Bool { try inner.hasGateway(gateway) }

@@ -102,7 +102,7 @@ extension MemoryDatabase {
         func matches(_ record: AgentRecord) -> Bool {
             (filter.gateway.map { $0 == record.address.gateway } ?? true)
                 && (filter.board.map { $0 == record.board } ?? true) && (filter.role.map { $0 == record.role } ?? true)
-                && (filter.status.map { $0 == record.status } ?? true)
+                && (filter.statuses?.contains(record.status) ?? true)
                 && (filter.hasStaleTemplates.map { $0 == record.hasStaleTemplates } ?? true)
         }
         let behind = agents.keys.filter { agent in after.map { $0 < agent } ?? true }.sorted()
@@ -116,14 +116,24 @@ extension MemoryDatabase {
         return (found, nil)
     }
 
-    public func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
-        let found = history.lazy.filter { $0.event.agent == agent && $0.sequence < before ?? .max }
+    public func history(
+        of subject: Lookup.HistorySubject, since: Timestamp?, before: Int64?, limit: Int
+    ) throws(StorageError) -> [StoredEvent] {
+        let found = history.lazy.filter { sequence, event in
+            let isSought =
+                switch subject {
+                case .everybody: true
+                case .gateway(let gateway): event.agent.gateway == gateway
+                case .agent(let agent): event.agent == agent
+                }
+            return isSought && sequence < before ?? .max && since.map { $0 <= event.time } ?? true
+        }
         return found.suffix(limit).reversed().map { sequence, event in
             StoredEvent(
                 sequence: sequence,
                 event: Carried(
                     HistoryEvent(
-                        id: event.id, event: event.event, time: event.time, source: event.source, subject: agent,
+                        id: event.id, event: event.event, time: event.time, source: event.source, subject: event.agent,
                         reason: event.reason, record: event.record?.value)))
         }
     }

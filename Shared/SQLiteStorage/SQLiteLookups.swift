@@ -10,6 +10,18 @@ extension SQLiteStatusDatabase {
     public func records(
         _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int, scanning scanMax: Int
     ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?) {
+        if let statuses = filter.statuses, statuses.count > 1 {
+            // Each by its own stretch of the index, as far as all were looked at.
+            let found = try statuses.map { status throws(StorageError) in
+                var filter = filter
+                filter.statuses = [status]
+                return try self.records(filter, after: after, limit: limit, scanning: scanMax)
+            }
+            let end = found.compactMap(\.end).min()
+            let all = found.flatMap(\.records).filter { record in end.map { record.agent <= $0 } ?? true }
+            let page = Array(all.sorted { $0.agent < $1.agent }.prefix(limit))
+            return (page, page.count == limit ? page.last?.agent : end)
+        }
         // An index leads to these; of what is left so many are looked at.
         var range = ["address > ?"]
         var values: [SQLiteValue] = [.text(after?.description ?? "")]
@@ -18,7 +30,7 @@ extension SQLiteStatusDatabase {
             range += ["address > ?", "address < ?"]
             values += [.text(gateway + "/"), .text(gateway + "0")]
         }
-        if let status = filter.status {
+        if let status = filter.statuses?.first {
             range.append("status = ?")
             values.append(.text(status.rawValue))
         }
@@ -61,28 +73,59 @@ extension SQLiteStatusDatabase {
         return (records, scanned < scanMax ? nil : end)
     }
 
-    public func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
+    public func history(
+        of subject: Lookup.HistorySubject, since: Timestamp?, before: Int64?, limit: Int
+    ) throws(StorageError) -> [StoredEvent] {
+        var conditions = ["sequence < ?"]
+        var values: [SQLiteValue] = [.integer(before ?? Int64.max)]
+        switch subject {
+        case .everybody: break
+        case .gateway(let gateway):
+            conditions.append("\(SQLiteSchema.historyGateway) = ?")
+            values.append(.text(gateway))
+        case .agent(let agent):
+            conditions.append("agent = ?")
+            values.append(.text(agent.description))
+        }
+        if let since {
+            // Sequences follow time closely, but not strictly: from the first event that is late enough on each is looked at.
+            guard let first = try first(since: since) else { return [] }
+            conditions += ["sequence >= ?", "time >= ?"]
+            values += [.integer(first), .integer(since.millisecondsSince1970)]
+        }
+        values.append(.integer(limit))
         var events: [StoredEvent] = []
-        let subject = Array("\"\(agent)\"".utf8)
         try database.query(
             """
-            SELECT sequence, id, event, reason, time, source, record FROM history
-            WHERE agent = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?
-            """, .text(agent.description), .integer(before ?? Int64.max), .integer(limit)
-        ) { row in
-            // The members of `HistoryEvent`, with the record as it is stored.
-            let time = Timestamp(millisecondsSince1970: row.integer(4))
-            var bytes = Array("{\"event\":".utf8)
-            bytes += JSON.bytes(row.text(2))
-            bytes += Array(",\"id\":".utf8) + JSON.bytes(row.text(1))
-            bytes += Array(",\"reason\":".utf8) + (row.optionalText(3).map { JSON.bytes($0) } ?? Array("null".utf8))
-            bytes += Array(",\"record\":".utf8) + (row.optionalBlob(6) ?? Array("null".utf8))
-            bytes += Array(",\"source\":".utf8) + JSON.bytes(row.text(5))
-            bytes += Array(",\"subject\":".utf8) + subject
-            bytes += Array(",\"time\":\"\(time)\"}".utf8)
-            events.append(StoredEvent(sequence: row.integer(0), event: Carried(encoded: bytes)))
-        }
+            SELECT sequence, id, event, reason, time, source, record, agent FROM history
+            WHERE \(conditions.joined(separator: " AND ")) ORDER BY sequence DESC LIMIT ?
+            """, values
+        ) { row in events.append(SQLiteStatusDatabase.event(row)) }
         return events
+    }
+
+    /// Below which no event is late enough; looked up once for all steps of a lookup, since later ones lie above it.
+    private func first(since: Timestamp) throws(StorageError) -> Int64? {
+        if let firstSince, firstSince.since == since { return firstSince.sequence }
+        // The plus keeps SQLite from walking through the table instead of the index.
+        let found = try database.first(
+            "SELECT min(+sequence) FROM history WHERE time >= ?", .integer(since.millisecondsSince1970)
+        ) { $0.optionalInteger(0) }
+        firstSince = (found ?? nil).map { (since, $0) }
+        return found ?? nil
+    }
+
+    /// The members of `HistoryEvent`, with the record as it is stored.
+    private static func event(_ row: borrowing SQLiteRow) -> StoredEvent {
+        let time = Timestamp(millisecondsSince1970: row.integer(4))
+        var bytes = Array("{\"event\":".utf8)
+        bytes += JSON.bytes(row.text(2))
+        bytes += Array(",\"id\":".utf8) + JSON.bytes(row.text(1))
+        bytes += Array(",\"reason\":".utf8) + (row.optionalText(3).map { JSON.bytes($0) } ?? Array("null".utf8))
+        bytes += Array(",\"record\":".utf8) + (row.optionalBlob(6) ?? Array("null".utf8))
+        bytes += Array(",\"source\":".utf8) + JSON.bytes(row.text(5))
+        bytes += Array(",\"subject\":\"\(row.text(7))\",\"time\":\"\(time)\"}".utf8)
+        return StoredEvent(sequence: row.integer(0), event: Carried(encoded: bytes))
     }
 
     public func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool {

@@ -5,7 +5,7 @@ enum SQLiteSchema {
     /// "RLCL": marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id).
     static let applicationID: Int64 = 0x524c_434c
 
-    static let migrations = [first, keys, overlaps, retention, counts]
+    static let migrations = [first, keys, overlaps, retention, counts, historyIndices]
 
     /// `sequence` numbers everything that is published, across the whole database, and is never reused.
     private static let first = """
@@ -149,5 +149,13 @@ enum SQLiteSchema {
             INSERT INTO status_counts VALUES(NEW.gateway, NEW.status, 1)
             ON CONFLICT(gateway, status) DO UPDATE SET agents = agents + 1;
         END;
+        """
+
+    /// Of what gateway an event is: the same words in the index and in its queries.
+    static let historyGateway = "substr(agent, 1, instr(agent, '/') - 1)"
+
+    private static let historyIndices = """
+        CREATE INDEX history_by_gateway ON history(\(historyGateway), sequence);
+        CREATE INDEX history_by_time ON history(time);
         """
 }

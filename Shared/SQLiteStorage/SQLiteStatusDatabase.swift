@@ -12,6 +12,8 @@ public final class SQLiteStatusDatabase: StatusDatabase {
     public let partitionCount: Int
     public let identity: String
     let database: SQLiteDatabase
+    /// No event below is stamped `since` or later (`history`).
+    var firstSince: (since: Timestamp, sequence: Int64)?
     private let ownership: FileLock?
 
     /// Opens or makes the database at `path`, `:memory:` for one that ends with the process.

@@ -83,8 +83,10 @@ public protocol StatusDatabase: AnyObject {
     func records(
         _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int, scanning scanMax: Int
     ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?)
-    /// An agent's events, newest first, below sequence `before`; those of a deleted agent too.
-    func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent]
+    /// Events by sequence, newest first, below sequence `before`, stamped `since` or later; those of deleted agents too.
+    func history(
+        of subject: Lookup.HistorySubject, since: Timestamp?, before: Int64?, limit: Int
+    ) throws(StorageError) -> [StoredEvent]
     /// Whether there is, or was, such an agent.
     func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool
     func hasGateway(_ gateway: String) throws(StorageError) -> Bool

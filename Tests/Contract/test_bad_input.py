@@ -16,7 +16,7 @@ TITLES = {
 BAD_AGENTS = ["gw", "gw/", "/a", "gw/a/b", "gw/a b", "gw/ä", "gw/" + "a" * 64, "-gw/a", ".gw/a", "gw/a\n", ""]
 BAD_IDS = ["a/b", "a b", "ä", "a" * 64, "-a", "_a", "#", "+", "", "a\u0000"]
 OF_AN_AGENT = ("provision", "update", "wake", "delete", "rotate-token", "pause", "resume", "get", "history")
-OF_A_GATEWAY = ("add-gateway", "remove-gateway", "rotate-token", "pause", "resume", "list", "summary")
+OF_A_GATEWAY = ("add-gateway", "remove-gateway", "rotate-token", "pause", "resume", "list", "history", "summary")
 ALL = (*dict.fromkeys(OF_AN_AGENT + OF_A_GATEWAY), "list-gateways")
 
 
@@ -26,7 +26,7 @@ def required(verb, agent="gw/a"):
         return {"agent": agent, "role": "worker", "board": "board"}
     if verb in ("add-gateway", "remove-gateway"):
         return {"gateway": "gw"}
-    if verb in ("list", "summary", "list-gateways"):
+    if verb in ("list", "history", "summary", "list-gateways"):
         return {}
     return {"agent": agent}
 
@@ -110,7 +110,8 @@ class BadRequestTest(BadInputCase):
         self.assert_refused("provision", {"agent": "gw/new", "role": "worker"}, "invalid-request", "board")
         self.assert_refused("provision", {"agent": "gw/new", "role": "lead"}, "invalid-request", "board")
         self.assert_refused("list", {"role": "boss"}, "invalid-request", "role")
-        self.assert_refused("list", {"status": "asleep"}, "invalid-request", "status")
+        for status in ("asleep", [], ["online", "asleep"], ["online", 1], {"online": True}):
+            self.assert_refused("list", {"status": status}, "invalid-request", "status")
 
     def test_unknown_members(self):
         for verb in ALL:
@@ -124,7 +125,8 @@ class BadRequestTest(BadInputCase):
             if required(verb):
                 self.assert_refused(verb, {}, "invalid-request", next(iter(required(verb))))
         self.assert_refused("pause", {"agent": "gw/a", "gateway": "gw"}, "invalid-request", "agent")
-        self.assert_refused("rotate-token", {"agent": "gw/a", "gateway": "gw"}, "invalid-request", "agent")
+        for verb in ("rotate-token", "history"):
+            self.assert_refused(verb, {"agent": "gw/a", "gateway": "gw"}, "invalid-request", "agent")
 
     def test_wrong_types(self):
         for verb in ALL:
@@ -132,6 +134,9 @@ class BadRequestTest(BadInputCase):
             for member in good:
                 for value in (7, True, ["gw/a"], {"a": 1}, 1.5):
                     self.assert_refused(verb, {**good, member: value}, "invalid-request", member)
+        for member in ("agent", "gateway"):
+            for value in (7, True, ["gw/a"], {"a": 1}):
+                self.assert_refused("history", {member: value}, "invalid-request", member)
         for verb in ("provision", "update"):
             good = required(verb)
             for member, value in [
@@ -150,6 +155,8 @@ class BadRequestTest(BadInputCase):
             self.assert_refused("history", {"agent": "gw/a", "limit": limit}, "invalid-request", "limit")
         self.assert_refused("list", {"after": "no address"}, "invalid-request", "after")
         self.assert_refused("history", {"agent": "gw/a", "before": "x"}, "invalid-request", "before")
+        for since in ("yesterday", "2026-01-31", 7):
+            self.assert_refused("history", {"since": since}, "invalid-request", "since")
 
     def test_policies_out_of_bounds_are_named(self):
         for verb, good in [

@@ -170,7 +170,12 @@ class HTTP(unittest.TestCase):
         self.assertEqual(self.operate("POST", path + "/wake").status, 200)
         events = self.operate("GET", path + "/history?limit=2")
         self.assertEqual(len(events.json["events"]), 2)
-        self.assertIn('rel="next"', events.headers["Link"])
+        older = self.operate("GET", events.headers["Link"][1:].partition(">")[0])
+        self.assertEqual(older.status, 200, older.text)
+        everything = self.operate("GET", "/api/v1/history?gateway=g&since=2026-01-31T09:00:00Z&limit=1000").json["events"]
+        own = [event for event in everything if event["subject"] == "g/o1"]
+        begin = own.index(events.json["events"][0])
+        self.assertEqual(own[begin:begin + 4], events.json["events"] + older.json["events"])
         self.assertEqual(self.operate("DELETE", path).status, 200)
         wait_until(lambda: self.operate("GET", path).status == 404, 10, "the end of the agent")
 

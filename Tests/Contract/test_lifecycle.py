@@ -756,6 +756,45 @@ class RecordTest(LifecycleCase):
             self.assertEqual(published[event["id"]]["record"], event["record"])
             self.assertEqual(published[event["id"]]["reason"], event["reason"])
 
+    def test_history_of_all_and_of_a_gateway(self):
+        self.expect("add-gateway", {"gateway": "hg"})
+        for name in ("hg/a", "gw/h", "hg/b"):
+            self.expect("provision", {"agent": name, "role": "main" if name == "hg/a" else "worker",
+                                      **({} if name == "hg/a" else {"board": "x"}), "wake": False})
+        second = self.expect("update", {"agent": "hg/a", "variables": {"n": "1"}, "wake": False})["record"]
+        self.expect("delete", {"agent": "hg/b"})
+
+        def pages(**members):
+            found, before = [], None
+            while True:
+                page = self.expect("history", {**members, "limit": 2, **({"before": before} if before else {})})
+                found += page["events"]
+                before = page["next"]
+                if before is None:
+                    return found
+
+        wait_until(lambda: self.events_of(pages(gateway="hg"), "deleted") == ["hg/b"], 10, "the end of hg/b")
+        events = pages(gateway="hg")
+        self.assertEqual({event["subject"] for event in events}, {"hg/a", "hg/b"})
+        self.assertEqual(len({event["id"] for event in events}), len(events))
+        for name in ("hg/a", "hg/b"):
+            self.assertEqual([event for event in events if event["subject"] == name], self.history(name))
+        self.assertEqual(
+            [event for event in pages(since=second["updated_at"], gateway="hg") if event["subject"] == "hg/a"],
+            self.history("hg/a")[:1])
+        self.assertEqual(self.expect("history", {"gateway": "hg", "since": "2099-01-01T00:00:00Z"}),
+                         {"events": [], "next": None})
+        everything = self.expect("history", {"since": second["created_at"], "limit": 1000})["events"]
+        self.assertEqual([event for event in everything if event["subject"].startswith("hg/")], events)
+        self.assertIn("gw/h", {event["subject"] for event in everything})
+        # What happened stays when the gateway goes.
+        self.expect("remove-gateway", {"gateway": "hg", "force": True})
+        self.assertEqual(self.expect("history", {"gateway": "hg", "limit": 1000})["events"][-len(events):], events)
+
+    @staticmethod
+    def events_of(events, name):
+        return [event["subject"] for event in events if event["event"] == name]
+
     def test_list_filters_and_pages(self):
         made = []
         for name, gateway, board, role in [
@@ -778,6 +817,8 @@ class RecordTest(LifecycleCase):
         self.assertEqual(listed(role="main"), ["zz/l5"])
         self.assertEqual(listed(status="online", gateway="zz"), [])
         self.assertEqual(listed(status="offline", gateway="zz"), ["zz/L6", "zz/l4", "zz/l5"])
+        self.assertEqual(listed(status=["online", "offline"], gateway="zz"), ["zz/L6", "zz/l4", "zz/l5"])
+        self.assertEqual(listed(status=["online", "updating"], gateway="zz"), [])
         self.assertEqual(self.expect("list", {"gateway": "gw", "board": "nowhere"}), {"records": [], "next": None})
         pages, after, rounds = [], None, 0
         while True:

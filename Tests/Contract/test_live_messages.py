@@ -150,6 +150,8 @@ class LiveMessagesTest(SystemTest):
         self.expect("list", {"gateway": "gw", "role": "worker", "limit": 1})
         self.expect("history", {**agent, "limit": 2})
         self.expect("history", {"agent": "gw/silent-1"})
+        self.expect("history", {"gateway": "gw", "since": "2026-01-31T09:00:00Z", "limit": 2})
+        self.expect("list", {"status": ["updating", "offline"], "limit": 1})
         self.expect("summary", {})
         self.expect("summary", {"gateway": "gw"})
         self.expect("list-gateways", {})

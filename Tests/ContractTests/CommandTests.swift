@@ -25,7 +25,8 @@ import Testing
         // agent
         Bad(.provision, "{}", "agent"), Bad(.wake, "{\"agent\": null}", "agent"), Bad(.wake, "{\"agent\": 7}", "agent"),
         Bad(.wake, "{\"agent\": \"gw\"}", "agent"), Bad(.delete, "{\"agent\": \"gw/a/b\"}", "agent"),
-        Bad(.delete, "{\"agent\": \"gw/a b\"}", "agent"), Bad(.get, "{}", "agent"), Bad(.history, "{}", "agent"),
+        Bad(.delete, "{\"agent\": \"gw/a b\"}", "agent"), Bad(.get, "{}", "agent"),
+        Bad(.history, "{\"agent\": 1}", "agent"),
         // Unknown members, alone and with others.
         Bad(.wake, "{\"agent\": \"gw/a\", \"force\": true}", "force"),
         Bad(.wake, "{\"agent\": \"gw\", \"b\": 1, \"a\": 2}", "agent", "a", "b"),
@@ -168,17 +169,38 @@ import Testing
         filter.gateway = "gw"
         filter.board = "b"
         filter.role = .main
-        filter.status = .offline
+        filter.statuses = [.offline]
         filter.hasStaleTemplates = true
         let all = """
             {"gateway": "gw", "board": "b", "role": "main", "status": "offline", "stale_templates": true, "after": "gw/a",
              "limit": 1000}
             """
         #expect(try lookup(.list, all) == .list(filter, after: agent, limit: 1_000))
-        #expect(try lookup(.history, #"{"agent": "gw/a", "limit": 1}"#) == .history(agent, before: nil, limit: 1))
+        filter = Lookup.AgentFilter()
+        filter.statuses = [.offline, .updating]
+        #expect(try lookup(.list, #"{"status": ["offline", "updating"]}"#) == .list(filter, after: nil, limit: 100))
+        #expect(
+            try lookup(.history, #"{"agent": "gw/a", "limit": 1}"#)
+                == .history(.agent(agent), since: nil, before: nil, limit: 1))
+        #expect(
+            try lookup(.history, #"{"gateway": "gw", "before": "7", "since": "2026-01-31T10:05:07+01:00"}"#)
+                == .history(.gateway("gw"), since: Timestamp("2026-01-31T09:05:07Z"), before: 7, limit: 100))
+        #expect(try lookup(.history, "{}") == .history(.everybody, since: nil, before: nil, limit: 100))
         #expect(try lookup(.summary, "{}") == .summary(gateway: nil))
         #expect(try lookup(.listGateways, "{}") == .listGateways)
         #expect(try lookup(.wake, "{}") == nil)
+    }
+
+    @Test(arguments: [
+        (Verb.list, #"{"status": []}"#, "status: is an empty list"),
+        (.list, #"{"status": ["online", 1]}"#, "status: has an integer in its list, not a string"),
+        (.list, #"{"status": ["online", "well"]}"#, "status: 'well' is not one of"),
+        (.history, #"{"agent": "gw/a", "gateway": "gw"}"#, "agent: only one of agent and gateway is taken"),
+        (.history, #"{"since": "yesterday"}"#, "since: 'yesterday' is not a time"),
+    ])
+    func lookupsSayWhatIsWrong(verb: Verb, request: String, detail: String) {
+        let problem = #expect(throws: Problem.self) { _ = try Lookup.parse(verb, Array(request.utf8)) }
+        #expect(problem?.detail.hasPrefix(detail) == true, "\(problem?.detail ?? "")")
     }
 
     @Test func everyCommandCrossesTheBusUnchanged() throws {

@@ -191,6 +191,10 @@ struct ControlAPICoreTests {
         ("POST", agent + "/wake", "", #"wake 1 {"agent":"g/a"}"#),
         ("POST", agent + "/rotate-token", #"{"now":true}"#, #"rotate-token 1 {"agent":"g/a","now":true}"#),
         ("GET", agent + "/history?limit=2", "", #"history 1 {"agent":"g/a","limit":2}"#),
+        (
+            "GET", "/api/v1/history?gateway=g&since=2026-01-31T09:05:07Z&before=7", "",
+            #"history 1 {"before":"7","gateway":"g","since":"2026-01-31T09:05:07Z"}"#
+        ),
         ("POST", "/api/v1/gateways/g/pause", "", #"pause 1 {"gateway":"g"}"#),
         ("POST", "/api/v1/boards/b/resume", "", #"resume 1 {"board":"b"}"#),
         ("DELETE", "/api/v1/gateways/g?force=true", "", #"remove-gateway 1 {"force":true,"gateway":"g"}"#),

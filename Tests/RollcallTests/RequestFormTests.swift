@@ -60,6 +60,9 @@ struct RequestFormTests {
             .agents, "--gateway gw --board b --role lead --status online --stale-templates --after gw/a --limit 5",
             #"{"after":"gw/a","board":"b","gateway":"gw","limit":5,"role":"lead","stale_templates":true,"status":"online"}"#
         ),
+        Case(.agents, "--status online,offline", #"{"status":["online","offline"]}"#),
+        Case(.history, "", "{}"),
+        Case(.history, "--gateway gw --since 2026-01-31", #"{"gateway":"gw","since":"2026-01-31"}"#),
         Case(.history, "gw/a --before 17 --limit x", #"{"agent":"gw/a","before":"17","limit":"x"}"#),
         Case(.summary, "--gateway gw", #"{"gateway":"gw"}"#),
     ]

@@ -145,11 +145,23 @@ struct TextTests {
             id: "e", event: .offline, time: Samples.now, source: "s", subject: Samples.address("gw/x"),
             reason: "checkin_missed", record: Samples.offline)
         #expect(
-            EventText.table([event], .plain) == """
+            EventText.table([event], .plain, isOfOne: true) == """
                 TIME                      EVENT    REASON          STATUS   GENERATION  ATTEMPTS  ERROR
                 2026-01-31T09:00:00.000Z  offline  checkin_missed  offline  1           3/3       Agent did not check in after wake; max wake attempts reached: gateway gw is lost
 
                 """)
+    }
+
+    @Test func theHistoryOfSeveralNamesThem() {
+        let event = HistoryEvent(
+            id: "e", event: .deleted, time: Samples.now, source: "s", subject: Samples.address("gw/x"), reason: "r",
+            record: nil)
+        let lines = EventText.table([event], .plain, isOfOne: false).split(separator: "\n")
+        #expect(
+            lines.map { $0.split(separator: " ").joined(separator: " ") } == [
+                "TIME AGENT EVENT REASON STATUS GENERATION ATTEMPTS ERROR",
+                "2026-01-31T09:00:00.000Z gw/x deleted r - - -",
+            ])
     }
 
     @Test func aLiveEventIsOneLine() throws {

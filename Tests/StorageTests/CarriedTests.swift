@@ -49,7 +49,7 @@ import Testing
         other.event = event("gw/b", 4)
         #expect(try database.commit(frame(1, entry, other)).results == [.applied])
         var filter = Lookup.AgentFilter()
-        (filter.gateway, filter.board, filter.role, filter.status) = ("gw", "x", .lead, .online)
+        (filter.gateway, filter.board, filter.role, filter.statuses) = ("gw", "x", .lead, [.online])
         filter.hasStaleTemplates = true
         #expect(try database.records(filter, after: nil, limit: 10).map(\.agent) == [address("gw/a")])
         filter.hasStaleTemplates = false

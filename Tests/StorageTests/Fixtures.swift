@@ -139,6 +139,10 @@ extension StatusDatabase {
         try requests(of: snapshot.partition, at: snapshot.requestPlaces[...])
     }
 
+    func history(of agent: AgentAddress, before: Int64?, limit: Int) throws(StorageError) -> [StoredEvent] {
+        try history(of: .agent(agent), since: nil, before: before, limit: limit)
+    }
+
     /// The outbox as words.
     func outboxWords() throws(StorageError) -> [String] {
         try outbox(after: 0, limit: 1_000).map { entry in

@@ -38,7 +38,9 @@ import Testing
             edit(&filter)
             return names(try database.records(filter, after: nil, limit: 10))
         }
-        #expect(try list { $0.status = .online } == ["a", "b", "m"])
+        #expect(try list { $0.statuses = [.online] } == ["a", "b", "m"])
+        #expect(try list { $0.statuses = [.online, .offline] } == ["B", "a", "b", "m"])
+        #expect(try list { $0.statuses = [.updating, .offline] } == ["B"])
         #expect(try list { $0.board = "x" } == ["B", "a"])
         #expect(try list { $0.role = .worker } == ["a", "b"])
         #expect(try list { $0.gateway = "gw" }.count == 4)
@@ -46,7 +48,7 @@ import Testing
         #expect(try list { $0.hasStaleTemplates = true }.isEmpty)
         #expect(
             try list {
-                $0.status = .online
+                $0.statuses = [.online]
                 $0.board = "x"
                 $0.hasStaleTemplates = false
             } == ["a"])
@@ -85,6 +87,65 @@ import Testing
         #expect(newest.map { String(decoding: $0.event.bytes, as: UTF8.self) } == events.map { JSON.text($0) })
         let older = try database.history(of: address("gw/a"), before: newest[1].sequence, limit: 2)
         #expect(try older.map { try $0.event.decoded().id } == ["gw/a@1"])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func severalStatusesArePagedAsOneList(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try filled(implementation, place)
+        var filter = Lookup.AgentFilter()
+        filter.statuses = [.online, .offline]
+        #expect(names(try database.records(filter, after: nil, limit: 2)) == ["B", "a"])
+        #expect(names(try database.records(filter, after: address("gw/a"), limit: 2)) == ["b", "m"])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func historyIsOfAllOrOfAGateway(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try filled(implementation, place)
+        // Another gateway, whose name begins like the first; its events lie between those of the first.
+        let other = Partition.of(gateway: "gw-2", count: Partition.defaultCount)
+        _ = try database.grant(other, instance: "r1", incarnation: "i1")
+        try database.commit(frame(1, in: other, stream: stream("events-2"), gatewayEntry("gw-2"), change("gw-2/a", 1)))
+        try database.commit(frame(2, removal("gw/m", 2)))
+        func ids(_ subject: Lookup.HistorySubject, before: Int64? = nil, limit: Int = 10) throws -> [String] {
+            try database.history(of: subject, since: nil, before: before, limit: limit).map {
+                try $0.event.decoded().id
+            }
+        }
+        let all = ["gw/m@2", "gw-2/a@1", "gw/b@1", "gw/a@1", "gw/B@1", "gw/m@1"]
+        #expect(try ids(.everybody) == all)
+        #expect(try ids(.gateway("gw")) == all.filter { $0 != "gw-2/a@1" })
+        #expect(try ids(.gateway("gw-2")) == ["gw-2/a@1"])
+        #expect(try ids(.gateway("g")).isEmpty)
+        let page = try database.history(of: .everybody, since: nil, before: nil, limit: 2)
+        #expect(try ids(.everybody, before: page[1].sequence, limit: 2) == ["gw/b@1", "gw/a@1"])
+        let ofGateway = try database.history(of: .gateway("gw"), since: nil, before: nil, limit: 2)
+        #expect(try ids(.gateway("gw"), before: ofGateway[1].sequence, limit: 2) == ["gw/a@1", "gw/B@1"])
+    }
+
+    @Test(arguments: Implementation.allCases)
+    func historySinceATimeLeavesNothingOut(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try filled(implementation, place)
+        // What was committed later may be stamped earlier.
+        for (revision, minute) in [(2, 1), (3, 9), (4, 5), (5, -60), (6, 6)] {
+            var entry = change("gw/a", revision)
+            entry.event = event("gw/a", revision, at: noon + .seconds(Int64(minute) * 60))
+            try database.commit(frame(revision, entry))
+        }
+        func revisions(_ subject: Lookup.HistorySubject, since minute: Int64, before: Int64? = nil) throws -> [Int] {
+            try database.history(of: subject, since: noon + .seconds(minute * 60), before: before, limit: 10)
+                .compactMap { try $0.event.decoded().record?.revision }
+        }
+        for subject in [Lookup.HistorySubject.everybody, .gateway("gw"), .agent(address("gw/a"))] {
+            #expect(try revisions(subject, since: 5) == [6, 4, 3])
+            #expect(try revisions(subject, since: 9) == [3])
+            #expect(try revisions(subject, since: 10).isEmpty)
+            let last = try database.history(of: subject, since: noon + .seconds(300), before: nil, limit: 1)
+            #expect(try revisions(subject, since: 5, before: last[0].sequence) == [4, 3])
+        }
+        #expect(try revisions(.gateway("other"), since: 0).isEmpty)
     }
 
     @Test(arguments: Implementation.allCases)

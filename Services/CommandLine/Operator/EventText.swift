@@ -4,17 +4,20 @@ internal import Lifecycle
 
 /// Events for people and for programs.
 enum EventText {
-    /// The table of `history`.
-    static func table(_ events: [HistoryEvent], _ style: Style) -> String {
-        var table = Table(["TIME", "EVENT", "REASON", "STATUS", "GENERATION", "ATTEMPTS", "ERROR"])
+    /// The table of `history`: of one agent without its name.
+    static func table(_ events: [HistoryEvent], _ style: Style, isOfOne: Bool) -> String {
+        let agent = isOfOne ? [] : ["AGENT"]
+        var table = Table(["TIME"] + agent + ["EVENT", "REASON", "STATUS", "GENERATION", "ATTEMPTS", "ERROR"])
         table.rows = events.map { event in
             let record = event.record
-            return [
-                .init(event.time.description), .init(event.event.rawValue), .init(event.reason ?? "-"),
+            let subject = isOfOne ? [] : [event.subject.description]
+            let cells: [Table.Cell] = [
+                .init(event.event.rawValue), .init(event.reason ?? "-"),
                 .init(record?.status.rawValue ?? "-", record?.status.colour),
                 .init(record.map { "\($0.generation)" } ?? "-"),
                 .init(record.map(RecordText.attempts) ?? "-"), .init(record?.lastProvisionError ?? ""),
             ]
+            return ([event.time.description] + subject).map { Table.Cell($0) } + cells
         }
         return table.text(style)
     }

@@ -69,12 +69,14 @@ extension Subcommand {
         return ExitStatus.done
     }
 
-    static let history = reading("history", .history, "show what happened to an agent, newest first") {
+    static let history = reading("history", .history, "show what happened, to an agent or to all, newest first") {
         invocation throws(CommandFailure) in
         let answer = try invocation.ask(.history, try invocation.request(.history))
         if invocation.console.isJSON { return invocation.show(answer) { _ in "" } }
         let events = try Answer.decode([HistoryEvent].self, JSON.bytes(answer.value["events"] ?? .array([])))
-        let status = invocation.show(answer) { EventText.table(events, $0) }
+        let status = invocation.show(answer) {
+            EventText.table(events, $0, isOfOne: !invocation.arguments.positional.isEmpty)
+        }
         if let next = answer.value["next"]?.string { invocation.console.complain("older: --before \(next)") }
         return status
     }

@@ -8,6 +8,8 @@ internal import ServiceKit
 struct Member: Sendable {
     enum Kind: Sendable {
         case text(placeholder: String)
+        /// One text, or several with commas between.
+        case list(placeholder: String)
         case integer
         /// `--name` is true, `--no-name` false; both are taken, the help shows what has a text.
         case flag(yes: String?, no: String?)
@@ -19,6 +21,9 @@ struct Member: Sendable {
 
     static func text(_ name: String, _ placeholder: String, _ help: String) -> Member {
         Member(name: name, kind: .text(placeholder: placeholder), help: help)
+    }
+    static func list(_ name: String, _ placeholder: String, _ help: String) -> Member {
+        Member(name: name, kind: .list(placeholder: placeholder), help: help)
     }
     static func flag(_ name: String, yes: String? = nil, no: String? = nil) -> Member {
         Member(name: name, kind: .flag(yes: yes, no: no))
@@ -38,6 +43,8 @@ struct RequestForm: Sendable {
         case required(String, placeholder: String)
         /// One of several members says what it is about.
         case optional(String, placeholder: String)
+        /// Without it the request is about all.
+        case filter(String, placeholder: String)
         /// With a slash an agent, else a gateway.
         case agentOrGateway
     }
@@ -56,7 +63,7 @@ struct RequestForm: Sendable {
         switch positional {
         case .none: ""
         case .required(_, let placeholder): placeholder
-        case .optional(_, let placeholder): "[\(placeholder)]"
+        case .optional(_, let placeholder), .filter(_, let placeholder): "[\(placeholder)]"
         case .agentOrGateway: "ADDRESS|GW"
         }
     }
@@ -67,7 +74,8 @@ struct RequestForm: Sendable {
     var options: [OptionSpecification] {
         var options = members.flatMap { member -> [OptionSpecification] in
             switch member.kind {
-            case .text(let placeholder): [OptionSpecification(member.option, value: placeholder, help: member.help)]
+            case .text(let placeholder), .list(let placeholder):
+                [OptionSpecification(member.option, value: placeholder, help: member.help)]
             case .integer: [OptionSpecification(member.option, value: "N", help: member.help)]
             case .flag(let yes, let no):
                 [
@@ -167,6 +175,9 @@ struct RequestForm: Sendable {
             }
             if let text = given.first { request[member] = .string(text) }
             limit = 1
+        case .filter(let member, _):
+            if let text = given.first { request[member] = .string(text) }
+            limit = 1
         case .agentOrGateway:
             guard !given.isEmpty || request["gateway"] != nil else { throw UsageError("ADDRESS or GW is missing") }
             if let text = given.first { request[text.contains("/") ? "agent" : "gateway"] = .string(text) }
@@ -178,6 +189,7 @@ struct RequestForm: Sendable {
     private func value(of member: Member, _ arguments: ParsedArguments) throws(UsageError) -> JSONValue? {
         switch member.kind {
         case .text: return arguments.value(member.option).map(JSONValue.string)
+        case .list: return arguments.value(member.option).map(RequestForm.list)
         case .integer: return arguments.value(member.option).map(RequestForm.integer)
         case .flag:
             let (yes, no) = (arguments.has(member.option), arguments.has("no-\(member.option)"))
@@ -188,6 +200,11 @@ struct RequestForm: Sendable {
 
     /// A number when it is one; else as written, for the service to refuse.
     private static func integer(_ text: String) -> JSONValue { Int64(text).map(JSONValue.integer) ?? .string(text) }
+
+    private static func list(_ text: String) -> JSONValue {
+        let items = text.split(separator: ",", omittingEmptySubsequences: false).map { JSONValue.string(String($0)) }
+        return items.count == 1 ? items[0] : .array(items)
+    }
 
     private func policy(_ arguments: ParsedArguments) -> [String: JSONValue] {
         var policy: [String: JSONValue] = [:]

@@ -52,14 +52,18 @@ extension RequestForm {
         members: [
             .text("gateway", "GW", "only of this gateway"), .text("board", "BOARD", "only of this board"),
             .text("role", "main|lead|worker", "only of this role"),
-            .text("status", "STATUS", "only of this status: provisioning, updating, online, offline, deleting"),
+            .list(
+                "status", "STATUS[,STATUS]",
+                "only of these statuses: provisioning, updating, online, offline, deleting"),
             .flag("stale_templates", yes: "only those that run other templates than wanted"),
             .text("after", "NEXT", "go on behind the 'next' of an earlier answer"),
             .integer("limit", "at most N, in one answer (default: all, in as many as it takes)"),
         ])
     static let history = RequestForm(
-        verb: .history, positional: address,
+        verb: .history, positional: .filter("agent", placeholder: "ADDRESS"),
         members: [
+            .text("gateway", "GW", "of all agents of a gateway"),
+            .text("since", "TIME", "from then on (RFC 3339, as 2026-01-31T09:05:07Z)"),
             .text("before", "NEXT", "go on behind the 'next' of an earlier answer"),
             .integer("limit", "at most N events (default 100)"),
         ])

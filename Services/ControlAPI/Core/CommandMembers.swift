@@ -2,7 +2,7 @@ internal import Contract
 
 /// The members of a command on the bus, from a request's path, query and body.
 enum CommandMembers {
-    private static let integers: Set<String> = ["limit", "before"]
+    private static let integers: Set<String> = ["limit"]
     private static let flags: Set<String> = [
         "force", "stale_templates", "include_main", "lead_only", "reset_sessions", "rotate_tokens", "overwrite", "wake",
         "now",
@@ -55,7 +55,8 @@ enum CommandMembers {
                 guard let flag = Bool(text) else { throw invalid(name, "'\(text.prefix(80))' is not true or false") }
                 members[name] = .bool(flag)
             } else if name == "status", text.contains(",") {
-                members[name] = .array(text.split(separator: ",").map { .string(String($0)) })
+                members[name] = .array(
+                    text.split(separator: ",", omittingEmptySubsequences: false).map { .string(String($0)) })
             } else {
                 members[name] = .string(text)
             }

@@ -43,6 +43,7 @@ enum OpenAPIDocument {
     ]
 
     private static let text = JSONValue.object(["type": "string"])
+    private static let time = JSONValue.object(["type": "string", "format": "date-time"])
     private static let flag = JSONValue.object(["type": "boolean"])
     private static let name = JSONValue.object([
         "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
@@ -130,7 +131,9 @@ enum OpenAPIDocument {
                 ("gateway", name), ("board", name), ("role", text), ("status", text), ("stale_templates", flag),
                 ("after", text), ("limit", limit),
             ]
-        case .history: return [("before", .object(["type": "integer", "minimum": 1])), ("limit", limit)]
+        case .history:
+            return (route.parameters.isEmpty ? [("gateway", name)] : [])
+                + [("since", time), ("before", text), ("limit", limit)]
         case .summary: return [("gateway", name)]
         case .removeGateway: return [("force", flag)]
         case .syncTemplates:
@@ -177,7 +180,7 @@ enum OpenAPIDocument {
             properties = ["gateway": name, "policy": policy]
             required = ["gateway"]
         case .rotateToken: properties = ["now": flag]
-        case .pause: properties = ["until": .object(["type": "string", "format": "date-time"])]
+        case .pause: properties = ["until": time]
         case .syncTemplates:
             properties = Dictionary(uniqueKeysWithValues: query(route).map { ($0.0, $0.1) })
             properties["board"] = name

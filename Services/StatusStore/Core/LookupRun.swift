@@ -28,7 +28,7 @@ struct LookupRun {
         self.lookup = lookup
         switch lookup {
         case .list(_, let after, _): self.after = after
-        case .history(_, let before, _): self.before = before
+        case .history(_, _, let before, _): self.before = before
         case .get, .summary, .listGateways: break
         }
     }
@@ -45,7 +45,7 @@ struct LookupRun {
             guard let record = try database.record(of: agent) else { return .failure(.unknownAgent(agent)) }
             return .success(LookupAnswer.record(record.bytes))
         case .list(let filter, _, let limit): return try list(filter, limit, database)
-        case .history(let agent, _, let limit): return try history(agent, limit, database)
+        case .history(let subject, let since, _, let limit): return try history(subject, since, limit, database)
         case .summary(let gateway?):
             guard let stored = try database.gateway(gateway) else { return .failure(.unknownGateway(gateway)) }
             summary.add(stored.counts, gateway: gateway)
@@ -82,15 +82,29 @@ struct LookupRun {
     }
 
     private mutating func history(
-        _ agent: AgentAddress, _ limit: Int, _ database: any StatusDatabase
+        _ subject: Lookup.HistorySubject, _ since: Timestamp?, _ limit: Int, _ database: any StatusDatabase
     ) throws(StorageError) -> Result<[UInt8], Problem>? {
-        if items.isEmpty, try !database.hasKnown(agent) { return .failure(.unknownAgent(agent)) }
+        if items.isEmpty, let problem = try LookupRun.unknown(subject, in: database) { return .failure(problem) }
         let wanted = min(LookupRun.rowsPerStep, limit + 1 - items.count)
-        let events = try database.history(of: agent, before: before, limit: wanted)
+        let events = try database.history(of: subject, since: since, before: before, limit: wanted)
         for event in events { gather(event.event.bytes, String(event.sequence)) }
         before = events.last?.sequence
         guard events.count < wanted || isFull(limit) else { return nil }
         return .success(LookupAnswer.page("events", items, limit: limit) { cursors[$0] })
+    }
+
+    /// Why there is no such history. A gateway that was removed has what happened to its agents.
+    private static func unknown(
+        _ subject: Lookup.HistorySubject, in database: any StatusDatabase
+    ) throws(StorageError) -> Problem? {
+        switch subject {
+        case .everybody: return nil
+        case .agent(let agent): return try database.hasKnown(agent) ? nil : .unknownAgent(agent)
+        case .gateway(let gateway):
+            if try database.hasGateway(gateway) { return nil }
+            let isKnown = try !database.history(of: subject, since: nil, before: nil, limit: 1).isEmpty
+            return isKnown ? nil : .unknownGateway(gateway)
+        }
     }
 
     private mutating func nextGateways(_ database: any StatusDatabase) throws(StorageError) -> [StoredGateway] {
