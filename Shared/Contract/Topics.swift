@@ -62,6 +62,8 @@ public struct Topics: Hashable, Sendable {
     public func heartbeatAnswers(instance: String) -> String { "\(root)/internal/heartbeat-answers/\(instance)" }
     /// Questions from a provisioner to the store, answered on `answers`.
     public var lookups: String { "\(root)/internal/lookups" }
+    /// Questions from control-api to the store (`EventQuestion`), answered where they say (`EventPage`).
+    public var eventQuestions: String { "\(root)/internal/event-questions" }
     /// Claims of idempotency keys, from a provisioner to the store, answered on `answers` (`KeyClaim`).
     public var claims: String { "\(root)/internal/claims" }
     /// Where an instance is asked whether all that it received is handed over (`BarrierQuestion`), or is told

@@ -138,7 +138,8 @@ public final class HTTPServer {
         guard let exchange = exchanges[id], exchange.isStream, !exchange.isEnding, !exchange.isSentAway else {
             return false
         }
-        guard exchange.backlog.count + bytes.count <= HTTPServer.streamBacklogMax else {
+        // To a client that has read everything anything may be written.
+        guard exchange.backlog.count == 0 || exchange.backlog.count + bytes.count <= HTTPServer.streamBacklogMax else {
             exchange.isEnding = true
             sendAway(exchange)
             return false
@@ -147,6 +148,9 @@ public final class HTTPServer {
         resume(exchange)
         return true
     }
+
+    /// Whether the client of a stream has taken all that was written, as far as the library knows.
+    public func isDrained(_ id: Int) -> Bool { exchanges[id]?.backlog.count == 0 }
 
     /// Ends a stream once what was written is with its client.
     public func endStream(_ id: Int) {

@@ -79,6 +79,9 @@ open class DatabaseProxy: StatusDatabase {
     ) throws(StorageError) -> [StoredEvent] {
         try inner.history(of: subject, since: since, before: before, limit: limit)
     }
+    open func events(after sequence: Int64, limit: Int) throws(StorageError) -> [StoredEvent] {
+        try inner.events(after: sequence, limit: limit)
+    }
     open func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool { try inner.hasKnown(agent) }
     open func hasGateway(_ gateway: String) throws(StorageError) -> Bool { try inner.hasGateway(gateway) }
     open func gateway(_ name: String) throws(StorageError) -> StoredGateway? { try inner.gateway(name) }

@@ -128,14 +128,20 @@ extension MemoryDatabase {
                 }
             return isSought && sequence < before ?? .max && since.map { $0 <= event.time } ?? true
         }
-        return found.suffix(limit).reversed().map { sequence, event in
-            StoredEvent(
-                sequence: sequence,
-                event: Carried(
-                    HistoryEvent(
-                        id: event.id, event: event.event, time: event.time, source: event.source, subject: event.agent,
-                        reason: event.reason, record: event.record?.value)))
-        }
+        return found.suffix(limit).reversed().map(MemoryDatabase.stored)
+    }
+
+    public func events(after sequence: Int64, limit: Int) throws(StorageError) -> [StoredEvent] {
+        history.lazy.filter { $0.sequence > sequence }.prefix(limit).map(MemoryDatabase.stored)
+    }
+
+    private static func stored(_ sequence: Int64, _ event: PublishedEvent) -> StoredEvent {
+        StoredEvent(
+            sequence: sequence, agent: event.agent.description, kind: event.event.rawValue,
+            event: Carried(
+                HistoryEvent(
+                    id: event.id, event: event.event, time: event.time, source: event.source, subject: event.agent,
+                    reason: event.reason, record: event.record?.value)))
     }
 
     public func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool {

@@ -104,6 +104,17 @@ extension SQLiteStatusDatabase {
         return events
     }
 
+    public func events(after sequence: Int64, limit: Int) throws(StorageError) -> [StoredEvent] {
+        var events: [StoredEvent] = []
+        try database.query(
+            """
+            SELECT sequence, id, event, reason, time, source, record, agent FROM history
+            WHERE sequence > ? ORDER BY sequence LIMIT ?
+            """, .integer(sequence), .integer(limit)
+        ) { row in events.append(SQLiteStatusDatabase.event(row)) }
+        return events
+    }
+
     /// Below which no event is late enough; looked up once for all steps of a lookup, since later ones lie above it.
     private func first(since: Timestamp) throws(StorageError) -> Int64? {
         if let firstSince, firstSince.since == since { return firstSince.sequence }
@@ -125,7 +136,8 @@ extension SQLiteStatusDatabase {
         bytes += Array(",\"record\":".utf8) + (row.optionalBlob(6) ?? Array("null".utf8))
         bytes += Array(",\"source\":".utf8) + JSON.bytes(row.text(5))
         bytes += Array(",\"subject\":\"\(row.text(7))\",\"time\":\"\(time)\"}".utf8)
-        return StoredEvent(sequence: row.integer(0), event: Carried(encoded: bytes))
+        return StoredEvent(
+            sequence: row.integer(0), agent: row.text(7), kind: row.text(2), event: Carried(encoded: bytes))
     }
 
     public func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool {

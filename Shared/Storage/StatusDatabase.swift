@@ -87,6 +87,8 @@ public protocol StatusDatabase: AnyObject {
     func history(
         of subject: Lookup.HistorySubject, since: Timestamp?, before: Int64?, limit: Int
     ) throws(StorageError) -> [StoredEvent]
+    /// All events in the order in which they were committed, behind `sequence`.
+    func events(after sequence: Int64, limit: Int) throws(StorageError) -> [StoredEvent]
     /// Whether there is, or was, such an agent.
     func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool
     func hasGateway(_ gateway: String) throws(StorageError) -> Bool

@@ -182,10 +182,15 @@ public struct StoredRecord: Sendable {
 
 public struct StoredEvent: Sendable {
     public let sequence: Int64
+    /// What the event says of its agent and its kind.
+    public let agent: String
+    public let kind: String
     public let event: Carried<HistoryEvent>
 
-    package init(sequence: Int64, event: Carried<HistoryEvent>) {
+    package init(sequence: Int64, agent: String, kind: String, event: Carried<HistoryEvent>) {
         self.sequence = sequence
+        self.agent = agent
+        self.kind = kind
         self.event = event
     }
 }

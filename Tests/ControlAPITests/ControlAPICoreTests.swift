@@ -7,7 +7,7 @@ import Testing
 /// What control-api makes of requests, and of the answers that come over the bus.
 struct ControlAPICoreTests {
     /// The core with its clock. Every input answers with a transcript, a line an action.
-    private struct Desk {
+    struct Desk {
         var core = ControlAPICore(instance: "1", hosts: ["roll.example"]) {
             "sha(\(String(decoding: $0, as: UTF8.self)))"
         }
@@ -42,6 +42,13 @@ struct ControlAPICoreTests {
                     let body = try? JSON.read(response.body)
                     let text = body?["type"]?.string ?? String(decoding: response.body, as: UTF8.self)
                     return "\(id): \(response.status)\(headers.joined()) \(text)"
+                case .openStream(let id, let headers):
+                    return "\(id): open \(headers.map(\.value).joined(separator: " "))"
+                case .write(let id, let bytes):
+                    return "\(id): " + String(decoding: bytes, as: UTF8.self).replacing("\n", with: "|")
+                case .endStream(let id): return "\(id): end"
+                case .askEvents(let question, let number):
+                    return "ask \(number) after \(question.after.map { "\($0)" } ?? "now")"
                 case .handIn(let agent, let token, let payload, let asker):
                     return
                         "\(asker.wish.rawValue) \(agent) \(token) \(asker.number) \(String(decoding: payload, as: UTF8.self))"

@@ -125,6 +125,20 @@ import Testing
     }
 
     @Test(arguments: Implementation.allCases)
+    func eventsGoForwards(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try filled(implementation, place)
+        let all = try database.events(after: 0, limit: 10)
+        #expect(all.map(\.agent) == ["gw/m", "gw/B", "gw/a", "gw/b"])
+        #expect(all.map(\.kind) == Array(repeating: "changed", count: 4))
+        #expect(all.map(\.sequence) == all.map(\.sequence).sorted())
+        let next = try database.events(after: all[1].sequence, limit: 1)
+        #expect(next.map(\.sequence) == [all[2].sequence])
+        #expect(next.map(\.event.bytes) == [all[2].event.bytes])
+        #expect(try database.events(after: all[3].sequence, limit: 10).isEmpty)
+    }
+
+    @Test(arguments: Implementation.allCases)
     func historySinceATimeLeavesNothingOut(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try filled(implementation, place)

@@ -37,6 +37,7 @@ public struct ControlAPICore: Sendable {
     private var tokens: [String: OperatorToken] = [:]
     private var services: [String: Presence] = [:]
     private var waiting: [Int: Waiting] = [:]
+    private var streams = EventStreams()
     private var nextNumber = 0
     private var isServing = false
     private var requests: Int64 = 0
@@ -57,7 +58,10 @@ public struct ControlAPICore: Sendable {
     }
 
     public var counters: [String: Int64] {
-        ["requests": requests, "heartbeats": heartbeats, "refused": refused, "waiting": Int64(waiting.count)]
+        [
+            "requests": requests, "heartbeats": heartbeats, "refused": refused, "waiting": Int64(waiting.count),
+            "streams": Int64(streams.count),
+        ]
     }
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
@@ -72,10 +76,15 @@ public struct ControlAPICore: Sendable {
         case .disconnected:
             isServing = false
             services = [:]
+            streams.disconnected()
             // What was asked may be done; nobody knows.
             expire(where: { _ in true }, "the connection to the broker was lost", &actions)
         case .requestReceived(let request): receive(request, &actions)
-        case .requestCancelled(let id): waiting = waiting.filter { $0.value.id != id }
+        case .requestCancelled(let id):
+            waiting = waiting.filter { $0.value.id != id }
+            streams.closed(id)
+        case .streamDrained(let id): streams.drained(id, now: now, &actions)
+        case .eventsAnswered(let number, let page): streams.received(page, number: number, now: now, &actions)
         case .heartbeatAnswered(let answer): answered(answer, &actions)
         case .commandAnswered(let number, let payload, let isProblem):
             answered(number, payload, isProblem: isProblem, &actions)
@@ -85,7 +94,10 @@ public struct ControlAPICore: Sendable {
         case .presenceReceived(let presence): services["\(presence.service)/\(presence.instance)"] = presence
         case .tokensRead(let list):
             tokens = Dictionary(list.map { ($0.digest, $0) }) { _, newest in newest }
-        case .ticked: expire(where: { $0.deadline <= now }, "nobody answered in time", &actions)
+        case .ticked:
+            expire(where: { $0.deadline <= now }, "nobody answered in time", &actions)
+            endUnauthorized(&actions)
+            streams.ticked(now: now, &actions)
         }
     }
 
@@ -124,6 +136,9 @@ public struct ControlAPICore: Sendable {
         case .services:
             let list = services.sorted { $0.key < $1.key }.map(\.value)
             actions.append(.respond(id: request.id, .json(["services": list])))
+        case .events:
+            guard isServing else { throw .unavailable("the broker is not connected") }
+            try streams.open(request, now: now, &actions)
         case .command(let verb, let source, _): try command(verb, source, request, route, path, &actions)
         case .health, .heartbeat, .agentHealth, .boards, .tasks:
             actions.append(.respond(id: request.id, .json(["ok": true])))
@@ -223,6 +238,11 @@ public struct ControlAPICore: Sendable {
                     "'\(token.name)' has the scope \(token.scope.rawValue), this takes \(scope.rawValue)"))
         }
         return token
+    }
+
+    /// Who may not open a stream any more may not go on reading it.
+    private mutating func endUnauthorized(_ actions: inout [ControlAPIAction]) {
+        for request in streams.requests where (try? token(request, .read)) == nil { streams.end(request.id, &actions) }
     }
 
     private mutating func command(

@@ -16,6 +16,9 @@ public enum ControlAPIInput: Sendable {
     case commandAnswered(number: Int, payload: [UInt8], isProblem: Bool)
     /// The broker let this command not be published.
     case commandRefused(number: Int, reason: String)
+    case eventsAnswered(number: Int, EventPage)
+    /// The client of a stream has taken all that was written to it.
+    case streamDrained(id: Int)
     /// The presence of any service.
     case presenceReceived(Presence)
     /// The operators' tokens, read anew.
@@ -27,6 +30,12 @@ public enum ControlAPIInput: Sendable {
 public enum ControlAPIAction: Sendable {
     case subscribe
     case respond(id: Int, HTTPResponse)
+    /// `streamDrained` follows each `write`, unless the client goes.
+    case openStream(id: Int, headers: [HTTPResponse.Header])
+    case write(id: Int, [UInt8])
+    case endStream(id: Int)
+    /// The answer names the number.
+    case askEvents(EventQuestion, number: Int)
     /// On the agent's own topic, with the token that its sender brought.
     case handIn(AgentAddress, token: String, payload: [UInt8], HeartbeatAsker)
     /// The answer names the number.

@@ -121,6 +121,9 @@ enum OpenAPIDocument {
     }
 
     private static func query(_ route: Route) -> [(String, JSONValue)] {
+        if case .events = route.action {
+            return [("gateway", name), ("agent", text), ("event", text), ("after", text)]
+        }
         let limit = JSONValue.object(["type": "integer", "minimum": 1, "maximum": .integer(Int64(Limits.pageLimitMax))])
         guard case .command(let verb, let source, _) = route.action, source == .query || source == .queryOrBody else {
             return []
@@ -193,7 +196,9 @@ enum OpenAPIDocument {
     }
 
     private static func responses(_ route: Route) -> JSONValue {
-        let content = JSONValue.object([jsonContentType: .object(["schema": .object(["type": "object"])])])
+        let isStream = if case .events = route.action { true } else { false }
+        let type = isStream ? "text/event-stream" : jsonContentType
+        let content = JSONValue.object([type: .object(["schema": .object(["type": isStream ? "string" : "object"])])])
         var responses: [String: JSONValue] = ["200": .object(["description": "Done.", "content": content])]
         if case .command(_, _, .created) = route.action {
             responses["201"] = .object(["description": "Made; its token is shown once.", "content": content])

@@ -28,6 +28,8 @@ public final class ControlAPI: Service {
     private var server: HTTPServer!
     private var tokens: WatchedFile?
     private weak var connection: Connection?
+    /// Streams whose clients have not taken all yet.
+    private var written: Set<Int> = []
 
     init(_ settings: Settings) {
         self.settings = settings
@@ -50,7 +52,10 @@ public final class ControlAPI: Service {
             throw ServiceFailure(error.description)
         }
         server.received = { [unowned self] in handle(.requestReceived($0)) }
-        server.cancelled = { [unowned self] in handle(.requestCancelled(id: $0)) }
+        server.cancelled = { [unowned self] in
+            written.remove($0)
+            handle(.requestCancelled(id: $0))
+        }
         runtime.log.event(
             "http.listening", .info, ["port": LogValue(server.port), "tls": .bool(options.tls != nil)])
         tokens = settings.tokens.map { WatchedFile($0) }
@@ -73,6 +78,11 @@ public final class ControlAPI: Service {
             if let answer = try? JSON.decode(HeartbeatAnswer.self, from: delivery.payload) {
                 handle(.heartbeatAnswered(answer))
             }
+        } else if delivery.topic == eventPages {
+            guard let number = Int(String(decoding: delivery.correlationData ?? [], as: UTF8.self)),
+                let page = EventPage(delivery.payload)
+            else { return }
+            handle(.eventsAnswered(number: number, page))
         } else if delivery.topic == replies {
             guard let number = Int(String(decoding: delivery.correlationData ?? [], as: UTF8.self)) else { return }
             handle(
@@ -85,7 +95,12 @@ public final class ControlAPI: Service {
         }
     }
 
-    public func turnEnded(now: Instant) {}
+    public func turnEnded(now: Instant) {
+        for id in written.sorted() where server.isDrained(id) {
+            written.remove(id)
+            handle(.streamDrained(id: id))
+        }
+    }
 
     public func isDrained() -> Bool {
         server.stop(within: .seconds(3))
@@ -100,6 +115,8 @@ public final class ControlAPI: Service {
     private var heartbeatAnswers: String { runtime.topics.heartbeatAnswers(instance: runtime.instance) }
     private var replies: String { runtime.topics.replies(to: username) + "/http" }
 
+    private var eventPages: String { runtime.topics.replies(to: username) + "/events" }
+
     private func handle(_ input: ControlAPIInput) {
         var actions: [ControlAPIAction] = []
         core.handle(input, now: Clock.now(), stamp: Clock.stamp(), into: &actions)
@@ -108,8 +125,19 @@ public final class ControlAPI: Service {
 
     private func carryOut(_ action: ControlAPIAction) {
         switch action {
-        case .subscribe: connection?.subscribe([heartbeatAnswers, replies, runtime.topics.allPresence])
+        case .subscribe: connection?.subscribe([heartbeatAnswers, replies, eventPages, runtime.topics.allPresence])
         case .respond(let id, let response): server.answer(id, response)
+        case .openStream(let id, let headers): server.openStream(id, headers: headers)
+        case .write(let id, let bytes): if server.write(id, bytes) { written.insert(id) }
+        case .endStream(let id):
+            written.remove(id)
+            server.endStream(id)
+        case .askEvents(let question, let number):
+            var publication = Publication(topic: runtime.topics.eventQuestions, payload: JSON.bytes(question))
+            publication.responseTopic = eventPages
+            publication.correlationData = Array(String(number).utf8)
+            // Lost with the connection: it is asked again.
+            _ = try? connection?.publish(publication)
         case .handIn(let agent, let token, let payload, let asker):
             var publication = Publication(topic: runtime.topics.heartbeat(agent), payload: payload)
             publication.userProperties = [("x-agent-token", token)]

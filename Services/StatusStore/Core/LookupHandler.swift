@@ -14,6 +14,8 @@ struct LookupHandler {
     private let repliesPrefix: String
     /// They lie on the way of commands, and are answered first.
     private var questions = Queue<RecordQuestion>()
+    /// One of each control-api at a time; what is not answered is asked again.
+    private var eventQuestions = Queue<(EventQuestion, ReplyAddress)>()
     private var askers = LookupAskers()
     private var running: (asker: String, run: LookupRun)?
     private var answersUntil: Instant?
@@ -26,11 +28,11 @@ struct LookupHandler {
     }
 
     /// Whether a turn is wanted at once.
-    var hasMore: Bool { !questions.isEmpty || running != nil || askers.hasNext }
+    var hasMore: Bool { !questions.isEmpty || !eventQuestions.isEmpty || running != nil || askers.hasNext }
 
     mutating func received(_ request: LookupRequest, _ output: inout StoreOutput) {
         // What cannot be answered is not looked up.
-        guard let asker = asker(of: request), !askers.take(request, of: asker) else { return }
+        guard let asker = asker(of: request.replyTo.topic), !askers.take(request, of: asker) else { return }
         refused += 1
         guard askers.mayRefuse(asker) else { return }
         let detail = "\(Limits.requestsUnderWayMax) of your requests are under way"
@@ -41,8 +43,14 @@ struct LookupHandler {
         if questions.count < LookupHandler.questionsMax { questions.append(question) }
     }
 
+    mutating func received(_ question: EventQuestion, _ address: ReplyAddress) {
+        guard asker(of: address.topic) != nil, eventQuestions.count < LookupHandler.questionsMax else { return }
+        eventQuestions.append((question, address))
+    }
+
     mutating func disconnected() {
         questions = Queue()
+        eventQuestions = Queue()
         askers = LookupAskers()
         running = nil
     }
@@ -53,6 +61,7 @@ struct LookupHandler {
     /// Refuses every lookup that waits; what a provisioner asks is asked again.
     mutating func refuse(_ problem: Problem, _ output: inout StoreOutput) {
         questions = Queue()
+        eventQuestions = Queue()
         if let (asker, run) = running { answer(run.request, of: asker, .failure(problem), &output) }
         running = nil
         while let (asker, request) = askers.next() { answer(request, of: asker, .failure(problem), &output) }
@@ -63,6 +72,8 @@ struct LookupHandler {
         let end = answersUntil ?? now + LookupHandler.answerLimit
         if let question = questions.popFirst() {
             answer(question, database, &output)
+        } else if let (question, address) = eventQuestions.popFirst() {
+            answer(question, address, database, &output)
         } else if running != nil || askers.hasNext {
             stepLookup(database, &output)
         }
@@ -114,8 +125,7 @@ struct LookupHandler {
 
     /// Who asks, by the topic of the answer, as the broker's plugin lets nobody name another's; `nil` when it is no plain topic
     /// (MQTT 5 §4.7.1) below the replies.
-    private func asker(of request: LookupRequest) -> String? {
-        let topic = request.replyTo.topic
+    private func asker(of topic: String) -> String? {
         guard topic.hasPrefix(repliesPrefix),
             topic.utf8.allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "#") && $0 != 0 })
         else { return nil }
@@ -132,6 +142,25 @@ struct LookupHandler {
             output.publish(
                 .answer(
                     Carried(.found(questionID: question.questionID, record)), provisioner: question.provisioner))
+        } catch {
+            output.log(.readFailed(error))
+        }
+    }
+
+    private mutating func answer(
+        _ question: EventQuestion, _ address: ReplyAddress, _ database: any StatusDatabase,
+        _ output: inout StoreOutput
+    ) {
+        do throws(StorageError) {
+            let last = try database.lastSequence()
+            let oldest = try database.events(after: 0, limit: 1).first?.sequence ?? last + 1
+            var found: [StoredEvent] = []
+            if let after = question.after { found = try database.events(after: after, limit: EventPage.countMax + 1) }
+            let page = EventPage(
+                oldest: oldest, last: last,
+                found.map { .init(sequence: $0.sequence, agent: $0.agent, event: $0.kind, document: $0.event.bytes) })
+            answered += 1
+            output.publish(.reply(.success(page.bytes), to: address))
         } catch {
             output.log(.readFailed(error))
         }

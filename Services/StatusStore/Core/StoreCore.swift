@@ -87,7 +87,7 @@ public struct StoreCore {
         case .subscribed: cursor.subscribed(now: now)
         case .disconnected: disconnected()
         case .frameReceived, .receiptReceived, .presenceReceived, .claimReceived, .tokensUsed, .lookupReceived,
-            .questionReceived, .noteFound:
+            .questionReceived, .eventsAsked, .noteFound:
             if !isStopping { received(input) }
         case .accessAnswered(let question): identities.answered(question)
         case .acknowledged(let ticket, let acknowledgement): acknowledged(ticket, acknowledgement)
@@ -164,6 +164,7 @@ public struct StoreCore {
         case .tokensUsed(let tokens): identities.received(tokens)
         case .lookupReceived(let request): lookups.received(request, &output)
         case .questionReceived(let question): lookups.received(question)
+        case .eventsAsked(let question, let address): lookups.received(question, address)
         case .noteFound(let note): cursor.received(note, &output)
         case .connected, .subscribed, .disconnected, .accessAnswered, .acknowledged, .publicationFailed, .ticked,
             .secondPassed,

@@ -84,6 +84,7 @@ public enum StoreInput: Sendable {
     case accessAnswered(String)
     case lookupReceived(LookupRequest)
     case questionReceived(RecordQuestion)
+    case eventsAsked(EventQuestion, replyTo: ReplyAddress)
     /// The retained note of what was published; `nil` when it cannot be read.
     case noteFound(CursorMessage?)
     /// The message with this ticket has reached the broker.

@@ -71,6 +71,12 @@ public final class StatusStore: Service {
                 return runtime.log.event("store.question_unreadable", .error)
             }
             handle(.questionReceived(question))
+        case ("internal", "event-questions"):
+            guard let question = try? JSON.decode(EventQuestion.self, from: delivery.payload) else {
+                return runtime.log.event("store.question_unreadable", .error)
+            }
+            let address = ReplyAddress(topic: delivery.responseTopic ?? "", correlationData: delivery.correlationData)
+            handle(.eventsAsked(question, replyTo: address))
         case ("commands", _):
             guard let verb = levels.last.flatMap({ Verb(rawValue: String($0)) }) else { return }
             handle(.lookupReceived(messages.request(verb, delivery)))

@@ -17,6 +17,7 @@ struct StoreMessages {
         connection?.subscribe([topics.cursor], options: .noLocal)
         connection?.subscribe([
             topics.stream(to: .store), topics.allPresence, topics.lookups, topics.claims, topics.usedSecrets,
+            topics.eventQuestions,
             topics.accessAnswers,
             topics.receipts(service: service.rawValue, instance: instance),
         ])
