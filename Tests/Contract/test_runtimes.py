@@ -234,8 +234,8 @@ class StartsThatFail(RuntimeCase):
         self.wake(1)
         status, note = self.failure()
         self.assertEqual(status, 126)
-        self.assertIn("Not a directory", note)
-        self.assertIn("Not a directory", runtime.wait_for("agent.start_failed")["error"])
+        self.assertIn("not a directory", note)
+        self.assertIn("not a directory", runtime.wait_for("agent.start_failed")["error"])
 
     def test_the_next_attempt_starts_again(self):
         self.agent_runtime(NOTES_START + "[ $ROLLCALL_ATTEMPT -gt 1 ] || exit 5; exec sleep 600")

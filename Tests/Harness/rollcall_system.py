@@ -269,15 +269,20 @@ class RollcallSystem:
             self._operator = self.operator()
         return self._operator.insist(verb, members, **options)
 
-    def each(self, agents, body, operators=6):
+    def each(self, agents, body, operators=4):
         """The results of `body(operator, agent)` for every agent, `operators` of them at a time (one identity has 8 connections)."""
         clients = [self.operator() for _ in range(operators)]
 
         def work(number):
             return [body(clients[number], agent) for agent in agents[number::operators]]
 
-        with concurrent.futures.ThreadPoolExecutor(operators) as pool:
-            return [result for results in pool.map(work, range(operators)) for result in results]
+        try:
+            with concurrent.futures.ThreadPoolExecutor(operators) as pool:
+                return [result for results in pool.map(work, range(operators)) for result in results]
+        finally:
+            for client in clients:
+                client.close()
+                self._clients.remove(client)
 
     def secret(self, username):
         """The secret of an operator or a service of this system."""

@@ -30,8 +30,10 @@ def is_alive(pid):
 
 def up(*arguments, environment=None):
     """Runs `rollcall up` that is expected to end by itself."""
+    # Another system here may have the port that is the default.
+    http = () if "--http-port" in arguments else ("--http-port", "0")
     return subprocess.run(
-        [str(ROLLCALL), "up", *map(str, arguments)], capture_output=True, text=True, timeout=30, check=False,
+        [str(ROLLCALL), "up", *http, *map(str, arguments)], capture_output=True, text=True, timeout=30, check=False,
         env=environment or clean_environment())
 
 

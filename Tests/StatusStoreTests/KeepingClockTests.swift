@@ -58,7 +58,7 @@ import Testing
         _ = try database.commit(
             [ReceivedFrame(stream: StoreSubject.stream, seq: 1, frame: frame)], published: 0, now: subject.stamp)
         let right = subject.stamp
-        func kept() throws -> Int { try database.history(of: agent, before: nil, limit: 9).count }
+        func kept() throws -> Int { try database.history(of: .agent(agent), since: nil, before: nil, limit: 9).count }
         func seconds(_ count: Int) {
             for _ in 0..<count {
                 subject.pass(1)
