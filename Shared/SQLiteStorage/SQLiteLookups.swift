@@ -11,16 +11,7 @@ extension SQLiteStatusDatabase {
         _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int, scanning scanMax: Int
     ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?) {
         if let statuses = filter.statuses, statuses.count > 1 {
-            // Each by its own stretch of the index, as far as all were looked at.
-            let found = try statuses.map { status throws(StorageError) in
-                var filter = filter
-                filter.statuses = [status]
-                return try self.records(filter, after: after, limit: limit, scanning: scanMax)
-            }
-            let end = found.compactMap(\.end).min()
-            let all = found.flatMap(\.records).filter { record in end.map { record.agent <= $0 } ?? true }
-            let page = Array(all.sorted { $0.agent < $1.agent }.prefix(limit))
-            return (page, page.count == limit ? page.last?.agent : end)
+            return try records(ofEach: statuses, filter, after: after, limit: limit, scanning: scanMax)
         }
         // An index leads to these; of what is left so many are looked at.
         var range = ["address > ?"]
@@ -71,6 +62,22 @@ extension SQLiteStatusDatabase {
         }
         if records.count == limit { return (records, records.last?.agent) }
         return (records, scanned < scanMax ? nil : end)
+    }
+
+    /// Each status by its own stretch of the index, as far as all were looked at.
+    private func records(
+        ofEach statuses: Set<AgentStatus>, _ filter: Lookup.AgentFilter, after: AgentAddress?, limit: Int,
+        scanning scanMax: Int
+    ) throws(StorageError) -> (records: [StoredRecord], end: AgentAddress?) {
+        let found = try statuses.map { status throws(StorageError) in
+            var filter = filter
+            filter.statuses = [status]
+            return try records(filter, after: after, limit: limit, scanning: scanMax)
+        }
+        let end = found.compactMap(\.end).min()
+        let all = found.flatMap(\.records).filter { record in end.map { record.agent <= $0 } ?? true }
+        let page = Array(all.sorted { $0.agent < $1.agent }.prefix(limit))
+        return (page, page.count == limit ? page.last?.agent : end)
     }
 
     public func history(
