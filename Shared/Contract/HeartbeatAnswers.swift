@@ -1,6 +1,6 @@
 public import Lifecycle
 
-/// Who is to be told what became of a heartbeat: an instance of control-api, for a client that waits.
+/// Who is to be told what became of a heartbeat: a life of an instance of control-api, for a client that waits.
 public struct HeartbeatAsker: Codable, Hashable, Sendable {
     public enum Wish: String, Codable, Sendable {
         case heartbeat
@@ -8,25 +8,25 @@ public struct HeartbeatAsker: Codable, Hashable, Sendable {
         case probe
     }
 
-    public let instance: String
+    public let name: String
     /// Of the asker's choice.
     public let number: Int
     public let wish: Wish
 
-    public init(instance: String, number: Int, wish: Wish) {
-        self.instance = instance
+    public init(name: String, number: Int, wish: Wish) {
+        self.name = name
         self.number = number
         self.wish = wish
     }
 
     /// As the response topic and the correlation data of a heartbeat say it; `nil` when they do not.
     public init?(responseTopic: String, correlation: [UInt8], topics: Topics) {
-        let prefix = topics.heartbeatAnswers(instance: "")
+        let prefix = topics.heartbeatAnswers(asker: "")
         let words = String(decoding: correlation, as: UTF8.self).split(separator: " ")
         guard responseTopic.hasPrefix(prefix), words.count == 2, let wish = Wish(rawValue: String(words[0])),
             let number = Int(words[1])
         else { return nil }
-        self.init(instance: String(responseTopic.dropFirst(prefix.count)), number: number, wish: wish)
+        self.init(name: String(responseTopic.dropFirst(prefix.count)), number: number, wish: wish)
     }
 
     /// The correlation data that says it.

@@ -59,7 +59,7 @@ public struct Topics: Hashable, Sendable {
     /// Answers from the store to the provisioner that forwarded the request.
     public func answers(instance: String) -> String { "\(root)/internal/answers/\(instance)" }
     /// Answers from the owners of agents to the control-api that handed a heartbeat in (`HeartbeatAnswer`).
-    public func heartbeatAnswers(instance: String) -> String { "\(root)/internal/heartbeat-answers/\(instance)" }
+    public func heartbeatAnswers(asker: String) -> String { "\(root)/internal/heartbeat-answers/\(asker)" }
     /// Questions from a provisioner to the store, answered on `answers`.
     public var lookups: String { "\(root)/internal/lookups" }
     /// Questions from control-api to the store (`EventQuestion`), answered where they say (`EventPage`).

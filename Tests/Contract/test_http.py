@@ -146,6 +146,46 @@ class HTTP(unittest.TestCase):
         late = [message for message in watcher.messages if "/k" in message.topic]
         self.assertEqual(late, [])
 
+    def test_an_answer_to_a_life_before_is_nobodys(self):
+        """A control-api that is killed numbers anew: what was asked before must not be told to who asks now."""
+        for name in ("x1", "x2"):
+            self.provision(name, wake=False)
+        told = []
+        for _ in range(5):
+            wait_until(lambda: ask(self.system, "GET", "/healthz").status == 200, 10, "control-api")
+            store, before = self.system.child("status-store"), self.system.child("control-api")
+            os.kill(store, signal.SIGSTOP)
+            try:
+                lost = threading.Thread(target=self.try_to_get, args=("x1", []))
+                lost.start()
+                time.sleep(0.1)
+                os.kill(before, signal.SIGKILL)
+                lost.join()
+                answer = threading.Thread(target=self.try_to_get, args=("x2", told))
+                answer.start()
+                time.sleep(0.5)
+            finally:
+                os.kill(store, signal.SIGCONT)
+            answer.join()
+        self.assertTrue(told)
+        self.assertEqual(set(told), {"g/x2"})
+
+    def try_to_get(self, name, told):
+        """Asks until somebody answers; the agent of the record that is told."""
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            try:
+                answer = self.operate("GET", f"/api/v1/agents/g/{name}")
+            except ConnectionRefusedError:
+                time.sleep(0.01)
+                continue
+            except (OSError, http.client.HTTPException):
+                return
+            if answer.status == 200:
+                told.append(answer.json["record"]["agent"])
+                return
+            time.sleep(0.01)
+
     def state(self, name):
         return self.system.expect("get", {"agent": f"g/{name}"})["record"]["status"]
 

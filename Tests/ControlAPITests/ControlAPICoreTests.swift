@@ -8,7 +8,7 @@ import Testing
 struct ControlAPICoreTests {
     /// The core with its clock. Every input answers with a transcript, a line an action.
     struct Desk {
-        var core = ControlAPICore(instance: "1", hosts: ["roll.example"]) {
+        var core = ControlAPICore(asker: "1", hosts: ["roll.example"]) {
             "sha(\(String(decoding: $0, as: UTF8.self)))"
         }
         var now = Instant(nanoseconds: 1_000_000_000_000)
@@ -131,7 +131,7 @@ struct ControlAPICoreTests {
             address: AgentAddress("g/a.1")!, board: "b", role: .worker, status: .online, policy: Policy(),
             createdAt: Timestamp(millisecondsSince1970: 0))
         record.revision = 7
-        let asker = HeartbeatAsker(instance: "1", number: 1, wish: .heartbeat)
+        let asker = HeartbeatAsker(name: "1", number: 1, wish: .heartbeat)
         let answer = HeartbeatAnswer(asker: asker, rejected: nil, detail: nil, record: record)
         #expect(desk.handle(.heartbeatAnswered(answer)) == ["1: 200 {\"record\":\(JSON.text(record))}"])
         #expect(desk.handle(.heartbeatAnswered(answer)) == [])
@@ -145,7 +145,7 @@ struct ControlAPICoreTests {
     ])
     mutating func aRejectionIsARefusal(reason: RejectionReason, expected: String) {
         _ = desk.ask("POST", "/api/v1/agent/heartbeat", Self.token)
-        let asker = HeartbeatAsker(instance: "1", number: 1, wish: .heartbeat)
+        let asker = HeartbeatAsker(name: "1", number: 1, wish: .heartbeat)
         #expect(
             desk.handle(.heartbeatAnswered(HeartbeatAnswer(asker: asker, rejected: reason, detail: "d", record: nil)))
                 == ["1: \(expected)"])

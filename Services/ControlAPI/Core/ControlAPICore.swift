@@ -31,7 +31,7 @@ public struct ControlAPICore: Sendable {
         var condition: String?
     }
 
-    private let instance: String
+    private let asker: String
     private let hosts: Set<String>
     private let sha256: @Sendable ([UInt8]) -> String
     private var tokens: [String: OperatorToken] = [:]
@@ -49,10 +49,11 @@ public struct ControlAPICore: Sendable {
     private var stamp = Timestamp(millisecondsSince1970: 0)
 
     /// - Parameters:
+    ///   - asker: this life of this instance, by which answers find it; no other one has it.
     ///   - hosts: names of this server besides those of the loopback interface, in lower case and without a port.
     ///   - sha256: the digest of a message in hexadecimal.
-    public init(instance: String, hosts: [String] = [], sha256: @escaping @Sendable ([UInt8]) -> String) {
-        self.instance = instance
+    public init(asker: String, hosts: [String] = [], sha256: @escaping @Sendable ([UInt8]) -> String) {
+        self.asker = asker
         self.hosts = Set(hosts).union(["127.0.0.1", "localhost", "[::1]"])
         self.sha256 = sha256
     }
@@ -194,7 +195,7 @@ public struct ControlAPICore: Sendable {
         if isHeartbeat { heartbeats += 1 }
         let payload = isHeartbeat ? ControlAPICore.heartbeat(request.body) : []
         let number = wait(request, route, path, for: ControlAPICore.heartbeatLimit)
-        let asker = HeartbeatAsker(instance: instance, number: number, wish: isHeartbeat ? .heartbeat : .probe)
+        let asker = HeartbeatAsker(name: asker, number: number, wish: isHeartbeat ? .heartbeat : .probe)
         actions.append(.handIn(agent, token: String(text), payload: payload, asker))
     }
 
@@ -208,7 +209,7 @@ public struct ControlAPICore: Sendable {
     }
 
     private mutating func answered(_ answer: HeartbeatAnswer, _ actions: inout [ControlAPIAction]) {
-        guard answer.asker.instance == instance, let request = waiting.removeValue(forKey: answer.asker.number) else {
+        guard answer.asker.name == asker, let request = waiting.removeValue(forKey: answer.asker.number) else {
             return
         }
         let response = AgentAnswer.response(answer, to: request.route.action, board: request.path["board"])

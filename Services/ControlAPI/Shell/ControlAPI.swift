@@ -39,7 +39,7 @@ public final class ControlAPI: Service {
 
     public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         self.runtime = runtime
-        core = ControlAPICore(instance: runtime.instance, hosts: settings.hosts) { Digest(of: $0).description }
+        core = ControlAPICore(asker: asker, hosts: settings.hosts) { Digest(of: $0).description }
         var options = HTTPServer.Options()
         options.address = settings.address
         options.port = settings.port
@@ -111,11 +111,14 @@ public final class ControlAPI: Service {
 
     // MARK: Messages
 
-    private var username: String { "svc:\(runtime.name.rawValue)/\(runtime.instance)" }
-    private var heartbeatAnswers: String { runtime.topics.heartbeatAnswers(instance: runtime.instance) }
-    private var replies: String { runtime.topics.replies(to: username) + "/http" }
-
-    private var eventPages: String { runtime.topics.replies(to: username) + "/events" }
+    /// Who asks: each life numbers anew, and what is answered to one before is nobody's.
+    private var asker: String { "\(runtime.instance)/\(runtime.incarnation)" }
+    private var ownReplies: String {
+        runtime.topics.replies(to: "svc:\(runtime.name.rawValue)/\(asker)")
+    }
+    private var heartbeatAnswers: String { runtime.topics.heartbeatAnswers(asker: asker) }
+    private var replies: String { ownReplies + "/http" }
+    private var eventPages: String { ownReplies + "/events" }
 
     private func handle(_ input: ControlAPIInput) {
         var actions: [ControlAPIAction] = []

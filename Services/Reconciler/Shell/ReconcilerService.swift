@@ -142,7 +142,7 @@ public final class ReconcilerService: Service {
                 JSON.bytes(question),
                 to: topics.barriers(service: ServiceName.heartbeatIngest.rawValue, instance: ingest))
         case .answer(let answer):
-            publish(JSON.bytes(answer), to: topics.heartbeatAnswers(instance: answer.asker.instance))
+            publish(JSON.bytes(answer), to: topics.heartbeatAnswers(asker: answer.asker.name))
         case .announce: runtime.announce()
         case .log(let log): write(log)
         }

@@ -63,7 +63,7 @@ struct Desk {
             case .logMissing(let agent): lines.append("missing \(agent)")
             case .answer(let answer):
                 let outcome = answer.rejected.map { "\($0.rawValue) \(answer.detail ?? "-")" } ?? "taken"
-                lines.append("answer \(answer.asker.instance) \(answer.asker.number): \(outcome)")
+                lines.append("answer \(answer.asker.name) \(answer.asker.number): \(outcome)")
             }
         }
         return lines
