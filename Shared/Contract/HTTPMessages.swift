@@ -25,9 +25,6 @@ public struct HTTPRequest: Sendable {
 
     /// The first header of this name, which is in lower case.
     public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
-
-    /// The last value of this name in the query.
-    public func parameter(_ name: String) -> String? { query.last { $0.name == name }?.value }
 }
 
 /// What a request is answered with.
@@ -51,4 +48,28 @@ public struct HTTPResponse: Hashable, Sendable {
         self.headers = headers
         self.body = body
     }
+}
+
+extension HTTPResponse {
+    /// A problem that only HTTP has (RFC 9457).
+    ///
+    /// - Parameters:
+    ///   - type: `about:blank`: it is no more than its status (§4.2.1), whose phrase the title is.
+    ///   - errors: `nil`: it has no such member.
+    public init(
+        problem status: Int, type: String = "about:blank", _ title: String, _ detail: String,
+        errors: [Problem.MemberError]? = nil
+    ) {
+        self.init(
+            status, headers: [Header("Content-Type", Problem.contentType)],
+            body: JSON.bytes(HTTPProblem(type: type, title: title, status: status, detail: detail, errors: errors)))
+    }
+}
+
+private struct HTTPProblem: Encodable {
+    let type: String
+    let title: String
+    let status: Int
+    let detail: String
+    let errors: [Problem.MemberError]?
 }

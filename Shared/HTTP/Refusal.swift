@@ -1,4 +1,4 @@
-public import Contract
+internal import Contract
 
 /// Why a request never reaches the program: its framing or its target is broken, or it is too large.
 struct Refusal: Error, Hashable {
@@ -19,20 +19,4 @@ struct Refusal: Error, Hashable {
     }
 
     private var title: String { status == 505 ? "HTTP Version Not Supported" : "Bad Request" }
-}
-
-extension HTTPResponse {
-    /// A problem that is no more than its status (RFC 9457 §4.2.1): `title` is the phrase of the status.
-    public init(problem status: Int, _ title: String, _ detail: String) {
-        self.init(
-            status, headers: [.init("Content-Type", Problem.contentType)],
-            body: JSON.bytes(PlainProblem(type: "about:blank", title: title, status: status, detail: detail)))
-    }
-}
-
-private struct PlainProblem: Encodable {
-    let type: String
-    let title: String
-    let status: Int
-    let detail: String
 }

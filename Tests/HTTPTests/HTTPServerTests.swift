@@ -24,7 +24,7 @@ struct HTTPServerTests {
         let request = try #require(stage.requests.first)
         #expect(request.method == "POST")
         #expect(request.path == ["a", "b"])
-        #expect(request.parameter("c") == "d")
+        #expect(request.query.last?.value == "d")
         #expect(request.header("authorization") == "Bearer x")
         #expect(request.body == Array("abc".utf8))
     }

@@ -3,33 +3,18 @@ internal import Lifecycle
 
 /// A refusal over HTTP: problem+json (RFC 9457), with the bus's own types and those that only HTTP has.
 struct HTTPRefusal: Error {
-    private struct Body: Encodable {
-        let type: String
-        let title: String
-        let status: Int
-        let detail: String
-        let errors: [Problem.MemberError]
-    }
-
-    let status: Int
-    var headers: [HTTPResponse.Header] = []
-    private let body: [UInt8]
+    let response: HTTPResponse
 
     init(_ problem: Problem) {
-        self.init(problem.status, problem.type.rawValue, problem.title, problem.detail, errors: problem.errors)
+        response = .problem(problem.status, JSON.bytes(problem))
     }
 
     init(
-        _ status: Int, _ type: String, _ title: String, _ detail: String, errors: [Problem.MemberError] = [],
-        headers: [HTTPResponse.Header] = []
+        _ status: Int, _ type: String, _ title: String, _ detail: String, headers: [HTTPResponse.Header] = []
     ) {
-        self.status = status
-        self.headers = headers
-        body = JSON.bytes(Body(type: type, title: title, status: status, detail: detail, errors: errors))
-    }
-
-    var response: HTTPResponse {
-        HTTPResponse(status, headers: [.init("Content-Type", Problem.contentType)] + headers, body: body)
+        var response = HTTPResponse(problem: status, type: type, title, detail, errors: [])
+        response.headers += headers
+        self.response = response
     }
 
     static let noRoute = HTTPRefusal(404, "not-found", "Not found", "nothing is served at this path")
@@ -55,11 +40,7 @@ struct HTTPRefusal: Error {
             "'\(host.prefix(100))' is not a name of this server; --http-host adds one")
     }
 
-    static func unavailable(_ detail: String) -> HTTPRefusal {
-        var refusal = HTTPRefusal(Problem(.unavailable, detail))
-        refusal.headers.append(.init("Retry-After", "1"))
-        return refusal
-    }
+    static func unavailable(_ detail: String) -> HTTPRefusal { HTTPRefusal(Problem(.unavailable, detail)) }
 }
 
 extension HTTPResponse {
@@ -68,6 +49,12 @@ extension HTTPResponse {
     }
 
     static func json(_ value: some Encodable) -> HTTPResponse { .json(JSON.bytes(value)) }
+
+    /// A problem as the bus has it. Who may come again is told when.
+    static func problem(_ status: Int, _ body: [UInt8]) -> HTTPResponse {
+        let again = status == 503 || status == 429 ? [Header("Retry-After", "1")] : []
+        return HTTPResponse(status, headers: [Header("Content-Type", Problem.contentType)] + again, body: body)
+    }
 }
 
 /// What agents are answered.

@@ -72,26 +72,26 @@ enum CommandMembers {
 /// What a command's answer becomes over HTTP.
 enum CommandAnswer {
     static func problem(_ payload: [UInt8]) -> HTTPResponse {
-        let status = (try? JSON.read(payload))?["status"]?.integer ?? 503
-        var headers = [HTTPResponse.Header("Content-Type", Problem.contentType)]
-        if status == 503 || status == 429 { headers.append(.init("Retry-After", "1")) }
-        return HTTPResponse(Int(status), headers: headers, body: payload)
+        .problem(Int((try? JSON.read(payload))?["status"]?.integer ?? 503), payload)
     }
 
     static func response(_ payload: [UInt8], to route: Route, _ request: HTTPRequest) -> HTTPResponse {
-        guard case .command(_, _, let answer) = route.action else { return .json(payload) }
+        guard case .command(_, _, let answer) = route.action, answer != .plain, let value = try? JSON.read(payload)
+        else {
+            return .json(payload)
+        }
+        let tag = etag(value)
+        let tags = tag.map { [HTTPResponse.Header("ETag", $0)] } ?? []
         switch answer {
         case .plain: return .json(payload)
-        case .created:
-            let isNew = (try? JSON.read(payload))?["token"]?.string != nil
-            return .json(payload, status: isNew ? 201 : 200, headers: tag(payload))
+        case .created: return .json(payload, status: value["token"]?.string != nil ? 201 : 200, headers: tags)
         case .record:
-            if request.method == "GET", let known = request.header("if-none-match"), matches(known, etag(payload)) {
-                return HTTPResponse(304, headers: tag(payload))
+            if request.method == "GET", let known = request.header("if-none-match"), matches(known, tag) {
+                return HTTPResponse(304, headers: tags)
             }
-            return .json(payload, headers: tag(payload))
+            return .json(payload, headers: tags)
         case .page(let member):
-            guard let next = (try? JSON.read(payload))?["next"]?.string else { return .json(payload) }
+            guard let next = value["next"]?.string else { return .json(payload) }
             let cursor = member == "records" ? "after" : "before"
             let pairs = request.query.filter { $0.name != cursor } + [(cursor, next)]
             let query = pairs.map { "\(encoded($0.name))=\(encoded($0.value))" }.joined(separator: "&")
@@ -100,8 +100,8 @@ enum CommandAnswer {
     }
 
     /// The revision of the record in an answer, quoted (RFC 9110 §8.8.3).
-    static func etag(_ payload: [UInt8]) -> String? {
-        (try? JSON.read(payload))?["record"]?["revision"]?.integer.map { "\"\($0)\"" }
+    static func etag(_ answer: JSONValue?) -> String? {
+        answer?["record"]?["revision"]?.integer.map { "\"\($0)\"" }
     }
 
     /// Whether a list of entity tags names this one.
@@ -112,10 +112,6 @@ enum CommandAnswer {
             let name = entry.hasPrefix("W/") ? entry.dropFirst(2) : entry
             return name == tag || name == "*"
         }
-    }
-
-    private static func tag(_ payload: [UInt8]) -> [HTTPResponse.Header] {
-        etag(payload).map { [.init("ETag", $0)] } ?? []
     }
 
     /// Percent-encoded but for what is unreserved (RFC 3986 §2.3).

@@ -123,26 +123,34 @@ public struct ControlAPICore: Sendable {
     ) throws(HTTPRefusal) {
         try checkHost(request.header("host") ?? "")
         let (route, path) = try ControlAPICore.route(request)
+        let token: OperatorToken
         switch route.access {
-        case .anybody: break
+        case .anybody: return try serveAnybody(request, route, &actions)
         case .agent: return try serveAgent(request, route, path, &actions)
-        case .scope(let scope): try authorize(request, scope)
+        case .scope(let scope): token = try authorize(request, scope)
         }
+        switch route.action {
+        case .services:
+            let list = services.sorted { $0.key < $1.key }.map(\.value)
+            actions.append(.respond(id: request.id, .json(["services": list])))
+        case .events:
+            guard isServing else { throw .unavailable("the broker is not connected") }
+            try streams.open(request, by: token.digest, now: now, &actions)
+        case .command(let verb, let source, _): try command(verb, source, request, route, path, token, &actions)
+        case .health, .readiness, .document, .heartbeat, .agentHealth, .boards, .tasks: throw .noRoute
+        }
+    }
+
+    private func serveAnybody(
+        _ request: HTTPRequest, _ route: Route, _ actions: inout [ControlAPIAction]
+    ) throws(HTTPRefusal) {
         switch route.action {
         case .readiness:
             if let reason = unreadiness { throw .unavailable(reason) }
             actions.append(.respond(id: request.id, .json(["ready": true])))
         case .document:
             actions.append(.respond(id: request.id, .json(OpenAPIDocument.bytes)))
-        case .services:
-            let list = services.sorted { $0.key < $1.key }.map(\.value)
-            actions.append(.respond(id: request.id, .json(["services": list])))
-        case .events:
-            guard isServing else { throw .unavailable("the broker is not connected") }
-            try streams.open(request, now: now, &actions)
-        case .command(let verb, let source, _): try command(verb, source, request, route, path, &actions)
-        case .health, .heartbeat, .agentHealth, .boards, .tasks:
-            actions.append(.respond(id: request.id, .json(["ok": true])))
+        default: actions.append(.respond(id: request.id, .json(["ok": true])))
         }
     }
 
@@ -219,17 +227,12 @@ public struct ControlAPICore: Sendable {
 
     // MARK: Operators
 
-    private func authorize(_ request: HTTPRequest, _ scope: Scope) throws(HTTPRefusal) {
-        _ = try token(request, scope)
-    }
-
-    @discardableResult
-    private func token(_ request: HTTPRequest, _ scope: Scope) throws(HTTPRefusal) -> OperatorToken {
+    private func authorize(_ request: HTTPRequest, _ scope: Scope) throws(HTTPRefusal) -> OperatorToken {
         guard let text = ControlAPICore.bearer(request) else {
             throw .unauthorized("an operator's token is wanted, as Authorization: Bearer")
         }
         // Looked up by its digest: how long it takes says nothing about a token (see SECURITY.md).
-        guard let token = tokens[sha256(Array(text.utf8))], token.expires.map({ stamp < $0 }) ?? true else {
+        guard let token = token(of: sha256(Array(text.utf8))) else {
             throw .unauthorized("the token is not one of an operator, or it has ended")
         }
         guard token.scope >= scope else {
@@ -241,14 +244,19 @@ public struct ControlAPICore: Sendable {
         return token
     }
 
-    /// Who may not open a stream any more may not go on reading it.
+    /// The token of this digest, while it counts.
+    private func token(of digest: String) -> OperatorToken? {
+        tokens[digest].flatMap { token in token.expires.map { stamp < $0 } ?? true ? token : nil }
+    }
+
+    /// Who may not open a stream any more may not go on reading it. Every scope may.
     private mutating func endUnauthorized(_ actions: inout [ControlAPIAction]) {
-        for request in streams.requests where (try? token(request, .read)) == nil { streams.end(request.id, &actions) }
+        for (id, digest) in streams.readers where token(of: digest) == nil { streams.end(id, &actions) }
     }
 
     private mutating func command(
         _ verb: Verb, _ source: Route.Source, _ request: HTTPRequest, _ route: Route, _ path: [String: String],
-        _ actions: inout [ControlAPIAction]
+        _ token: OperatorToken, _ actions: inout [ControlAPIAction]
     ) throws(HTTPRefusal) {
         let members = try CommandMembers.of(request, source, path)
         let payload = JSON.bytes(JSONValue.object(members))
@@ -257,10 +265,7 @@ public struct ControlAPICore: Sendable {
         }
         guard isServing else { throw .unavailable("the broker is not connected") }
         // Keys belong to their operator, whatever instance of this service is asked.
-        var key: String?
-        if let given = request.header("idempotency-key"), case .scope(let scope) = route.access {
-            key = "\(try token(request, scope).name):\(given)"
-        }
+        let key = request.header("idempotency-key").map { "\(token.name):\($0)" }
         var pending = PendingCommand(verb: verb, payload: payload, key: key)
         if verb != .get, path["agent"] != nil, let condition = request.header("if-match"), condition != "*" {
             pending.condition = condition
@@ -293,7 +298,7 @@ public struct ControlAPICore: Sendable {
         if isProblem {
             response = CommandAnswer.problem(payload)
         } else if let condition = request.command?.condition {
-            guard CommandAnswer.matches(condition, CommandAnswer.etag(payload)) else {
+            guard CommandAnswer.matches(condition, CommandAnswer.etag(try? JSON.read(payload))) else {
                 return refuse(request.id, .precondition, &actions)
             }
             request.command?.condition = nil

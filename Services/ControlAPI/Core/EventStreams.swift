@@ -14,7 +14,8 @@ struct EventStreams {
     static let unreadLimit = TimeSpan.seconds(60)
 
     private struct Stream {
-        let request: HTTPRequest
+        /// The token that opened it.
+        let digest: String
         let filter: Filter
         /// `nil`: from now on, wherever that is.
         var position: Int64?
@@ -46,13 +47,14 @@ struct EventStreams {
     private var streams: [Int: Stream] = [:]
     private var asked: Asked?
     private var lastNumber = 0
+    private var lastPosition: Int64 = -1
 
     var count: Int { streams.count }
-    /// The requests that opened them.
-    var requests: [HTTPRequest] { streams.values.map(\.request) }
+    /// The digests of the tokens that opened them.
+    var readers: [(id: Int, digest: String)] { streams.map { ($0.key, $0.value.digest) } }
 
     mutating func open(
-        _ request: HTTPRequest, now: Instant, _ actions: inout [ControlAPIAction]
+        _ request: HTTPRequest, by digest: String, now: Instant, _ actions: inout [ControlAPIAction]
     ) throws(HTTPRefusal) {
         let (filter, position) = try EventStreams.wish(request)
         let headers = [
@@ -63,7 +65,7 @@ struct EventStreams {
         }
         actions.append(.openStream(id: request.id, headers: headers))
         streams[request.id] = Stream(
-            request: request, filter: filter, position: position, commentAt: now + EventStreams.commentEvery)
+            digest: digest, filter: filter, position: position, commentAt: now + EventStreams.commentEvery)
         write(request.id, ":\n\n", now, &actions)
     }
 
@@ -154,8 +156,6 @@ struct EventStreams {
         asked = Asked(number: lastNumber, position: after, until: now + EventStreams.answerLimit)
         actions.append(.askEvents(EventQuestion(after: after), number: lastNumber))
     }
-
-    private var lastPosition: Int64 = -1
 
     // MARK: What is wished
 

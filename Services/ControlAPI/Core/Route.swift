@@ -21,7 +21,7 @@ struct Route: Sendable {
     /// Where the members of a request come from, besides the path.
     enum Source: Sendable { case nothing, query, body, queryOrBody }
 
-    enum Answer: Sendable {
+    enum Answer: Equatable, Sendable {
         case plain, record
         case page(String)
         case created
