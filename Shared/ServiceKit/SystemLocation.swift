@@ -6,12 +6,21 @@ internal import Glibc
 public enum SystemLocation {
     public static let defaultDirectory = ".rollcall"
     public static let fileName = "operator.env"
+    // What else lies in the directory and is changed by hand or by `rollcall identity` and `rollcall token`.
+    public static let identities = "identities"
+    public static let secrets = "secrets"
+    public static let httpTokens = "http-tokens"
     /// A larger file is not one of ours.
     static let fileBytesMax = 65_536
 
     public static let option = OptionSpecification(
         "data", value: "DIR", environment: "ROLLCALL_DATA",
         help: "directory of 'rollcall up', whose operator.env names the broker (default .rollcall)")
+
+    /// The file of an identity's secret: `svc:reconciler/1` is kept as `svc-reconciler-1`.
+    public static func secretFileName(of username: String) -> String {
+        String(username.map { $0 == ":" || $0 == "/" ? "-" : $0 })
+    }
 
     /// The variables of the lines `[export ]NAME=VALUE`; a value is a row of `'…'`, `"…"`, `\c` and plain characters.
     public static func values(in text: String) -> [String: String] {

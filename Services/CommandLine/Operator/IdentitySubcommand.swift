@@ -27,8 +27,8 @@ extension Subcommand {
         let arguments = invocation.arguments
         let data = arguments.value("data") ?? SystemLocation.defaultDirectory
         let identities = IdentityFile(
-            path: arguments.value("identities") ?? data + "/identities",
-            secrets: arguments.value("secrets") ?? data + "/secrets", group: arguments.value("group"))
+            path: arguments.value("identities") ?? "\(data)/\(SystemLocation.identities)",
+            secrets: arguments.value("secrets") ?? "\(data)/\(SystemLocation.secrets)", group: arguments.value("group"))
         let names = Array(arguments.positional.dropFirst())
         switch arguments.positional.first {
         case "add":
@@ -67,17 +67,23 @@ private struct IdentityFile {
 
     /// Lines that name nobody are none of ours, and are kept.
     func read() throws(CommandFailure) -> [(name: String, text: String)] {
-        guard access(path, F_OK) == 0 else { return [] }
-        return try SmallFile.read(path).split(separator: "\n").map { line in
-            (String(line.prefix { $0 != " " }), String(line))
+        do throws(FileFailure) {
+            return String(decoding: try SmallFile.read(path), as: UTF8.self).split(separator: "\n").map { line in
+                (String(line.prefix { $0 != " " }), String(line))
+            }
+        } catch {
+            guard error.isAbsent else { throw .failed(error.reason) }
+            return []
         }
     }
 
     /// The file of its secret. A secret that is there stays; so does the identity.
     func add(_ name: String) throws(CommandFailure) -> String {
-        let file = secrets + "/" + String(name.map { $0 == ":" || $0 == "/" ? "-" : $0 })
+        let file = "\(secrets)/\(SystemLocation.secretFileName(of: name))"
         var lines = try read()
-        if mkdir(secrets, 0o700) != 0, errno != EEXIST { throw SmallFile.failure(secrets) }
+        if mkdir(secrets, 0o700) != 0, errno != EEXIST {
+            throw .failed("\(secrets): \(String(cString: strerror(errno)))")
+        }
         let secret: String
         if access(file, F_OK) == 0 {
             do {
@@ -87,7 +93,7 @@ private struct IdentityFile {
             }
         } else {
             secret = Token().text
-            try SmallFile.write(secret + "\n", to: file, mode: 0o600, group: nil)
+            try replace(file, with: secret + "\n")
         }
         let line = "\(name) \(Digest(of: secret))"
         guard !lines.contains(where: { $0.text == line }) else { return file }
@@ -103,38 +109,17 @@ private struct IdentityFile {
     }
 
     private func write(_ lines: [String]) throws(CommandFailure) {
-        try SmallFile.write(
-            lines.map { $0 + "\n" }.joined(), to: path, mode: group == nil ? 0o600 : 0o640, group: group)
-    }
-}
-
-/// Files of lines: read whole, and replaced in one step (rename(2)).
-enum SmallFile {
-    static func read(_ path: String) throws(CommandFailure) -> String {
-        guard let file = fopen(path, "re") else { throw failure(path) }
-        defer { fclose(file) }
-        var bytes: [UInt8] = []
-        var block = [UInt8](repeating: 0, count: 4_096)
-        while case let count = fread(&block, 1, block.count, file), count > 0 { bytes += block.prefix(count) }
-        guard ferror(file) == 0 else { throw failure(path) }
-        return String(decoding: bytes, as: UTF8.self)
+        let text = lines.map { $0 + "\n" }.joined()
+        try replace(path, with: text, mode: group == nil ? 0o600 : 0o640, group: group)
     }
 
-    static func write(_ text: String, to path: String, mode: mode_t, group: String?) throws(CommandFailure) {
-        let unfinished = path + ".new"
-        unlink(unfinished)
-        let descriptor = open(unfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else { throw failure(unfinished) }
-        defer { close(descriptor) }
-        if let group {
-            guard let entry = getgrnam(group) else { throw .failed("--group: there is no group '\(group)'") }
-            guard fchown(descriptor, uid_t.max, entry.pointee.gr_gid) == 0 else { throw failure(unfinished) }
+    private func replace(
+        _ file: String, with text: String, mode: mode_t = 0o600, group: String? = nil
+    ) throws(CommandFailure) {
+        do throws(FileFailure) {
+            try SmallFile.replace(file, with: text, mode: mode, group: group)
+        } catch {
+            throw .failed(error.reason)
         }
-        let bytes = Array(text.utf8)
-        guard fchmod(descriptor, mode) == 0, Glibc.write(descriptor, bytes, bytes.count) == bytes.count,
-            fsync(descriptor) == 0, rename(unfinished, path) == 0
-        else { throw failure(path) }
     }
-
-    static func failure(_ path: String) -> CommandFailure { .failed("\(path): \(String(cString: strerror(errno)))") }
 }

@@ -26,7 +26,8 @@ extension Subcommand {
     ) { invocation throws(CommandFailure) in
         let arguments = invocation.arguments
         let file = OperatorTokenFile(
-            arguments.value("tokens") ?? (arguments.value("data") ?? SystemLocation.defaultDirectory) + "/http-tokens")
+            arguments.value("tokens") ?? (arguments.value("data") ?? SystemLocation.defaultDirectory) + "/"
+                + SystemLocation.httpTokens)
         switch arguments.positional.first {
         case "create":
             let token = try create(invocation, in: file)
@@ -89,17 +90,25 @@ struct OperatorTokenFile {
 
     /// - Throws: when it cannot be read, or holds what is no token: nothing of it would be kept.
     func read() throws(CommandFailure) -> [OperatorToken] {
-        var tokens: [OperatorToken] = []
-        for line in try SmallFile.read(path).split(separator: "\n") {
+        let bytes: [UInt8]
+        do throws(FileFailure) {
+            bytes = try SmallFile.read(path)
+        } catch {
+            throw .failed(error.reason)
+        }
+        return try String(decoding: bytes, as: UTF8.self).split(separator: "\n").map { line throws(CommandFailure) in
             guard let token = OperatorToken(line: line) else {
                 throw .failed("\(path): '\(line.prefix(80))' is not NAME SCOPE SHA256 [EXPIRES]")
             }
-            tokens.append(token)
+            return token
         }
-        return tokens
     }
 
     func write(_ tokens: [OperatorToken]) throws(CommandFailure) {
-        try SmallFile.write(tokens.map { $0.line + "\n" }.joined(), to: path, mode: 0o600, group: nil)
+        do throws(FileFailure) {
+            try SmallFile.replace(path, with: tokens.map { $0.line + "\n" }.joined())
+        } catch {
+            throw .failed(error.reason)
+        }
     }
 }

@@ -19,20 +19,20 @@ struct DataDirectory: Hashable, Sendable {
         self.path = absolute
     }
 
-    var secretsDirectory: String { path + "/secrets" }
+    var secretsDirectory: String { path + "/" + SystemLocation.secrets }
     var brokerConfiguration: String { path + "/mosquitto.conf" }
     var brokerSocket: String { path + "/broker.sock" }
-    var identities: String { path + "/identities" }
+    var identities: String { path + "/" + SystemLocation.identities }
     var brokerState: String { path + "/broker-identities" }
     var database: String { path + "/rollcall.db" }
     var operatorEnvironment: String { path + "/operator.env" }
     /// Operators' tokens over HTTP, as control-api reads them.
-    var httpTokens: String { path + "/http-tokens" }
+    var httpTokens: String { path + "/" + SystemLocation.httpTokens }
     var lock: String { path + "/lock" }
 
     /// The file of an identity's secret: `svc:reconciler/1` is kept in `secrets/svc-reconciler-1`.
     func secretFile(of username: String) -> String {
-        secretsDirectory + "/" + String(username.map { $0 == ":" || $0 == "/" ? "-" : $0 })
+        secretsDirectory + "/" + SystemLocation.secretFileName(of: username)
     }
 
     /// Makes the directory, its parents and `secrets`, as far as they are missing.
@@ -71,31 +71,28 @@ struct DataDirectory: Hashable, Sendable {
         try DataDirectory.write(secret + "\n", to: secretFile(of: username))
     }
 
-    /// The text of a file; empty when there is none.
-    static func read(_ path: String) throws(ServiceFailure) -> String {
-        guard let file = fopen(path, "re") else {
-            guard errno == ENOENT else { throw failure(path) }
-            return ""
+    /// Replaces a file by one that only its owner reads.
+    static func write(_ text: String, to path: String) throws(ServiceFailure) {
+        do throws(FileFailure) {
+            try SmallFile.replace(path, with: text)
+        } catch {
+            throw ServiceFailure(error.reason)
         }
-        defer { fclose(file) }
-        var bytes: [UInt8] = []
-        var block = [UInt8](repeating: 0, count: 4_096)
-        while case let count = fread(&block, 1, block.count, file), count > 0 { bytes += block.prefix(count) }
-        guard ferror(file) == 0 else { throw failure(path) }
-        return String(decoding: bytes, as: UTF8.self)
     }
 
-    /// Replaces a file in one step (rename(2)) by one that only its owner reads.
-    static func write(_ text: String, to path: String) throws(ServiceFailure) {
-        let unfinished = path + ".new"
-        unlink(unfinished)
-        let descriptor = open(unfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw failure(unfinished) }
-        let bytes = Array(text.utf8)
-        let written = Glibc.write(descriptor, bytes, bytes.count)
-        let synced = fsync(descriptor)
-        close(descriptor)
-        guard written == bytes.count, synced == 0, rename(unfinished, path) == 0 else { throw failure(path) }
+    /// The same with a line each; lines that are there and that `isOther` knows stay behind them.
+    static func write(
+        lines: [String], to path: String, keeping isOther: (Substring) -> Bool
+    ) throws(ServiceFailure) {
+        let present: [UInt8]
+        do throws(FileFailure) {
+            present = try SmallFile.read(path)
+        } catch {
+            guard error.isAbsent else { throw ServiceFailure(error.reason) }
+            present = []
+        }
+        let others = String(decoding: present, as: UTF8.self).split(separator: "\n").filter(isOther).map(String.init)
+        try write((lines + others).map { $0 + "\n" }.joined(), to: path)
     }
 
     private static func makeDirectory(_ path: String, mode: mode_t) throws(ServiceFailure) {

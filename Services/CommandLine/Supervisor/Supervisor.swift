@@ -153,12 +153,11 @@ public final class Supervisor {
         for username in [Supervisor.operatorName, Supervisor.benchName] + usernames {
             secrets[username] = try data.secret(of: username)
         }
+        let identities = secrets.sorted { $0.key < $1.key }.map { "\($0.key) \(Digest(of: $0.value))" }
         // Operators that somebody has added stay.
-        let others = try DataDirectory.read(data.identities).split(separator: "\n").filter { line in
+        try DataDirectory.write(lines: identities, to: data.identities) { line in
             line.hasPrefix("op:") && secrets[String(line.prefix { $0 != " " })] == nil
         }
-        let own = secrets.sorted { $0.key < $1.key }.map { "\($0.key) \(Digest(of: $0.value))" }
-        try DataDirectory.write((own + others.map(String.init)).map { $0 + "\n" }.joined(), to: data.identities)
         httpToken = try data.secret(of: Supervisor.httpTokenName)
         try writeHTTPTokens()
         try writePorts()
@@ -166,12 +165,10 @@ public final class Supervisor {
 
     /// This operator's own token, beside those that others have made.
     private func writeHTTPTokens() throws(ServiceFailure) {
-        let name = "admin"
-        let others = try DataDirectory.read(data.httpTokens).split(separator: "\n").filter {
-            $0.split(separator: " ").first.map { $0 != name } ?? false
+        let own = OperatorToken(name: "admin", scope: .admin, digest: Digest(of: httpToken).description, expires: nil)
+        try DataDirectory.write(lines: [own.line], to: data.httpTokens) { line in
+            line.split(separator: " ").first.map { $0 != own.name } ?? false
         }
-        let own = OperatorToken(name: name, scope: .admin, digest: Digest(of: httpToken).description, expires: nil)
-        try DataDirectory.write(([own.line] + others.map(String.init)).map { $0 + "\n" }.joined(), to: data.httpTokens)
     }
 
     /// The files that name the broker's port.

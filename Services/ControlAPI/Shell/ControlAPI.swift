@@ -1,7 +1,6 @@
 public import Bus
 internal import Contract
 internal import ControlAPICore
-internal import Glibc
 internal import HTTP
 public import Lifecycle
 internal import Secrets
@@ -184,10 +183,11 @@ public final class ControlAPI: Service {
     }
 
     private static func bytes(of path: String) throws(ServiceFailure) -> [UInt8] {
-        guard let bytes = WatchedFile.read(path) else {
-            throw ServiceFailure("\(path): \(String(cString: strerror(errno)))", status: ExitStatus.usage)
+        do throws(FileFailure) {
+            return try SmallFile.read(path)
+        } catch {
+            throw ServiceFailure(error.reason, status: ExitStatus.usage)
         }
-        return bytes
     }
 
     // MARK: Tokens
