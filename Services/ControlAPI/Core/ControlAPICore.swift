@@ -38,6 +38,7 @@ public struct ControlAPICore: Sendable {
     private var services: [String: Presence] = [:]
     private var waiting: [Int: Waiting] = [:]
     private var streams = EventStreams()
+    private var tables: FleetTables
     private var nextNumber = 0
     private var isServing = false
     private var requests: Int64 = 0
@@ -56,6 +57,7 @@ public struct ControlAPICore: Sendable {
         self.asker = asker
         self.hosts = Set(hosts).union(["127.0.0.1", "localhost", "[::1]"])
         self.sha256 = sha256
+        tables = FleetTables(sha256: sha256)
     }
 
     public var counters: [String: Int64] {
@@ -78,18 +80,25 @@ public struct ControlAPICore: Sendable {
             isServing = false
             services = [:]
             streams.disconnected()
+            tables.disconnected(&actions)
             // What was asked may be done; nobody knows.
             expire(where: { _ in true }, "the connection to the broker was lost", &actions)
         case .requestReceived(let request): receive(request, &actions)
         case .requestCancelled(let id):
             waiting = waiting.filter { $0.value.id != id }
             streams.closed(id)
+            tables.cancelled(id)
         case .streamDrained(let id): streams.drained(id, now: now, &actions)
+        case .eventsAnswered(let number, let page) where number < 0:
+            tables.received(page, number: number, now: now, &actions)
         case .eventsAnswered(let number, let page): streams.received(page, number: number, now: now, &actions)
         case .heartbeatAnswered(let answer): answered(answer, &actions)
+        case .commandAnswered(let number, let payload, let isProblem) where number < 0:
+            tables.answered(number, payload, isProblem: isProblem, now: now, &actions)
         case .commandAnswered(let number, let payload, let isProblem):
             answered(number, payload, isProblem: isProblem, &actions)
         case .commandRefused(let number, let reason):
+            tables.refused(number, reason, &actions)
             guard let request = waiting.removeValue(forKey: number) else { break }
             refuse(request.id, .unavailable(reason), &actions)
         case .presenceReceived(let presence): services["\(presence.service)/\(presence.instance)"] = presence
@@ -99,6 +108,7 @@ public struct ControlAPICore: Sendable {
             expire(where: { $0.deadline <= now }, "nobody answered in time", &actions)
             endUnauthorized(&actions)
             streams.ticked(now: now, &actions)
+            tables.ticked(now: now, &actions)
         }
     }
 
@@ -136,6 +146,9 @@ public struct ControlAPICore: Sendable {
         case .events:
             guard isServing else { throw .unavailable("the broker is not connected") }
             try streams.open(request, by: token.digest, now: now, &actions)
+        case .fleet:
+            guard isServing else { throw .unavailable("the broker is not connected") }
+            try tables.open(request, now: now, stamp: stamp, &actions)
         case .command(let verb, let source, _): try command(verb, source, request, route, path, token, &actions)
         case .health, .readiness, .document, .heartbeat, .agentHealth, .boards, .tasks: throw .noRoute
         }

@@ -124,16 +124,15 @@ enum OpenAPIDocument {
         if case .events = route.action {
             return [("gateway", name), ("agent", text), ("event", text), ("after", text)]
         }
+        let filter = [("gateway", name), ("board", name), ("role", text), ("status", text), ("stale_templates", flag)]
+        if case .fleet = route.action { return filter }
         let limit = JSONValue.object(["type": "integer", "minimum": 1, "maximum": .integer(Int64(Limits.pageLimitMax))])
         guard case .command(let verb, let source, _) = route.action, source == .query || source == .queryOrBody else {
             return []
         }
         switch verb {
         case .list:
-            return [
-                ("gateway", name), ("board", name), ("role", text), ("status", text), ("stale_templates", flag),
-                ("after", text), ("limit", limit),
-            ]
+            return filter + [("after", text), ("limit", limit)]
         case .history:
             return (route.parameters.isEmpty ? [("gateway", name)] : [])
                 + [("since", time), ("before", text), ("limit", limit)]
@@ -203,8 +202,10 @@ enum OpenAPIDocument {
         if case .command(_, _, .created) = route.action {
             responses["201"] = .object(["description": "Made; its token is shown once.", "content": content])
         }
-        if case .command(.get, _, _) = route.action {
-            responses["304"] = .object(["description": "The record has the revision that If-None-Match names."])
+        switch route.action {
+        case .command(.get, _, _), .fleet:
+            responses["304"] = .object(["description": "It is what If-None-Match names."])
+        default: break
         }
         let problem = JSONValue.object([
             "description": "Why it was refused.",

@@ -12,7 +12,7 @@ struct Route: Sendable {
 
     /// What a request becomes.
     enum Action: Sendable {
-        case health, readiness, document, services, events
+        case health, readiness, document, services, events, fleet
         case heartbeat, agentHealth, boards, tasks
         /// A verb of the bus. `path`: the members that segments of the path give; `query` and `body`: whether they give others.
         case command(Verb, takes: Source, answer: Answer)
@@ -143,6 +143,9 @@ extension Route {
         Route(
             "GET", "/api/v1/summary", .scope(.read), .command(.summary, takes: .query, answer: .plain),
             "How many agents are in which status"),
+        Route(
+            "GET", "/api/v1/fleet", .scope(.read), .fleet,
+            "All agents as one table: columns and rows, times in milliseconds since 1970"),
         Route("GET", "/api/v1/events", .scope(.read), .events, "Events as they are committed (Server-Sent Events)"),
         Route("GET", "/api/v1/services", .scope(.read), .services, "The services, as they announce themselves"),
     ]
