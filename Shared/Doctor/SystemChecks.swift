@@ -3,15 +3,13 @@ internal import Lifecycle
 
 // The broker, the services and the gateways.
 extension DoctorCheck {
-    private static let everyService = [
-        "broker.not_ours", "broker.dropping", "service.missing", "service.unanswered",
-        "service.config_mismatch", "partition.unowned", "partition.owned_twice", "judging.blind", "ingest.deaf",
-        "store.unserved", "store.trouble", "store.dead_letters",
-    ]
-    private static let everyAgent = ["gateway.lost", "gateway.stopped", "gateway.never"] + ofAgents.map(\.id)
+    private static let everyService = ofServices.map(\.id)
+    private static let everyAgent = (ofGateways + ofAgents).map(\.id)
+    /// All that needs a broker that lets us in.
+    private static let everything = ["broker.not_ours", "broker.dropping"] + everyService + everyAgent
 
     static let ofBroker: [DoctorCheck] = [
-        DoctorCheck("broker.unreachable", explains: ["broker.refused"] + everyService + everyAgent) { snapshot in
+        DoctorCheck("broker.unreachable", explains: ["broker.refused"] + everything) { snapshot in
             guard case .unreachable(let reason) = snapshot.broker else { return [] }
             return [
                 Finding(
@@ -24,7 +22,7 @@ extension DoctorCheck {
                     ])
             ]
         },
-        DoctorCheck("broker.refused", explains: everyService + everyAgent) { snapshot in
+        DoctorCheck("broker.refused", explains: everything) { snapshot in
             guard case .refused(let reason) = snapshot.broker else { return [] }
             return [
                 Finding(
@@ -34,7 +32,7 @@ extension DoctorCheck {
                     actions: [.init("become the operator of a system here", ". .rollcall/operator.env")])
             ]
         },
-        DoctorCheck("broker.not_ours", explains: Array(everyService.dropFirst()) + everyAgent) { snapshot in
+        DoctorCheck("broker.not_ours", explains: Array(everything.dropFirst())) { snapshot in
             guard snapshot.services.isEmpty else { return [] }
             return [
                 Finding(

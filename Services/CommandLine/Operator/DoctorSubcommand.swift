@@ -35,10 +35,6 @@ extension Subcommand {
 
 /// Gathers what a diagnosis looks at.
 private struct Examination {
-    /// How long one lookup may take: a store that is stopped is a finding, not a wait.
-    private static let lookupLimit = TimeSpan.seconds(5)
-    private static let recordsMax = 5_000
-
     private let subject: AgentAddress?
     private let observed: TimeSpan
     private var settings: OperatorSettings
@@ -54,7 +50,7 @@ private struct Examination {
         } catch {
             throw .usage(error.reason)
         }
-        settings.timeout = min(settings.timeout, Examination.lookupLimit)
+        settings.timeout = min(settings.timeout, Gathering.answerLimit)
     }
 
     func snapshot() throws(CommandFailure) -> Snapshot {
@@ -71,20 +67,20 @@ private struct Examination {
                 presences[delivery.topic] = try? JSON.decode(Presence.self, from: delivery.payload)
             }
         }
-        var snapshot = Snapshot(at: Clock.stamp(), broker: .reached)
-        snapshot.subject = subject
+        var gathering = Gathering(at: Clock.stamp(), subject: subject)
         do {
             try session.connect()
         } catch {
             guard case .unreachable(let reason) = error else { throw error }
             let isRefused =
                 reason.hasSuffix("(as \(settings.username))") || reason.hasPrefix("the broker does not let")
-            snapshot.broker = isRefused ? .refused(reason) : .unreachable(reason)
-            return snapshot
+            gathering.snapshot.broker = isRefused ? .refused(reason) : .unreachable(reason)
+            return gathering.snapshot
         }
         defer { session.close() }
         // The retained presences were queued by the broker before it took the request: they come before its answer.
-        try look(session, &snapshot)
+        try look(session, &gathering)
+        var snapshot = gathering.snapshot
         snapshot.countersBefore = counters
         if observed > .zero { _ = session.loop.run(until: { false }, for: observed) }
         snapshot.observedFor = observed
@@ -93,47 +89,23 @@ private struct Examination {
         return snapshot
     }
 
-    private func look(_ session: OperatorSession, _ snapshot: inout Snapshot) throws(CommandFailure) {
+    private func look(_ session: OperatorSession, _ gathering: inout Gathering) throws(CommandFailure) {
         do {
-            let gateways = try session.request(.listGateways, [:])
-            snapshot.isAnswered = true
-            snapshot.gateways = (gateways.value["gateways"]?.array ?? []).compactMap { entry in
-                guard let name = entry["gateway"]?.string,
-                    let state = entry["state"]?.string.flatMap(GatewayState.Connection.init(rawValue:))
-                else { return nil }
-                return Snapshot.Gateway(name: name, state: state, agents: Int(entry["agents"]?.integer ?? 0))
-            }
-            if let subject {
-                snapshot.records = [try session.request(.get, ["agent": .string(subject.description)]).record()]
-                let answer = try session.request(
-                    .history, ["agent": .string(subject.description), "limit": .integer(50)])
-                let events = try Answer.decode([HistoryEvent].self, JSON.bytes(answer.value["events"] ?? .array([])))
-                snapshot.events = events.map { Snapshot.Event(event: $0.event.rawValue, at: $0.time) }
-            } else {
-                for status in [AgentStatus.offline, .provisioning, .updating] {
-                    snapshot.records += try list(session, ["status": .string(status.rawValue)])
+            while let (verb, members) = gathering.question {
+                let answer = try session.request(verb, members)
+                do {
+                    try gathering.answered(answer.payload)
+                } catch {
+                    throw CommandFailure.failed(
+                        "the answer to \(verb.rawValue) cannot be read: \(JSON.describe(error).detail)")
                 }
-                snapshot.records += try list(
-                    session, ["status": .string(AgentStatus.online.rawValue), "stale_templates": .bool(true)])
             }
-        } catch {
+        } catch let failure as CommandFailure {
             // No answer is a finding; no such agent is not one of the system's.
-            guard case .refused(let refusal) = error, refusal.isUnavailable else { throw error }
-            snapshot.isAnswered = false
-        }
-    }
-
-    private func list(
-        _ session: OperatorSession, _ filter: [String: JSONValue]
-    ) throws(CommandFailure) -> [AgentRecord] {
-        var request = filter
-        request["limit"] = .integer(Subcommand.pageSize)
-        var records: [AgentRecord] = []
-        while true {
-            let page = try session.request(.list, request)
-            records += try Answer.decode([AgentRecord].self, JSON.bytes(page.value["records"] ?? .array([])))
-            guard let next = page.value["next"]?.string, records.count < Examination.recordsMax else { return records }
-            request["after"] = .string(next)
+            guard case .refused(let refusal) = failure, refusal.isUnavailable else { throw failure }
+            gathering.unanswered()
+        } catch {
+            throw .failed("\(error)")
         }
     }
 }

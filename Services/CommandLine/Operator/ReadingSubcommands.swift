@@ -1,13 +1,11 @@
 internal import Bus
 internal import Contract
+internal import Doctor
 internal import Lifecycle
 internal import ServiceKit
 
 /// Subcommands that only look.
 extension Subcommand {
-    /// Records asked for at once where all are wanted.
-    static let pageSize: Int64 = 500
-
     private static func reading(
         _ name: String, _ form: RequestForm, _ summary: String, placeholder: String? = nil, details: String = "",
         extra: [OptionSpecification] = [],
@@ -42,30 +40,25 @@ extension Subcommand {
     }
 
     static let agents = reading("agents", .agents, "list agents") { invocation throws(CommandFailure) in
-        var request = try invocation.request(.agents)
+        let request = try invocation.request(.agents)
         let isWhole = request["limit"] == nil
-        if isWhole { request["limit"] = .integer(pageSize) }
         let session = try invocation.connect()
         defer { session.close() }
-        let first = try session.request(.list, request)
-        var records = first.value["records"]?.array ?? []
-        var next = first.value["next"]?.string
-        while isWhole, let after = next {
-            request["after"] = .string(after)
-            let page = try session.request(.list, request)
-            records += page.value["records"]?.array ?? []
-            next = page.value["next"]?.string
-        }
+        var pages = ListPages(request)
+        var answers: [Answer] = []
+        repeat {
+            answers.append(try session.request(.list, pages.request))
+        } while pages.advance(past: answers[answers.count - 1].value) && isWhole
+        let records = answers.flatMap { $0.value["records"]?.array ?? [] }
         if invocation.console.isJSON {
             // One page is shown as it came; several become one document of the same form.
-            let isOnePage = first.value["next"]?.string == next
             let whole = JSONValue.object(["records": .array(records), "next": .null])
-            invocation.console.writeDocument(isOnePage ? first.payload : JSON.bytes(whole))
+            invocation.console.writeDocument(answers.count == 1 ? answers[0].payload : JSON.bytes(whole))
             return ExitStatus.done
         }
         let decoded = try Answer.decode([AgentRecord].self, JSON.bytes(records))
         invocation.console.write(RecordText.table(decoded, now: invocation.console.now, invocation.console.style))
-        if let next { invocation.console.complain("more: --after \(next)") }
+        if let next = answers.last?.value["next"]?.string { invocation.console.complain("more: --after \(next)") }
         return ExitStatus.done
     }
 
