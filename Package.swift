@@ -87,7 +87,7 @@ let package = Package(
         program(
             "rollcall-heartbeat-ingest", "Services/HeartbeatIngest/Executable", ["HeartbeatIngestShell", "ServiceKit"]),
 
-        module("ControlAPICore", "Services/ControlAPI/Core", ["Contract", "Lifecycle"]),
+        module("ControlAPICore", "Services/ControlAPI/Core", ["Contract", "Doctor", "Lifecycle"]),
         module(
             "ControlAPIShell", "Services/ControlAPI/Shell",
             ["Bus", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"]),

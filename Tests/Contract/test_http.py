@@ -269,6 +269,19 @@ class HTTP(unittest.TestCase):
         self.assertEqual(
             services, {"provisioner", "reconciler", "heartbeat-ingest", "status-store", "control-api"})
 
+    def test_the_doctor(self):
+        """The same findings as the command line's, and for one agent alone."""
+        self.provision("d1", wake=False)
+        answer = self.operate("GET", "/api/v1/doctor")
+        said = json.loads(self.system.cli("doctor", "--json").stdout)
+        self.assertEqual(answer.status, 200, answer.text)
+        self.assertEqual([(check["id"], check["result"]) for check in answer.json["checks"]],
+                         [(check["id"], check["result"]) for check in said["checks"]])
+        self.assertEqual([finding["id"] for finding in answer.json["findings"]],
+                         [finding["id"] for finding in said["findings"]])
+        self.assertEqual(self.operate("GET", "/api/v1/doctor/g/d1").json["subject"], "g/d1")
+        self.assertEqual(self.operate("GET", "/api/v1/doctor/g/nobody").status, 404)
+
     def test_what_is_not_served(self):
         self.assertEqual(ask(self.system, "GET", "/nothing").status, 404)
         wrong = ask(self.system, "PUT", "/api/v1/agents")

@@ -16,7 +16,7 @@ PURE = {
     "Shared/MemoryStorage": {"Contract", "Lifecycle", "Storage"},
     "Services/BrokerAccess/Core": set(),
     "Shared/Doctor": {"Contract", "Lifecycle"},
-    "Services/ControlAPI/Core": {"Contract", "Lifecycle"},
+    "Services/ControlAPI/Core": {"Contract", "Doctor", "Lifecycle"},
     "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Provisioner/Core": {"Contract", "Lifecycle", "Streams"},
     "Services/Reconciler/Core": {"Contract", "Lifecycle", "Streams"},

@@ -1,4 +1,5 @@
 internal import Contract
+internal import Doctor
 public import Lifecycle
 
 /// Serves agents and operators over HTTP: all that control-api decides.
@@ -11,6 +12,8 @@ public struct ControlAPICore: Sendable {
     static let heartbeatLimit = TimeSpan.seconds(5)
     /// An operator is, when nobody has answered a command: longer than a provisioner waits for an owner.
     static let commandLimit = TimeSpan.seconds(15)
+    /// Diagnoses that are being made; whoever wants another one comes again.
+    static let diagnosesMax = 8
 
     /// A request that waits for an answer from the bus.
     struct Waiting: Sendable {
@@ -20,6 +23,8 @@ public struct ControlAPICore: Sendable {
         let request: HTTPRequest
         let deadline: Instant
         var command: PendingCommand?
+        /// What a diagnosis is made of so far.
+        var gathering: Gathering?
     }
 
     /// A command that waits until the record has the revision that its sender knows.
@@ -35,19 +40,19 @@ public struct ControlAPICore: Sendable {
     private let hosts: Set<String>
     private let sha256: @Sendable ([UInt8]) -> String
     private var tokens: [String: OperatorToken] = [:]
-    private var services: [String: Presence] = [:]
-    private var waiting: [Int: Waiting] = [:]
+    var services: [String: Presence] = [:]
+    var waiting: [Int: Waiting] = [:]
     private var streams = EventStreams()
     private var tables: FleetTables
     private var nextNumber = 0
-    private var isServing = false
+    var isServing = false
     private var requests: Int64 = 0
     private var heartbeats: Int64 = 0
-    private var refused: Int64 = 0
+    var refused: Int64 = 0
 
     // The time of the input that is handled.
-    private var now = Instant(nanoseconds: 0)
-    private var stamp = Timestamp(millisecondsSince1970: 0)
+    var now = Instant(nanoseconds: 0)
+    var stamp = Timestamp(millisecondsSince1970: 0)
 
     /// - Parameters:
     ///   - asker: this life of this instance, by which answers find it; no other one has it.
@@ -100,7 +105,7 @@ public struct ControlAPICore: Sendable {
         case .commandRefused(let number, let reason):
             tables.refused(number, reason, &actions)
             guard let request = waiting.removeValue(forKey: number) else { break }
-            refuse(request.id, .unavailable(reason), &actions)
+            unanswered(request, reason, &actions)
         case .presenceReceived(let presence): services["\(presence.service)/\(presence.instance)"] = presence
         case .tokensRead(let list):
             tokens = Dictionary(list.map { ($0.digest, $0) }) { _, newest in newest }
@@ -123,7 +128,7 @@ public struct ControlAPICore: Sendable {
         }
     }
 
-    private mutating func refuse(_ id: Int, _ refusal: HTTPRefusal, _ actions: inout [ControlAPIAction]) {
+    mutating func refuse(_ id: Int, _ refusal: HTTPRefusal, _ actions: inout [ControlAPIAction]) {
         refused += 1
         actions.append(.respond(id: id, refusal.response))
     }
@@ -149,6 +154,7 @@ public struct ControlAPICore: Sendable {
         case .fleet:
             guard isServing else { throw .unavailable("the broker is not connected") }
             try tables.open(request, now: now, stamp: stamp, &actions)
+        case .doctor: try diagnose(request, route, path, &actions)
         case .command(let verb, let source, _): try command(verb, source, request, route, path, token, &actions)
         case .health, .readiness, .document, .heartbeat, .agentHealth, .boards, .tasks: throw .noRoute
         }
@@ -307,6 +313,9 @@ public struct ControlAPICore: Sendable {
         _ number: Int, _ payload: [UInt8], isProblem: Bool, _ actions: inout [ControlAPIAction]
     ) {
         guard var request = waiting.removeValue(forKey: number) else { return }
+        if let gathering = request.gathering {
+            return gathered(request, gathering, payload, isProblem: isProblem, &actions)
+        }
         let response: HTTPResponse
         if isProblem {
             response = CommandAnswer.problem(payload)
@@ -327,7 +336,14 @@ public struct ControlAPICore: Sendable {
 
     // MARK: Waiting
 
-    private mutating func wait(
+    /// Nobody has answered: a diagnosis says so, all else is refused.
+    private mutating func unanswered(_ request: Waiting, _ reason: String, _ actions: inout [ControlAPIAction]) {
+        guard var gathering = request.gathering else { return refuse(request.id, .unavailable(reason), &actions) }
+        gathering.unanswered()
+        conclude(request.id, gathering, &actions)
+    }
+
+    mutating func wait(
         _ request: HTTPRequest, _ route: Route, _ path: [String: String], for limit: TimeSpan,
         _ command: PendingCommand? = nil
     ) -> Int {
@@ -342,7 +358,7 @@ public struct ControlAPICore: Sendable {
     ) {
         for number in waiting.filter({ isOver($0.value) }).keys.sorted() {
             guard let request = waiting.removeValue(forKey: number) else { continue }
-            refuse(request.id, .unavailable(reason), &actions)
+            unanswered(request, reason, &actions)
         }
     }
 }

@@ -12,7 +12,7 @@ struct Route: Sendable {
 
     /// What a request becomes.
     enum Action: Sendable {
-        case health, readiness, document, services, events, fleet
+        case health, readiness, document, services, events, fleet, doctor
         case heartbeat, agentHealth, boards, tasks
         /// A verb of the bus. `path`: the members that segments of the path give; `query` and `body`: whether they give others.
         case command(Verb, takes: Source, answer: Answer)
@@ -147,6 +147,9 @@ extension Route {
             "GET", "/api/v1/fleet", .scope(.read), .fleet,
             "All agents as one table: columns and rows, times in milliseconds since 1970"),
         Route("GET", "/api/v1/events", .scope(.read), .events, "Events as they are committed (Server-Sent Events)"),
+        Route(
+            "GET", "/api/v1/doctor", .scope(.read), .doctor, "What is wrong with the system, what shows it, what to do"),
+        Route("GET", "/api/v1/doctor/{gateway}/{agent}", .scope(.read), .doctor, "The same of one agent"),
         Route("GET", "/api/v1/services", .scope(.read), .services, "The services, as they announce themselves"),
     ]
 }
