@@ -152,7 +152,7 @@ class HTTP(unittest.TestCase):
             self.provision(name, wake=False)
         told = []
         for _ in range(5):
-            wait_until(lambda: ask(self.system, "GET", "/healthz").status == 200, 10, "control-api")
+            wait_until(self.is_healthy, 20, "control-api")
             store, before = self.system.child("status-store"), self.system.child("control-api")
             os.kill(store, signal.SIGSTOP)
             try:
@@ -167,8 +167,16 @@ class HTTP(unittest.TestCase):
             finally:
                 os.kill(store, signal.SIGCONT)
             answer.join()
+        # The tests behind this one need it again; each kill doubled the wait before its start.
+        wait_until(self.is_healthy, 20, "control-api")
         self.assertTrue(told)
         self.assertEqual(set(told), {"g/x2"})
+
+    def is_healthy(self):
+        try:
+            return ask(self.system, "GET", "/healthz").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
     def try_to_get(self, name, told):
         """Asks until somebody answers; the agent of the record that is told."""
