@@ -232,6 +232,12 @@ struct ControlAPICoreTests {
         #expect(desk.ask("POST", Self.agent + "/wake", headers) == [#"wake 1 key bob:k {"agent":"g/a"}"#])
     }
 
+    @Test(arguments: ["", "a\u{1}b", "\u{e9}", String(repeating: "k", count: 129)])
+    mutating func aKeyThatTheBusDoesNotCarryIsRefused(key: String) {
+        let headers = Self.some.merging(["idempotency-key": key]) { $1 }
+        #expect(desk.ask("POST", Self.agent + "/wake", headers) == ["1: 422 invalid-request"])
+    }
+
     @Test mutating func aRecordHasItsRevisionAsTag() {
         let record = #"{"record":{"revision":3}}"#
         _ = desk.ask("GET", Self.agent, Self.look)

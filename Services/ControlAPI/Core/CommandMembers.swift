@@ -64,6 +64,20 @@ enum CommandMembers {
         return members
     }
 
+    /// The longest idempotency key in bytes: with its operator's name before it, the bus takes it.
+    static let keyLengthMax = 128
+
+    /// The idempotency key of a request, which the bus carries as text: other bytes than visible ASCII are refused.
+    static func key(_ request: HTTPRequest) throws(HTTPRefusal) -> String? {
+        guard let key = request.header("idempotency-key") else { return nil }
+        guard (1...keyLengthMax).contains(key.utf8.count), isVisible(key) else {
+            throw invalid("idempotency-key", "is not 1 to \(keyLengthMax) visible characters of ASCII")
+        }
+        return key
+    }
+
+    static func isVisible(_ text: String) -> Bool { text.utf8.allSatisfy { (0x20...0x7e).contains($0) } }
+
     private static func invalid(_ member: String, _ detail: String) -> HTTPRefusal {
         HTTPRefusal(Problem(member: member, detail))
     }

@@ -284,7 +284,7 @@ public struct ControlAPICore: Sendable {
         }
         guard isServing else { throw .unavailable("the broker is not connected") }
         // Keys belong to their operator, whatever instance of this service is asked.
-        let key = request.header("idempotency-key").map { "\(token.name):\($0)" }
+        let key = try CommandMembers.key(request).map { "\(token.name):\($0)" }
         var pending = PendingCommand(verb: verb, payload: payload, key: key)
         if verb != .get, path["agent"] != nil, let condition = request.header("if-match"), condition != "*" {
             pending.condition = condition
@@ -306,7 +306,7 @@ public struct ControlAPICore: Sendable {
         actions.append(
             .command(
                 verb: pending.verb.rawValue, payload: pending.payload, number: number, idempotencyKey: pending.key,
-                traceparent: request.header("traceparent")))
+                traceparent: request.header("traceparent").flatMap { CommandMembers.isVisible($0) ? $0 : nil }))
     }
 
     private mutating func answered(

@@ -67,7 +67,7 @@ enum OpenAPIDocument {
         case .scope:
             operation["tags"] = ["operator"]
             operation["security"] = [.object(["operator": []])]
-            if route.method != "GET" { parameters.append(parameter("Idempotency-Key", in: "header", text)) }
+            if route.method != "GET" { parameters.append(parameter("Idempotency-Key", in: "header", key)) }
         }
         if !parameters.isEmpty { operation["parameters"] = .array(parameters) }
         if let body = body(route) {
@@ -113,6 +113,10 @@ enum OpenAPIDocument {
             "x-routing-policy": ["Use this operation with the agent's own token only."],
         ]
     }
+
+    private static let key = JSONValue.object([
+        "type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$", "maxLength": .integer(Int64(CommandMembers.keyLengthMax)),
+    ])
 
     private static func parameter(_ name: String, in place: String, _ schema: JSONValue) -> JSONValue {
         .object([
