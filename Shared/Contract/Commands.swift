@@ -58,6 +58,34 @@ public struct ProvisionRequest: Codable, Hashable, Sendable {
     }
 }
 
+/// A `sync-templates` request.
+public struct TemplatesSync: Codable, Hashable, Sendable {
+    public let gateway: String
+    public var board: String?
+    public var includesMain = true
+    public var isLeadOnly = false
+    public var resetsSessions = false
+    /// Also files that agents change.
+    public var overwrites = false
+    public var wakes = false
+
+    public init(gateway: String) {
+        self.gateway = gateway
+    }
+
+    /// Whether it is about an agent of this role and board.
+    public func selects(_ role: Role, board: String?) -> Bool {
+        switch role {
+        case .main: includesMain
+        case .lead: self.board == nil || self.board == board
+        case .worker: !isLeadOnly && (self.board == nil || self.board == board)
+        }
+    }
+
+    /// Whether there is something to do for an agent that is to run these templates already.
+    public var isForced: Bool { overwrites || resetsSessions }
+}
+
 /// A command whose every member has been checked for form.
 public enum Command: Codable, Hashable, Sendable {
     case provision(ProvisionRequest)
@@ -71,12 +99,18 @@ public enum Command: Codable, Hashable, Sendable {
     case resume(PauseTarget)
     case addGateway(String, policy: PolicyPatch)
     case removeGateway(String, force: Bool)
+    /// Asks the owner whose templates are meant, so many at a time, by name and behind `after`.
+    case syncTemplates(TemplatesSync, after: String?)
+    /// One of these agents. Its provisioner sends it, no operator.
+    case syncAgent(AgentAddress, TemplatesSync)
 
     /// The gateway whose partition owns the effect; `nil` for a board, which may lie across all of them.
     public var gateway: String? {
         switch self {
         case .provision(let request), .update(let request): request.agent.gateway
-        case .wake(let agent), .delete(let agent), .rotateAgentToken(let agent, _): agent.gateway
+        case .wake(let agent), .delete(let agent), .rotateAgentToken(let agent, _), .syncAgent(let agent, _):
+            agent.gateway
+        case .syncTemplates(let sync, _): sync.gateway
         case .rotateGatewayToken(let gateway, _), .addGateway(let gateway, _), .removeGateway(let gateway, _): gateway
         case .pause(let target, _), .resume(let target):
             switch target {
@@ -136,7 +170,8 @@ extension Command {
         case .removeGateway:
             let force = reader.bool("force") ?? false
             command = reader.requiredIdentifier("gateway").map { .removeGateway($0, force: force) }
-        case .syncTemplates, .get, .list, .history, .summary, .listGateways: command = nil
+        case .syncTemplates: command = try reader.templatesSync().map { .syncTemplates($0, after: nil) }
+        case .get, .list, .history, .summary, .listGateways: command = nil
         }
         try reader.finish()
         guard let command else { throw Problem(.unavailable, "\(verb.rawValue) is not built yet") }

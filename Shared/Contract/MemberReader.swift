@@ -317,6 +317,18 @@ public struct MemberReader {
         }
     }
 
+    mutating func templatesSync() throws(Problem) -> TemplatesSync? {
+        guard var sync = requiredIdentifier("gateway").map(TemplatesSync.init(gateway:)) else { return nil }
+        sync.board = identifier("board")
+        sync.includesMain = bool("include_main") ?? true
+        sync.isLeadOnly = bool("lead_only") ?? false
+        sync.resetsSessions = bool("reset_sessions") ?? false
+        sync.overwrites = bool("overwrite") ?? false
+        sync.wakes = bool("wake") ?? false
+        if bool("rotate_tokens") == true { throw Problem(.unavailable, "rotate_tokens is not built yet") }
+        return sync
+    }
+
     mutating func rotation() -> Command? {
         let now = bool("now") ?? false
         let present = presentMembers(of: ["agent", "gateway"])

@@ -207,6 +207,10 @@ public enum CommandOutcome: Codable, Sendable {
     case paused(Int)
     case gateway(String, minted: Bool)
     case gatewayRemoved(String, deletedAgents: Int)
+    /// The next names of the agents whose templates are meant; none when there are no more.
+    case members([String])
+    /// `isChanged`: it was to run others before, or this was forced.
+    case templatesSynced(Role, isChanged: Bool)
     case refused(Problem)
     /// The owner needs the digest of files rendered from these; the request is to be sent again with it.
     case render(RenderInputs)

@@ -75,6 +75,14 @@ extension AgentMachine {
         emit(.tokenRotated, around, &directives)
     }
 
+    /// It is to run the templates with this digest; a cycle in progress goes on, and its next attempt says so.
+    public mutating func syncTemplates(
+        digest: String, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+    ) {
+        state.record.templatesDigest = digest
+        emit(.templatesSynced, around, &directives)
+    }
+
     /// No wake, no lapse, no verdict from here on; heartbeats count.
     public mutating func pause(
         _ cause: PauseCause, until: Timestamp?, _ around: AgentSurroundings, into directives: inout [AgentDirective]

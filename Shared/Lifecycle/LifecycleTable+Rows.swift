@@ -189,6 +189,17 @@ extension LifecycleTable {
         row([.online], .online, .rotateToken, nil, nil, .online, [.tokenRotated], []),
         row([.online], .lost, .rotateToken, nil, nil, .lost, [.tokenRotated], []),
         row([.offline, .online, .provisioning, .updating], .held, .rotateToken, nil, nil, .held, [.tokenRotated], []),
+        row([.offline], .resting, .syncTemplates, nil, nil, .resting, [.templatesSynced], []),
+        row([.provisioning, .updating], .wakeQueued, .syncTemplates, nil, nil, .wakeQueued, [.templatesSynced], []),
+        row([.provisioning, .updating], .wakeOrdered, .syncTemplates, nil, nil, .wakeOrdered, [.templatesSynced], []),
+        row(
+            [.provisioning, .updating], .awaitingCheckin, .syncTemplates, nil, nil, .awaitingCheckin,
+            [.templatesSynced], []),
+        row([.online], .online, .syncTemplates, nil, nil, .online, [.templatesSynced], []),
+        row([.online], .lost, .syncTemplates, nil, nil, .lost, [.templatesSynced], []),
+        row(
+            [.offline, .online, .provisioning, .updating], .held, .syncTemplates, nil, nil, .held, [.templatesSynced],
+            []),
         // Blindness
         row([.provisioning, .updating], .wakeQueued, .sightRegained, nil, nil, .wakeQueued, [], [.askForTurn]),
         row(

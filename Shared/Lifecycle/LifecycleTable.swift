@@ -58,6 +58,7 @@ public enum LifecycleTable {
         case resume = "`resume`, or the pause ended"
         case delete = "`delete`"
         case rotateToken = "`rotate-token`"
+        case syncTemplates = "`sync-templates`"
         case sightRegained = "blindness ended, or another owner took over"
     }
 

@@ -31,7 +31,7 @@ extension CommandOutcome {
         switch self {
         case .record(let record, minted: true): record.address.description
         case .gateway(let gateway, minted: true): gateway
-        case .record, .gateway, .paused, .gatewayRemoved, .refused, .render: nil
+        case .record, .gateway, .paused, .gatewayRemoved, .members, .templatesSynced, .refused, .render: nil
         }
     }
 
@@ -39,7 +39,7 @@ extension CommandOutcome {
         switch self {
         case .record(let record, _): .record(record, minted: minted)
         case .gateway(let gateway, _): .gateway(gateway, minted: minted)
-        case .paused, .gatewayRemoved, .refused, .render: self
+        case .paused, .gatewayRemoved, .members, .templatesSynced, .refused, .render: self
         }
     }
 }

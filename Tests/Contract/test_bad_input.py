@@ -208,7 +208,7 @@ class BadRequestTest(BadInputCase):
     def test_verbs_that_do_not_exist(self):
         for verb in ("dance", "Provision", "get%20", "getx"):
             self.assert_refused(verb, {"agent": "gw/a"}, "invalid-request")
-        self.assert_refused("sync-templates", {"gateway": "gw"}, "unavailable")
+        self.assert_refused("sync-templates", {"gateway": "nowhere"}, "unknown-gateway", "gateway")
 
     def test_a_gateway_that_still_has_agents(self):
         self.assert_refused("remove-gateway", {"gateway": "gw"}, "conflict", "force")

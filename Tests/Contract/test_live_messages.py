@@ -145,6 +145,8 @@ class LiveMessagesTest(SystemTest):
             lambda seen: [s for s in seen if "/wake" in s.topic and s.user.get("traceparent") == TRACE], what="a traced wake")
         self.expect("rotate-token", agent)
         self.expect("rotate-token", {"gateway": "lost", "now": True})
+        self.expect("sync-templates", {"gateway": "gw", "overwrite": True})
+        self.watcher.wait_event(player.address, "templates_synced")
         self.expect("get", agent)
         self.expect("list", {})
         self.expect("list", {"gateway": "gw", "role": "worker", "limit": 1})
@@ -166,8 +168,7 @@ class LiveMessagesTest(SystemTest):
         self.assertEqual(self.command_wrongly("list", {"limit": 5000})["type"], "invalid-request")
         self.assertEqual(self.command_wrongly("wake", b"not JSON")["type"], "invalid-request")
         self.assertEqual(self.command_wrongly("update", {"agent": "gw/a", "x": "y" * 70_000})["type"], "too-large")
-        # What is not built, and what does not exist.
-        self.assertEqual(self.command_wrongly("sync-templates", {"gateway": "gw"})["type"], "unavailable")
+        # What does not exist.
         self.assertEqual(self.command_wrongly("dance", {})["type"], "invalid-request")
 
     def play_runtime(self):
@@ -219,8 +220,8 @@ class LiveMessagesTest(SystemTest):
         self.assertEqual({f"{name}/{message}" for name, message in every} - set(seen), set(), "never seen")
         events = set(self.document.value["components"]["parameters"]["agentEvent"]["enum"])
         shown = {name.split(":")[1] for name in self.shown}
-        # Templates are not synced yet; a provision that fails needs a broken installation.
-        self.assertEqual(events - shown, {"templates_synced", "provision_failed"})
+        # A provision that fails needs a broken installation.
+        self.assertEqual(events - shown, {"provision_failed"})
 
     def check_public(self):
         """`(how often each message was seen, what was on a topic that is not described)`."""

@@ -105,7 +105,9 @@ import Testing
     }
 
     @Test func whatIsNotBuiltYetIsUnavailable() {
-        let problem = #expect(throws: Problem.self) { try parse(.syncTemplates, "{}") }
+        let problem = #expect(throws: Problem.self) {
+            try parse(.syncTemplates, #"{"gateway": "gw", "rotate_tokens": true}"#)
+        }
         #expect(problem?.type == .unavailable)
     }
 
@@ -145,6 +147,9 @@ import Testing
             try command(.rotateToken, #"{"gateway": "gw", "agent": null, "now": true}"#)
                 == .rotateGatewayToken("gw", now: true))
         #expect(try command(.removeGateway, #"{"gateway": "gw"}"#) == .removeGateway("gw", force: false))
+        #expect(
+            try command(.syncTemplates, #"{"gateway": "gw", "wake": false}"#)
+                == .syncTemplates(TemplatesSync(gateway: "gw"), after: nil))
         #expect(try command(.addGateway, #"{"gateway": "gw"}"#) == .addGateway("gw", policy: PolicyPatch()))
         #expect(try command(.wake, #"{"agent": "gw/a"}"#) == .wake(agent))
         #expect(try command(.delete, #"{"agent": "gw/a"}"#) == .delete(agent))
@@ -211,6 +216,7 @@ import Testing
             (.pause, #"{"board": "b", "until": "2026-01-31T09:05:07.042Z"}"#), (.resume, #"{"gateway": "gw"}"#),
             (.addGateway, #"{"gateway": "gw", "policy": {"wake_rate": "5/s"}}"#),
             (.removeGateway, #"{"gateway": "gw", "force": true}"#),
+            (.syncTemplates, #"{"gateway": "gw", "board": "b", "lead_only": true, "overwrite": true}"#),
         ]
         for (verb, request) in requests {
             let command = try command(verb, request)

@@ -29,8 +29,7 @@ import Testing
         #expect(Set(rows.flatMap(\.directives)) == Set(LifecycleTable.Directive.allCases))
         #expect(Set(rows.compactMap(\.condition)) == Set(LifecycleTable.Condition.allCases))
         #expect(Set(rows.flatMap(\.before.statuses)) == Set(AgentStatus.allCases))
-        // Told by the provisioner's command for many agents, not by the machine.
-        #expect(Set(rows.flatMap(\.events)) == Set(LifecycleEvent.allCases).subtracting([.templatesSynced]))
+        #expect(Set(rows.flatMap(\.events)) == Set(LifecycleEvent.allCases))
         #expect(Set(rows).count == rows.count, "no row twice")
     }
 
@@ -207,6 +206,7 @@ extension Subject {
         case .resume: _ = resume(.agent)
         case .delete: _ = delete()
         case .rotateToken: _ = apply { $0.rotateToken(digest: "secret-2", id: "t2", $1, into: &$2) }
+        case .syncTemplates: _ = apply { $0.syncTemplates(digest: "newer", $1, into: &$2) }
         case .sightRegained: _ = sightRegained()
         }
         return recorded

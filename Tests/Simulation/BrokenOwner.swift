@@ -224,7 +224,8 @@ struct BrokenOwner: PartitionOwning {
     private mutating func pretendQuiet(_ command: Command, _ output: inout [PartitionDirective]) {
         switch command {
         case .delete, .pause: break
-        case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .resume, .addGateway, .removeGateway:
+        case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .resume, .addGateway, .removeGateway,
+            .syncTemplates, .syncAgent:
             return
         }
         for (_, order) in newestOrder.sorted(by: { $0.key < $1.key }) where command.gateway == order.agent.gateway {

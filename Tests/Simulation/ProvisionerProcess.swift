@@ -7,6 +7,7 @@ import Streams
 final class ProvisionerProcess: Process {
     private var core: ProvisionerCore!
     private var files: AgentFiles!
+    private var templates: TemplateSet!
     private var requestNumber = 0
     private var isDrainedByCore = false
     // What the oracle wants to know.
@@ -20,7 +21,7 @@ final class ProvisionerProcess: Process {
         let version = world.random.int(1...3)
         let text = hasBrokenTemplates ? "{{missing}}" : "v\(version) {{agent}}"
         do {
-            let templates = try TemplateSet(
+            templates = try TemplateSet(
                 root: "t", files: ["main/M.md": text, "lead/L.md": text, "worker/W.md": text])
             files = AgentFiles(templates, topicRoot: Topics.defaultRoot) { $0.map(\.content).joined() }
         } catch {
@@ -107,6 +108,7 @@ final class ProvisionerProcess: Process {
         case .answer(let reply): answer(reply)
         case .publishWake(let key, let message, let expirySeconds, _):
             handle(.wakeHandedOver(key, ticket: publish(message, issue: key.issue, expirySeconds)))
+        case .readTemplates: handle(.templatesRead(templates))
         case .sendCanary: publish(.canary(instance), .onlyCanary)
         case .ask, .log: break
         case .fail(let reason): preconditionFailure(reason)

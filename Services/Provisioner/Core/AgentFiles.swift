@@ -2,7 +2,7 @@ public import Lifecycle
 
 /// Renders the files of any agent of one system and knows their digest.
 public struct AgentFiles: Sendable {
-    private let renderer: TemplateRenderer
+    private var renderer: TemplateRenderer
     private let topicRoot: String
     private let digest: @Sendable ([RenderedFile]) -> String
 
@@ -11,6 +11,11 @@ public struct AgentFiles: Sendable {
         renderer = TemplateRenderer(templates)
         self.topicRoot = topicRoot
         self.digest = digest
+    }
+
+    /// Takes templates that were read anew.
+    mutating func replace(by templates: TemplateSet) {
+        renderer = TemplateRenderer(templates)
     }
 
     /// The files of `agent` as it would be with this role, board and these variables, and their digest.

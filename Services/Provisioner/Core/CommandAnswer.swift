@@ -64,6 +64,29 @@ struct CredentialsAnswer: Encodable {
     }
 }
 
+/// `{gateway, agents_updated, agents_skipped, main_updated, errors}` of `sync-templates`.
+struct SyncAnswer: Encodable {
+    struct Failure: Encodable {
+        let agent: AgentAddress
+        let message: String
+    }
+
+    let gateway: String
+    /// Leads and workers that are to run other templates now, or whose sessions or edited files are replaced.
+    var agentsUpdated = 0
+    /// Leads and workers that were to run these already.
+    var agentsSkipped = 0
+    var mainUpdated = false
+    var errors: [Failure] = []
+
+    enum CodingKeys: String, CodingKey {
+        case gateway, errors
+        case agentsUpdated = "agents_updated"
+        case agentsSkipped = "agents_skipped"
+        case mainUpdated = "main_updated"
+    }
+}
+
 extension Command {
     /// Whose new token it may need.
     var mayMintFor: String? {
@@ -71,7 +94,7 @@ extension Command {
         case .provision(let request): request.agent.description
         case .rotateAgentToken(let agent, _): agent.description
         case .addGateway(let gateway, _), .rotateGatewayToken(let gateway, _): gateway
-        case .update, .wake, .delete, .pause, .resume, .removeGateway: nil
+        case .update, .wake, .delete, .pause, .resume, .removeGateway, .syncTemplates, .syncAgent: nil
         }
     }
 
@@ -79,7 +102,8 @@ extension Command {
     var variableNames: some Sequence<String> {
         switch self {
         case .provision(let request), .update(let request): request.variables.keys
-        case .wake, .delete, .rotateAgentToken, .rotateGatewayToken, .pause, .resume, .addGateway, .removeGateway:
+        case .wake, .delete, .rotateAgentToken, .rotateGatewayToken, .pause, .resume, .addGateway, .removeGateway,
+            .syncTemplates, .syncAgent:
             [String: String?]().keys
         }
     }
@@ -93,8 +117,10 @@ extension Command {
     var renderedAgent: AgentAddress? {
         switch self {
         case .provision(let request), .update(let request): request.agent
-        case .wake(let agent): agent
-        case .delete, .rotateAgentToken, .rotateGatewayToken, .pause, .resume, .addGateway, .removeGateway: nil
+        case .wake(let agent), .syncAgent(let agent, _): agent
+        case .delete, .rotateAgentToken, .rotateGatewayToken, .pause, .resume, .addGateway, .removeGateway,
+            .syncTemplates:
+            nil
         }
     }
 }

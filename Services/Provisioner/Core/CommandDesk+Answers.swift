@@ -15,8 +15,10 @@ extension CommandDesk.Pending {
         case .gateway(let gateway, _): return Reply(address, GatewayTokenAnswer(gateway: gateway, token: text))
         case .gatewayRemoved(let gateway, let count):
             return Reply(address, GatewayRemovedAnswer(gateway: gateway, deletedAgents: count))
+        case .members where sync != nil: return Reply(address, sync?.answer)
         case .refused(let problem): return Reply(address, problem)
-        case .render: return Reply(address, Problem(.unavailable, "the answer is not one to this request"))
+        case .render, .members, .templatesSynced:
+            return Reply(address, Problem(.unavailable, "the answer is not one to this request"))
         }
     }
 
@@ -36,6 +38,7 @@ extension CommandDesk {
         _ use: Use, _ result: Result<CommandOutcome, Problem>, minted: Bool, _ directives: inout [Directive]
     ) {
         guard let request = remove(use) else { return }
+        settleMember(request, result, &directives)
         for waiter in request.waiters {
             askers.ended(waiter.asker)
             guard let address = waiter.reply else { continue }
@@ -43,6 +46,33 @@ extension CommandDesk {
             case .failure(let problem): directives.append(.answer(Reply(address, problem)))
             case .success(let outcome): directives.append(.answer(request.reply(to: address, outcome, minted: minted)))
             }
+        }
+    }
+
+    mutating func expire(where isOver: (Instant) -> Bool, _ directives: inout [Directive]) {
+        for (event, asker, _) in held.filter({ isOver($0.deadline) }) {
+            askers.ended(asker)
+            let reply: ReplyAddress?
+            switch event {
+            case .commandReceived(let arrival): reply = arrival.reply
+            case .credentialsRequested(_, let address, _): reply = address
+            case .partitionsAnnounced, .claimed, .answered, .templatesRead, .templatesUnreadable, .timePassed, .stopped:
+                reply = nil
+            }
+            if let reply { directives.append(.answer(Reply(reply, CommandDesk.noStore))) }
+        }
+        held.removeAll { isOver($0.deadline) }
+        for (use, request) in pending where request.waiters.contains(where: { isOver($0.deadline) }) {
+            let who = request.isKeyed && !request.isClaimed ? "status store" : "owner of the agent"
+            let problem = Problem(
+                .unavailable, "the \(who) did not answer in time; it is safe to ask again with the same key")
+            for waiter in request.waiters where isOver(waiter.deadline) {
+                askers.ended(waiter.asker)
+                if let address = waiter.reply { directives.append(.answer(Reply(address, problem))) }
+            }
+            pending[use]?.waiters.removeAll { isOver($0.deadline) }
+            if pending[use]?.waiters.isEmpty ?? false { remove(use) }
+            settleMember(request, .failure(problem), &directives)
         }
     }
 }

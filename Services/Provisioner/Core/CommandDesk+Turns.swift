@@ -10,7 +10,7 @@ extension CommandDesk {
         request.rendered = firstGuess(request.command)
         request.forwardedAt = now
         pending[use] = request
-        if request.isKeyed {
+        if request.isKeyed, !request.isClaimed {
             claiming.append(use)
             claim(use, &directives)
         } else {

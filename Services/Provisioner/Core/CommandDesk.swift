@@ -32,6 +32,10 @@ public struct CommandDesk: Sendable {
         /// `digest`: of the request that is answered, when the store says so.
         /// `mintedToken`: the id of the token that is in force by it.
         case answered(requestID: String, digest: String? = nil, outcome: CommandOutcome, mintedToken: String?)
+        /// The templates were read anew, as was asked.
+        case templatesRead(TemplateSet)
+        /// They could not be; the text names the place.
+        case templatesUnreadable(String)
         case timePassed
         /// The service stops: nothing waits any longer.
         case stopped
@@ -42,6 +46,8 @@ public struct CommandDesk: Sendable {
         case claim(KeyClaim)
         case forward(PartitionRequest, partition: Int)
         case answer(Reply)
+        /// Read the templates anew, and say what came of it.
+        case readTemplates
     }
 
     /// Who waits for an answer, and for how long. `reply` is `nil` for who does not care.
@@ -49,7 +55,7 @@ public struct CommandDesk: Sendable {
         let reply: ReplyAddress?
         /// Whose budget it is of.
         let asker: String
-        let deadline: Instant
+        var deadline: Instant
     }
 
     /// One use of a request id. Which of two was the first, the store knows.
@@ -80,19 +86,25 @@ public struct CommandDesk: Sendable {
         var renderRounds = 0
         var rendered: RenderedTemplates?
         var forwardedAt = Instant(nanoseconds: 0)
+        /// Of a `sync-templates`.
+        var sync: TemplatesProgress?
+        /// Of one of its agents: the whole of it.
+        var whole: Use?
     }
 
     let instance: String
     private let repliesPrefix: String
-    private let files: AgentFiles
+    private(set) var files: AgentFiles
     private let sha256: @Sendable ([UInt8]) -> String
     private var partitionCount: Int?
+    /// Of the event that is handled.
+    private(set) var now = Instant(nanoseconds: 0)
     var pending: [Use: Pending] = [:]
     /// The digests of what is under way under each id: one, but where a key is used twice.
     var digests: [String: [String]] = [:]
     /// What the store is asked to keep a key for, in the order in which it came.
     var claiming: [Use] = []
-    private var held: [(event: Event, asker: String, deadline: Instant)] = []
+    var held: [(event: Event, asker: String, deadline: Instant)] = []
     var askers = Askers<Use>(inWorkMax: CommandDesk.forwardedMax)
     /// Requests for `credentials` under way.
     var credentialsUnderWay: [AgentAddress: Int] = [:]
@@ -117,6 +129,7 @@ public struct CommandDesk: Sendable {
     public var pendingCount: Int { pending.count + held.count }
 
     public mutating func handle(_ event: Event, now: Instant, into directives: inout [Directive]) {
+        self.now = now
         switch event {
         case .partitionsAnnounced(let count):
             partitionCount = count
@@ -132,6 +145,11 @@ public struct CommandDesk: Sendable {
         case .claimed(let requestID, let digest): claimed(requestID, by: digest, now, &directives)
         case .answered(let requestID, let digest, let outcome, let mintedToken):
             settle(requestID, digest, outcome, mintedToken, &directives)
+        case .templatesRead(let templates):
+            files.replace(by: templates)
+            templatesCame(nil, &directives)
+        case .templatesUnreadable(let reason):
+            templatesCame(Problem(.invalidRequest, reason), &directives)
         case .timePassed:
             expire(where: { $0 <= now }, &directives)
             claimAgain(now, &directives)
@@ -159,7 +177,7 @@ public struct CommandDesk: Sendable {
                 isKeyed: arrival.idempotencyKey != nil, token: candidate(for: command, arrival.fresh),
                 traceparent: arrival.traceparent,
                 waiters: [Waiter(reply: arrival.reply, asker: asker, deadline: now + CommandDesk.answerLimit)],
-                asker: asker, awaited: [])
+                asker: asker, awaited: [], sync: TemplatesProgress(command))
             try begin(requestID(of: arrival), request, now, &directives)
         } catch {
             guard let reply = arrival.reply else { return }
@@ -192,7 +210,6 @@ public struct CommandDesk: Sendable {
         guard let verb = Verb(rawValue: arrival.verb) else {
             throw Problem(member: "", "there is no command '\(arrival.verb.prefix(80))'")
         }
-        if verb == .syncTemplates { throw Problem(.unavailable, "\(verb.rawValue) is not built yet") }
         if let key = arrival.idempotencyKey, !(1...Limits.idempotencyKeyLengthMax).contains(key.utf8.count) {
             throw Problem(
                 member: "idempotency-key",
@@ -227,7 +244,7 @@ public struct CommandDesk: Sendable {
     }
 
     /// Forwards a request, unless the same one is under way: then who asked again waits with who asked first.
-    private mutating func begin(
+    mutating func begin(
         _ requestID: String, _ request: Pending, _ now: Instant, _ directives: inout [Directive]
     ) throws(Problem) {
         let use = Use(id: requestID, digest: request.digest)
@@ -260,18 +277,19 @@ public struct CommandDesk: Sendable {
 
     static let tooMany = Problem(.tooManyRequests, "too many of your requests are under way")
     private static let tooBusy = Problem(.unavailable, "too many requests wait for their answers")
-    private static let noStore = Problem(.unavailable, "the status store was not heard of")
+    static let noStore = Problem(.unavailable, "the status store was not heard of")
 
     private func partition(of gateway: String) -> Int {
         Partition.of(gateway: gateway, count: partitionCount ?? Partition.defaultCount)
     }
 
     func forward(_ requestID: String, _ request: Pending, _ directives: inout [Directive]) {
+        if request.sync?.isReading ?? false { return directives.append(.readTemplates) }
         let isForAll = request.command.gateway == nil
         for partition in request.awaited.sorted() {
             let message = PartitionRequest(
                 id: isForAll ? "\(requestID)/\(partition)" : requestID, digest: request.digest,
-                isKeyed: request.isKeyed, command: request.command,
+                isKeyed: request.isKeyed, command: request.sync?.question ?? request.command,
                 minted: request.token.map { MintedToken(digest: $0.digest, id: $0.id) }, rendered: request.rendered,
                 traceparent: request.traceparent, provisioner: instance)
             directives.append(.forward(message, partition: partition))
@@ -313,7 +331,7 @@ public struct CommandDesk: Sendable {
             switch outcome {
             case .paused(let count): request.paused = (request.paused ?? 0) + count
             case .refused(let problem): request.refusal = request.refusal ?? problem
-            case .record, .gateway, .gatewayRemoved, .render: break
+            case .record, .gateway, .gatewayRemoved, .members, .templatesSynced, .render: break
             }
             pending[use] = request
             guard request.awaited.isEmpty else { return }
@@ -325,7 +343,8 @@ public struct CommandDesk: Sendable {
         switch outcome {
         case .render(let inputs): renderAgain(use, request, inputs, &directives)
         case .refused(let problem): finish(use, .failure(problem), minted: false, &directives)
-        case .record, .paused, .gateway, .gatewayRemoved:
+        case .members(let names): syncMembers(use, names, &directives)
+        case .record, .paused, .gateway, .gatewayRemoved, .templatesSynced:
             // That token went with an earlier asking, and nobody has its text any more. The answer to this one comes behind it.
             if let mintedToken, mintedToken != request.token?.id { return }
             finish(use, .success(outcome), minted: mintedToken != nil, &directives)
@@ -350,31 +369,6 @@ public struct CommandDesk: Sendable {
             let problem = Problem(
                 .invalidRequest, error.description, errors: [.init(member: member, detail: error.description)])
             finish(use, .failure(problem), minted: false, &directives)
-        }
-    }
-
-    private mutating func expire(where isOver: (Instant) -> Bool, _ directives: inout [Directive]) {
-        for (event, asker, _) in held.filter({ isOver($0.deadline) }) {
-            askers.ended(asker)
-            let reply: ReplyAddress?
-            switch event {
-            case .commandReceived(let arrival): reply = arrival.reply
-            case .credentialsRequested(_, let address, _): reply = address
-            case .partitionsAnnounced, .claimed, .answered, .timePassed, .stopped: reply = nil
-            }
-            if let reply { directives.append(.answer(Reply(reply, CommandDesk.noStore))) }
-        }
-        held.removeAll { isOver($0.deadline) }
-        for (use, request) in pending where request.waiters.contains(where: { isOver($0.deadline) }) {
-            let who = request.isKeyed && !request.isClaimed ? "status store" : "owner of the agent"
-            let problem = Problem(
-                .unavailable, "the \(who) did not answer in time; it is safe to ask again with the same key")
-            for waiter in request.waiters where isOver(waiter.deadline) {
-                askers.ended(waiter.asker)
-                if let address = waiter.reply { directives.append(.answer(Reply(address, problem))) }
-            }
-            pending[use]?.waiters.removeAll { isOver($0.deadline) }
-            if pending[use]?.waiters.isEmpty ?? false { remove(use) }
         }
     }
 

@@ -25,7 +25,7 @@ public struct FilesDesk: Sendable {
         case answer(Reply)
     }
 
-    private let files: AgentFiles
+    var files: AgentFiles
     private let repliesPrefix: String
     private var pending: [String: Question] = [:]
     private var askers = Askers<String>(inWorkMax: FilesDesk.askedMax)

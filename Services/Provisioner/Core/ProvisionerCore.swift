@@ -95,6 +95,11 @@ public struct ProvisionerCore: Sendable {
             guard let key = tickets.removeValue(forKey: ticket) else { break }
             wake(.acknowledged(key, reason: reason), now, stamp, &actions)
         case .answerRefused(let reply, let reason): refused(reply, reason, &actions)
+        case .templatesRead(let templates):
+            wakes.files.replace(by: templates)
+            files.files.replace(by: templates)
+            command(.templatesRead(templates), now, &actions)
+        case .templatesUnreadable(let reason): command(.templatesUnreadable(reason), now, &actions)
         case .canaryReceived: drain?.isRead = true
         case .ticked:
             senders.tick(now: now)
@@ -245,6 +250,7 @@ public struct ProvisionerCore: Sendable {
         for directive in directives {
             switch directive {
             case .claim(let claim): actions.append(.claim(claim))
+            case .readTemplates: actions.append(.readTemplates)
             case .forward(let request, let partition): send(.request(request), to: partition, now)
             case .answer(let reply): answer(reply, &actions)
             }

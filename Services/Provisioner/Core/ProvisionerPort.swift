@@ -51,6 +51,10 @@ public enum ProvisionerInput: Sendable {
     case answerRefused(Reply, reason: String)
     /// What this provisioner has sent to itself is back.
     case canaryReceived
+    /// The templates as they are now.
+    case templatesRead(TemplateSet)
+    /// There is something wrong with them; the text names the place.
+    case templatesUnreadable(String)
     /// Five times a second.
     case ticked
     /// All that had arrived was handed in.
@@ -81,6 +85,8 @@ public enum ProvisionerAction: Sendable {
     case answer(Reply)
     /// `wakeHandedOver` follows.
     case publishWake(WakeDesk.Key, WakeMessage, expirySeconds: UInt32, traceparent: String?)
+    /// `templatesRead` or `templatesUnreadable` follows.
+    case readTemplates
     /// To itself, to know that everything the broker had for it before has been read.
     case sendCanary
     case log(ProvisionerLog)

@@ -53,7 +53,7 @@ public struct WakeDesk: Sendable {
     }
 
     private let topics: Topics
-    private let files: AgentFiles
+    var files: AgentFiles
     private var waiting: [Waiting] = []
     private var waitingHead = 0
     private var waitingKeys: Set<Key> = []

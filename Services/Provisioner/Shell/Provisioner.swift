@@ -9,14 +9,17 @@ internal import Streams
 /// Hosts `ProvisionerCore` on the bus: what arrives becomes its inputs, its actions become messages. Nothing is decided here.
 public final class Provisioner: Service {
     private let templates: TemplateSet
+    private let directory: String
     private var runtime: ServiceRuntime!
     private var core: ProvisionerCore!
     private var publisher: FramePublisher!
     private weak var connection: Connection?
     private var isDrainedByCore = false
 
-    init(templates: TemplateSet) {
+    /// - Parameter directory: where `templates` were read, and are read again.
+    init(templates: TemplateSet, directory: String) {
         self.templates = templates
+        self.directory = directory
     }
 
     // MARK: Service
@@ -122,10 +125,19 @@ public final class Provisioner: Service {
         case .answer(let reply): publish(reply)
         case .publishWake(let key, let message, let expirySeconds, let traceparent):
             handle(.wakeHandedOver(key, ticket: publish(message, expirySeconds, traceparent)))
+        case .readTemplates: handle(readTemplates())
         case .sendCanary: publish(Array(runtime.incarnation.utf8), to: canary)
         case .log(let log): write(log)
         case .fail(let reason): runtime.fail(ServiceFailure(reason))
         case .drained: isDrainedByCore = true
+        }
+    }
+
+    private func readTemplates() -> ProvisionerInput {
+        do {
+            return .templatesRead(try TemplateDirectory.load(directory))
+        } catch {
+            return .templatesUnreadable(error.description)
         }
     }
 

@@ -27,7 +27,7 @@ public enum ProvisionerProgram {
         }
         do {
             let templates = try TemplateDirectory.load(directory)
-            let service = Provisioner(templates: templates)
+            let service = Provisioner(templates: templates, directory: directory)
             return ServiceRuntime(service, name: .provisioner, instance: instance, options: options).run()
         } catch {
             throw UsageError("--templates: \(error.description)")

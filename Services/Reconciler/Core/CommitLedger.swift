@@ -138,7 +138,8 @@ public struct CommitLedger: Sendable {
             case .refused(let problem):
                 size += JSON.size(of: problem.detail)
                 size += problem.errors.reduce(0) { $0 + JSON.size(of: $1.member) + JSON.size(of: $1.detail) + 30 }
-            case .paused, .gateway, .gatewayRemoved, nil: break
+            case .members(let names): size += names.reduce(0) { $0 + $1.utf8.count + 3 }
+            case .paused, .gateway, .gatewayRemoved, .templatesSynced, nil: break
             }
         }
         if entry.undertaking != nil { size += undertakingSize }

@@ -163,7 +163,7 @@ extension PartitionOwner {
     }
 
     /// The digest of the rendered files, when it was made of just these inputs.
-    private func digest(of inputs: RenderInputs, _ request: PartitionRequest) -> String? {
+    func digest(of inputs: RenderInputs, _ request: PartitionRequest) -> String? {
         guard let rendered = request.rendered, rendered.inputs == inputs else { return nil }
         return rendered.digest
     }

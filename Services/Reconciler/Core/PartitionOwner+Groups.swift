@@ -169,7 +169,8 @@ extension PartitionOwner {
             case .addGateway(let gateway, _):
                 waitingAnswers.append(
                     WaitingAnswer(request: request, agents: [], kind: .policyChanged(gateway: gateway)))
-            case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken: continue
+            case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .syncTemplates, .syncAgent:
+                continue
             }
         }
         settleWaitingAnswers()

@@ -102,6 +102,8 @@ extension PartitionOwner {
         case .resume(let target): try resume(target, request)
         case .addGateway(let gateway, let policy): try addGateway(gateway, policy, request)
         case .removeGateway(let gateway, let force): try removeGateway(gateway, force: force, request)
+        case .syncTemplates(let sync, let after): try listMembers(sync, after: after, request)
+        case .syncAgent(let agent, let sync): try syncTemplates(agent, sync, request)
         }
     }
 
@@ -118,12 +120,12 @@ extension PartitionOwner {
         var isFinal = true
         var mintedFor: String?
         switch outcome {
-        case .render: isFinal = false
+        case .render, .members: isFinal = false
         // A repeat may already be on its way: what was refused must not be done after all.
         case .refused(let problem): isFinal = request.isKeyed && problem.type != .unavailable
         case .record(let record, true): mintedFor = record.address.description
         case .gateway(let gateway, true): mintedFor = gateway
-        case .record, .gateway, .paused, .gatewayRemoved: break
+        case .record, .gateway, .paused, .gatewayRemoved, .templatesSynced: break
         }
         if isFinal {
             requests[request.id] = ExecutedRequest(

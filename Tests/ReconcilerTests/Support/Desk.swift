@@ -256,6 +256,8 @@ struct Desk {
         case .paused(let count): "paused \(count)"
         case .gateway(let gateway, let minted): gateway + (minted ? ", minted" : "")
         case .gatewayRemoved(let gateway, let agents): "\(gateway) removed with \(agents)"
+        case .members(let names): "members " + names.joined(separator: " ")
+        case .templatesSynced(let role, let isChanged): "\(role.rawValue) synced" + (isChanged ? "" : ", as before")
         case .refused(let problem): "\(problem.type.rawValue) \(problem.errors.map(\.member).joined(separator: " "))"
         case .render(let inputs): "render \(inputs.role.rawValue) \(inputs.board ?? "-") \(inputs.variables.count)"
         }

@@ -1,0 +1,43 @@
+internal import Contract
+internal import Lifecycle
+
+// The templates that agents are to run.
+extension PartitionOwner {
+    /// Names in one answer: as many as are worked on within an answer's limit, also by a busy machine.
+    static let membersMax = 100
+
+    mutating func listMembers(
+        _ sync: TemplatesSync, after: String?, _ request: PartitionRequest
+    ) throws(Problem) {
+        guard let gateway = gateways[sync.gateway] else { throw Problem.unknownGateway(sync.gateway) }
+        guard !gateway.isLeaving else {
+            throw Problem(member: "gateway", "\(sync.gateway) is being removed", kind: .conflict)
+        }
+        let names = gateway.agents.filter { name, index in
+            after.map { $0 < name } ?? true && !isLeaving(index)
+                && sync.selects(record(index).role, board: record(index).board)
+        }.keys.sorted()
+        answer(request, .members(Array(names.prefix(PartitionOwner.membersMax))))
+    }
+
+    /// Sets the digest that the agent is to run. Nobody's status changes by it, unless a wake is asked for.
+    mutating func syncTemplates(
+        _ agent: AgentAddress, _ sync: TemplatesSync, _ request: PartitionRequest
+    ) throws(Problem) {
+        let index = try changeable(agent)
+        let record = record(index)
+        let inputs = RenderInputs(role: record.role, board: record.board, variables: record.variables)
+        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
+        let isChanged = record.templatesDigest != digest || sync.isForced
+        if isChanged {
+            drive(index, traceparent: request.traceparent) { machine, around, results in
+                machine.syncTemplates(digest: digest, around, into: &results)
+                guard sync.wakes else { return }
+                machine.requestCycle(
+                    .update, reason: .update, resetSession: sync.resetsSessions, traceparent: request.traceparent,
+                    around, into: &results)
+            }
+        }
+        answer(request, .templatesSynced(record.role, isChanged: isChanged))
+    }
+}
