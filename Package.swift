@@ -87,10 +87,14 @@ let package = Package(
         program(
             "rollcall-heartbeat-ingest", "Services/HeartbeatIngest/Executable", ["HeartbeatIngestShell", "ServiceKit"]),
 
+        // The files of the dashboard as bytes of the program: `#embed` is of C23.
+        .target(
+            name: "CDashboard", path: "Services/ControlAPI/Dashboard", exclude: ["files"],
+            cSettings: [.unsafeFlags(["-std=c23"])]),
         module("ControlAPICore", "Services/ControlAPI/Core", ["Contract", "Doctor", "Lifecycle"]),
         module(
             "ControlAPIShell", "Services/ControlAPI/Shell",
-            ["Bus", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"]),
+            ["Bus", "CDashboard", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"]),
         program("rollcall-control-api", "Services/ControlAPI/Executable", ["ControlAPIShell", "ServiceKit"]),
 
         module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle", "Storage", "Streams"]),

@@ -50,6 +50,7 @@ LIBRARIES = {
     "CSQLite": {"Shared/SQLiteStorage"},
     "CCrypto": {"Shared/Secrets"},
     "CMicroHTTPD": {"Shared/HTTP"},
+    "CDashboard": {"Services/ControlAPI/Shell"},
     "CLinux": {
         "Shared/Bus", "Shared/ServiceKit", "Services/CommandLine/Runtime", "Services/CommandLine/Supervisor"},
     "FoundationEssentials": {"Shared/Contract", "Services/CommandLine/Bench"},

@@ -38,6 +38,7 @@ public struct ControlAPICore: Sendable {
 
     private let asker: String
     private let hosts: Set<String>
+    private let dashboard: Dashboard
     private let sha256: @Sendable ([UInt8]) -> String
     private var tokens: [String: OperatorToken] = [:]
     var services: [String: Presence] = [:]
@@ -57,8 +58,13 @@ public struct ControlAPICore: Sendable {
     /// - Parameters:
     ///   - asker: this life of this instance, by which answers find it; no other one has it.
     ///   - hosts: names of this server besides those of the loopback interface, in lower case and without a port.
+    ///   - dashboard: its files.
     ///   - sha256: the digest of a message in hexadecimal.
-    public init(asker: String, hosts: [String] = [], sha256: @escaping @Sendable ([UInt8]) -> String) {
+    public init(
+        asker: String, hosts: [String] = [], dashboard: [DashboardFile] = [],
+        sha256: @escaping @Sendable ([UInt8]) -> String
+    ) {
+        self.dashboard = Dashboard(dashboard, sha256: sha256)
         self.asker = asker
         self.hosts = Set(hosts).union(["127.0.0.1", "localhost", "[::1]"])
         self.sha256 = sha256
@@ -137,6 +143,9 @@ public struct ControlAPICore: Sendable {
         _ request: HTTPRequest, _ actions: inout [ControlAPIAction]
     ) throws(HTTPRefusal) {
         try checkHost(request.header("host") ?? "")
+        if let response = try dashboard.response(request) {
+            return actions.append(.respond(id: request.id, response))
+        }
         let (route, path) = try ControlAPICore.route(request)
         let token: OperatorToken
         switch route.access {

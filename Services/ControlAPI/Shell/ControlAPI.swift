@@ -38,7 +38,9 @@ public final class ControlAPI: Service {
 
     public func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         self.runtime = runtime
-        core = ControlAPICore(asker: asker, hosts: settings.hosts) { Digest(of: $0).description }
+        core = ControlAPICore(asker: asker, hosts: settings.hosts, dashboard: DashboardFile.all) {
+            Digest(of: $0).description
+        }
         var options = HTTPServer.Options()
         options.address = settings.address
         options.port = settings.port

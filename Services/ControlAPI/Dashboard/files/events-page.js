@@ -1,0 +1,47 @@
+// What happens, as it is committed; held still on demand.
+
+import { element, setText } from "./dom.js";
+import { get } from "./api.js";
+import { clock, moment } from "./words.js";
+
+const LINES_MAX = 500;
+
+const line = (event) => element("li", { "data-event": event.event },
+  element("time", { datetime: event.time, title: moment(event.time), text: clock(event.time) }), " ",
+  element("b", { text: event.event }), " ",
+  element("a", { href: `#/agent/${event.record.agent.split("/").map(encodeURIComponent).join("/")}`, text: event.record.agent }),
+  ` ${event.reason ?? ""}`,
+  element("span", { class: "quiet", text: event.event === "offline" ? ` ${event.record.last_provision_error ?? ""}` : "" }));
+
+/** @returns the page, with `close`. */
+export function eventsPage(fleet) {
+  let held = null;
+  const list = element("ol", { class: "history" });
+  const hold = element("button", { type: "button", "aria-pressed": "false", text: "Hold", onclick: () => {
+    if (held) add(held);
+    held = held ? null : [];
+    hold.setAttribute("aria-pressed", held !== null);
+    setText(hold, held ? "Go on" : "Hold");
+    setText(waiting, "");
+  } });
+  const waiting = element("span", { class: "quiet", role: "status" });
+  const node = element("section", { class: "events", "aria-label": "Events" }, element("h1", { text: "Events" }),
+    element("div", { class: "bar" }, hold, waiting), list);
+
+  function add(events) {
+    list.prepend(...events.slice(-LINES_MAX).reverse().map(line));
+    while (list.childElementCount > LINES_MAX) list.lastChild.remove();
+  }
+
+  const heard = ({ detail }) => {
+    if (!held) return add([detail]);
+    held.push(detail);
+    if (held.length > LINES_MAX) held.shift();
+    setText(waiting, held.length === LINES_MAX ? `more than ${LINES_MAX} events wait` : `${held.length} events wait`);
+  };
+  fleet.addEventListener("lifecycle", heard);
+  // What went before, for a page that would else begin empty.
+  get("history?limit=50").then(({ events }) => list.append(...events.filter((event) => event.record?.agent).map(line)),
+    (error) => setText(waiting, error.message));
+  return { node, name: "events", close: () => fleet.removeEventListener("lifecycle", heard) };
+}
