@@ -80,6 +80,29 @@ public struct FilesAnswer: Codable, Hashable, Sendable {
     }
 }
 
+/// Tells who runs an agent that other files are wanted: they are to be fetched and written.
+public struct TemplatesMessage: Codable, Hashable, Sendable {
+    public let agent: AgentAddress
+    public let templatesDigest: String
+    /// Also files that the agent edits.
+    public let overwrite: Bool
+    /// The command is to be started anew.
+    public let resetSession: Bool
+
+    public init(agent: AgentAddress, templatesDigest: String, overwrite: Bool, resetSession: Bool) {
+        self.agent = agent
+        self.templatesDigest = templatesDigest
+        self.overwrite = overwrite
+        self.resetSession = resetSession
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case agent, overwrite
+        case templatesDigest = "templates_digest"
+        case resetSession = "reset_session"
+    }
+}
+
 /// The payload of a lifecycle event of an agent.
 public struct LifecycleMessage: Codable, Hashable, Sendable {
     public let event: LifecycleEvent

@@ -26,6 +26,7 @@ public struct Topics: Hashable, Sendable {
 
     public func heartbeat(_ agent: AgentAddress) -> String { "\(root)/agents/\(agent)/heartbeat" }
     public func wake(_ agent: AgentAddress) -> String { "\(root)/agents/\(agent)/wake" }
+    public func templates(_ agent: AgentAddress) -> String { "\(root)/agents/\(agent)/templates" }
     public func files(_ agent: AgentAddress) -> String { "\(root)/agents/\(agent)/files" }
     public func credentials(_ agent: AgentAddress) -> String { "\(root)/agents/\(agent)/credentials" }
     public func status(_ agent: AgentAddress) -> String { "\(root)/agents/\(agent)/status" }

@@ -29,13 +29,13 @@ struct RightsTests {
         arguments: lines(
             """
             gw1/a1 publishes R/agents/gw1/a1/heartbeat R/agents/gw1/a1/files
-            gw1/a1 subscribes R/agents/gw1/a1/wake R/agents/gw1/a1/status R/replies/gw1/a1/# R/replies/gw1/a1/+/x
+            gw1/a1 subscribes R/agents/gw1/a1/wake R/agents/gw1/a1/templates R/agents/gw1/a1/status R/replies/gw1/a1/# R/replies/gw1/a1/+/x
             gw1/a1 reads R/replies/gw1/a1/x R/replies/gw1/a1/x/y
             gw1/a1 asks R/replies/gw1/a1/x
             gw1/a1 leaves R/agents/gw1/a1/heartbeat
             gw1 publishes R/agents/gw1/a9/heartbeat R/agents/gw1/a9/files R/agents/gw1/a9/credentials
             gw1 publishes R/gateways/gw1/status R/gateways/gw1/heartbeats
-            gw1 subscribes R/agents/gw1/+/wake R/agents/gw1/+/status R/agents/gw1/+/lifecycle/+ R/replies/gw1/# R/replies/gw1/x/#
+            gw1 subscribes R/agents/gw1/+/wake R/agents/gw1/+/templates R/agents/gw1/+/status R/agents/gw1/+/lifecycle/+ R/replies/gw1/# R/replies/gw1/x/#
             gw1 subscribes R/agents/gw1/a1/lifecycle/online R/replies/gw1/+/x R/gateways/gw1/status
             gw1 reads R/replies/gw1/x R/replies/gw1/x/y R/replies/gw1/a1 R/replies/gw1/a2/y
             gw1 asks R/replies/gw1/x R/replies/gw1/x/y R/replies/gw1/a1

@@ -49,7 +49,7 @@ struct ProvisionerCoreTests {
             case .publishWake(let key, let wake, _, _):
                 wakes.append(key)
                 return "wake \(wake.agent)"
-            case .readTemplates: return "read templates"
+            case .readTemplates, .publishTemplates: return "templates"
             case .sendCanary: return "canary"
             case .log(.replyRefused(let topic)): return "refuse to answer on \(topic)"
             case .log(.unanswered): return "log an answer that is lost"

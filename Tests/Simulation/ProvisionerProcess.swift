@@ -110,7 +110,7 @@ final class ProvisionerProcess: Process {
             handle(.wakeHandedOver(key, ticket: publish(message, issue: key.issue, expirySeconds)))
         case .readTemplates: handle(.templatesRead(templates))
         case .sendCanary: publish(.canary(instance), .onlyCanary)
-        case .ask, .log: break
+        case .ask, .publishTemplates, .log: break
         case .fail(let reason): preconditionFailure(reason)
         case .drained: isDrainedByCore = true
         }

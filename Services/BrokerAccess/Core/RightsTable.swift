@@ -14,7 +14,7 @@ struct RightsTable {
         switch username.kind {
         case .agent:
             publish = ["agents/\(name)/heartbeat", "agents/\(name)/files"]
-            read = ["agents/\(name)/wake", "agents/\(name)/status"]
+            read = ["agents/\(name)/wake", "agents/\(name)/templates", "agents/\(name)/status"]
             wills = ["agents/\(name)/heartbeat"]
         case .gateway:
             publish = [
@@ -22,7 +22,8 @@ struct RightsTable {
                 "gateways/\(name)/status", "gateways/\(name)/heartbeats",
             ]
             read = [
-                "agents/\(name)/+/wake", "agents/\(name)/+/status", "agents/\(name)/+/lifecycle/+",
+                "agents/\(name)/+/wake", "agents/\(name)/+/templates", "agents/\(name)/+/status",
+                "agents/\(name)/+/lifecycle/+",
                 "gateways/\(name)/status",
             ]
             wills = ["agents/\(name)/+/heartbeat", "gateways/\(name)/status", "gateways/\(name)/heartbeats"]
@@ -41,7 +42,7 @@ struct RightsTable {
         switch service {
         case "provisioner":
             read = ["commands/+", "agents/+/+/files", "agents/+/+/credentials"]
-            publish = ["agents/+/+/wake", "replies/#"]
+            publish = ["agents/+/+/wake", "agents/+/+/templates", "replies/#"]
         case "heartbeat-ingest":
             read = ["agents/+/+/heartbeat", "gateways/+/heartbeats"]
         case "reconciler":

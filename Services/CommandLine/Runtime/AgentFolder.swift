@@ -92,13 +92,15 @@ struct AgentFolder {
     }
 
     /// Writes all files, then the digest that says so. Nothing is written when one name is not plain.
-    func install(_ answer: FilesAnswer) throws(FolderError) {
+    ///
+    /// - Parameter overwrite: also those that the agent edits.
+    func install(_ answer: FilesAnswer, overwrite: Bool = false) throws(FolderError) {
         for file in answer.files where !AgentFolder.isPlain(file.name) {
             throw FolderError(refusing: "'\(file.name.prefix(80))' is not a plain file name")
         }
         try make { (folder) throws(FolderError) in
             for file in answer.files {
-                if file.preserve, exists(file.name, in: folder) { continue }
+                if file.preserve, !overwrite, exists(file.name, in: folder) { continue }
                 try write(Array(file.content.utf8), to: file.name, in: folder)
             }
             try write(Array("\(answer.templatesDigest)\n".utf8), to: AgentFolder.digestFileName, in: folder)

@@ -42,13 +42,17 @@ struct AgentLife: Sendable {
     }
 
     let address: AgentAddress
-    private(set) var phase = Phase.idle
+    var phase = Phase.idle
     /// The newest wake; kept when its command has ended, so that a repeat starts nothing.
     private(set) var newestWake: Wake?
-    private var installedDigest: String?
+    var installedDigest: String?
     private var runs = 0
     /// The newest cycle that only asks whether the agent is there: it restarts nothing, at none of its attempts.
     private var recovery: Int?
+    /// Newer templates, while their files are awaited, and when they are asked for again.
+    var announced: (message: TemplatesMessage, askAgainAt: Instant, giveUpAt: Instant)?
+    /// The session that was reset last, by its templates: a repeat of that message resets no other.
+    var lastReset: (digest: String, at: Instant)?
     /// Why the next start is without its files.
     private var filesNote: String?
     /// How a command ended, which could not be said while there was no connection.
@@ -123,7 +127,7 @@ struct AgentLife: Sendable {
         output.directives.append(.start(wake, run: runs))
     }
 
-    private mutating func replace(_ run: Run, by wake: Wake, now: Instant, into output: inout Output) {
+    mutating func replace(_ run: Run, by wake: Wake, now: Instant, into output: inout Output) {
         output.tell(address, .replaced(by: wake))
         stop(run, .replacement(wake), grace: AgentLife.replacementGrace, now: now, into: &output)
     }
@@ -137,13 +141,19 @@ struct AgentLife: Sendable {
 
     // MARK: Files and processes
 
-    mutating func filesArrived(digest: String, into output: inout Output) {
+    mutating func filesArrived(digest: String, now: Instant, into output: inout Output) {
         installedDigest = digest
-        guard case .fetching(let wake, _, _) = phase else { return }
+        let message = announced?.message
+        announced = nil
+        guard case .fetching(let wake, _, _) = phase else {
+            if let message { took(digest, message, now: now, into: &output) }
+            return
+        }
         launch(wake, into: &output)
     }
 
     mutating func filesFailed(_ note: String, into output: inout Output) {
+        announced = nil
         guard case .fetching(let wake, _, _) = phase else { return }
         filesNote = String("started without its files: \(note)".unicodeScalars.prefix(Limits.noteLengthMax))
         output.tell(address, .startsWithoutFiles(wake))
@@ -152,7 +162,7 @@ struct AgentLife: Sendable {
 
     /// Whether files that come now are awaited.
     var wantsFiles: Bool {
-        if case .fetching = phase { true } else { false }
+        if case .fetching = phase { true } else { announced != nil }
     }
 
     mutating func processStarted(run number: Int, bootID: String, now: Instant) {
@@ -210,6 +220,7 @@ struct AgentLife: Sendable {
     mutating func removed(generation: Int?, now: Instant, into output: inout Output) {
         if let generation, let newestWake, generation < newestWake.generation { return }
         owed = nil
+        announced = nil
         switch phase {
         case .idle: return
         case .fetching: phase = .idle
@@ -239,6 +250,7 @@ struct AgentLife: Sendable {
     }
 
     mutating func timePassed(now: Instant, into output: inout Output) {
+        askForAnnounced(now: now, into: &output)
         switch phase {
         case .fetching(let wake, let askAgainAt, let giveUpAt):
             if giveUpAt <= now {
@@ -295,6 +307,12 @@ struct AgentLife: Sendable {
 
     /// When something is to be done without a message; `nil` when nothing is.
     func nextDue(isConnected: Bool) -> Instant? {
+        let own = nextDueOfPhase(isConnected: isConnected)
+        guard let announced else { return own }
+        return own.map { min($0, announced.askAgainAt) } ?? announced.askAgainAt
+    }
+
+    private func nextDueOfPhase(isConnected: Bool) -> Instant? {
         switch phase {
         case .idle, .launching: nil
         case .fetching(_, let askAgainAt, let giveUpAt): min(askAgainAt, giveUpAt)

@@ -224,6 +224,7 @@ final class Runtime: ConnectionDelegate {
         guard let agent = topics.agent(of: delivery.topic), settings.identity.covers(agent) else { return }
         switch topics.levels(of: delivery.topic)?.last {
         case "wake": receivedWake(delivery, of: agent)
+        case "templates": receivedTemplates(delivery, of: agent)
         case "status": receivedStatus(delivery, of: agent)
         default: return
         }
@@ -248,6 +249,16 @@ extension Runtime {
             let (member, detail) = JSON.describe(error)
             log.event("agent.bad_wake", .error, ["agent": LogValue(agent), "error": LogValue("\(member): \(detail)")])
         }
+    }
+
+    private func receivedTemplates(_ delivery: Delivery, of agent: AgentAddress) {
+        // What cannot be read is repeated.
+        guard let message = try? JSON.decode(TemplatesMessage.self, from: delivery.payload), message.agent == agent
+        else {
+            return
+        }
+        let installed = AgentFolder(base: settings.directory, agent: agent).installedDigest
+        handle(.templatesAnnounced(message, installedDigest: installed))
     }
 
     /// What a runtime reads of a record.
@@ -283,7 +294,8 @@ extension Runtime {
         }
         do {
             let answer = try JSON.decode(FilesAnswer.self, from: delivery.payload)
-            try AgentFolder(base: settings.directory, agent: agent).install(answer)
+            try AgentFolder(base: settings.directory, agent: agent).install(
+                answer, overwrite: core.overwritesFiles(agent))
             log.event(
                 "agent.files_written", .info,
                 [

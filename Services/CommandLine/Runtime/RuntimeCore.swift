@@ -1,3 +1,4 @@
+internal import Contract
 internal import Lifecycle
 
 /// The agent that a runtime is there for alone, with the boot id of its next start.
@@ -10,6 +11,8 @@ struct Host: Hashable, Sendable {
 enum RuntimeEvent: Hashable, Sendable {
     /// A wake came; `installedDigest` is of the files that the agent's folder holds.
     case woken(Wake, installedDigest: String?)
+    /// Newer templates are wanted; `installedDigest` is of the files that the agent's folder holds.
+    case templatesAnnounced(TemplatesMessage, installedDigest: String?)
     /// The agent's files are in its folder.
     case filesArrived(AgentAddress, digest: String)
     /// Files came and could not be used; `note` says why.
@@ -93,6 +96,9 @@ struct RuntimeCore: Sendable {
 
     func wantsFiles(_ agent: AgentAddress) -> Bool { lives[agent]?.wantsFiles ?? false }
 
+    /// Whether also files that the agent edits are to be written.
+    func overwritesFiles(_ agent: AgentAddress) -> Bool { lives[agent]?.overwritesFiles ?? false }
+
     mutating func handle(_ event: RuntimeEvent, now: Instant, into directives: inout [RuntimeDirective]) {
         if case .connected = event { isConnected = true }
         if case .disconnected = event { isConnected = false }
@@ -111,7 +117,11 @@ struct RuntimeCore: Sendable {
             guard !isStopping else { return }
             add(wake.agent)
             lives[wake.agent]?.woken(wake, installedDigest: installedDigest, now: now, into: &output)
-        case .filesArrived(let agent, let digest): lives[agent]?.filesArrived(digest: digest, into: &output)
+        case .templatesAnnounced(let message, let installedDigest):
+            guard !isStopping else { return }
+            add(message.agent)
+            lives[message.agent]?.templatesAnnounced(message, installedDigest: installedDigest, now: now, into: &output)
+        case .filesArrived(let agent, let digest): lives[agent]?.filesArrived(digest: digest, now: now, into: &output)
         case .filesFailed(let agent, let note): lives[agent]?.filesFailed(note, into: &output)
         case .processStarted(let agent, let run, let bootID):
             lives[agent]?.processStarted(run: run, bootID: bootID, now: now)

@@ -107,7 +107,10 @@ final class RuntimeLink {
             own = [topics.gatewayStatus(gateway)]
         }
         connection?.subscribe(
-            ["\(topics.root)/agents/\(agents)/wake", "\(topics.root)/agents/\(agents)/status", "\(replies)/+"] + own)
+            [
+                "\(topics.root)/agents/\(agents)/wake", "\(topics.root)/agents/\(agents)/status",
+                "\(topics.root)/agents/\(agents)/templates", "\(replies)/+",
+            ] + own)
         sayConnected()
     }
 

@@ -32,6 +32,17 @@ struct Wake: Hashable, Sendable {
             heartbeatInterval: message.heartbeatInterval.span, templatesDigest: message.templatesDigest, text: text)
     }
 
+    /// The same wake for a start with these templates and a new session.
+    func resettingSession(templatesDigest: String) -> Wake {
+        var message = (try? JSON.decode(JSONValue.self, from: Array(text.utf8)))?.object ?? [:]
+        message["reset_session"] = .bool(true)
+        message["templates_digest"] = .string(templatesDigest)
+        return Wake(
+            agent: agent, generation: generation, attempt: attempt, reason: reason,
+            heartbeatInterval: heartbeatInterval,
+            templatesDigest: templatesDigest, text: JSON.text(JSONValue.object(message)))
+    }
+
     /// It asks whether the agent is there, and what runs is not restarted.
     var isRecovery: Bool { reason == WakeReason.recover.rawValue }
 
@@ -83,7 +94,7 @@ struct Run: Hashable, Sendable {
     let number: Int
     /// The newest wake of the generation it was started for; heartbeats echo it.
     var wake: Wake
-    let templatesDigest: String?
+    var templatesDigest: String?
     /// What went wrong with its files.
     var note: String?
     /// New at each start; empty until the process is there.

@@ -26,6 +26,13 @@ struct TemplatesProgress: Sendable {
         AgentAddress(gateway: sync.gateway, agent: name).map { .syncAgent($0, sync) }
     }
 
+    func message(_ agent: AgentAddress, _ digest: String) -> TemplatesMessage {
+        // A wake that is to reset the session says so itself.
+        TemplatesMessage(
+            agent: agent, templatesDigest: digest, overwrite: sync.overwrites,
+            resetSession: sync.resetsSessions && !sync.wakes)
+    }
+
     mutating func note(_ agent: AgentAddress, _ result: Result<CommandOutcome, Problem>) {
         switch result {
         case .success(.templatesSynced(.main, let isChanged)): answer.mainUpdated = answer.mainUpdated || isChanged
@@ -97,6 +104,9 @@ extension CommandDesk {
             return
         }
         whole.sync?.note(agent, result)
+        if case .success = result, let digest = request.rendered?.digest, let sync = whole.sync {
+            directives.append(.tellTemplates(sync.message(agent, digest)))
+        }
         whole.sync?.underWay -= 1
         whole.extend(now + CommandDesk.answerLimit)
         pending[use] = whole

@@ -46,6 +46,8 @@ public struct CommandDesk: Sendable {
         case claim(KeyClaim)
         case forward(PartitionRequest, partition: Int)
         case answer(Reply)
+        /// Tell who runs the agent that it is to run other templates.
+        case tellTemplates(TemplatesMessage)
         /// Read the templates anew, and say what came of it.
         case readTemplates
     }

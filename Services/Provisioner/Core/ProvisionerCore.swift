@@ -22,6 +22,7 @@ public struct ProvisionerCore: Sendable {
     private var commands: CommandDesk
     private var wakes: WakeDesk
     private var files: FilesDesk
+    private var notices = TemplatesDesk()
     private var partitionCount: Int?
     /// The streams to the partitions, by number.
     private var streams: [String] = []
@@ -105,6 +106,7 @@ public struct ProvisionerCore: Sendable {
             senders.tick(now: now)
             command(.timePassed, now, &actions)
             file(.timePassed, now, &actions)
+            askForNoticed(now, &actions)
         case .turnEnded: goOnDraining(now, &actions)
         case .stopRequested: beginDraining(now, &actions)
         }
@@ -235,6 +237,11 @@ public struct ProvisionerCore: Sendable {
                 &actions)
         case .claimed(let requestID, let digest):
             command(.claimed(requestID: requestID, digest: digest), now, &actions)
+        case .found(let questionID, let record) where questionID.hasPrefix(TemplatesDesk.questionPrefix):
+            guard let agent = AgentAddress(String(questionID.dropFirst(TemplatesDesk.questionPrefix.count))),
+                let message = notices.found(agent, record)
+            else { return }
+            actions.append(.publishTemplates(message))
         case .found(let questionID, let record):
             file(.recordFound(questionID: questionID, record), now, &actions)
         }
@@ -250,6 +257,7 @@ public struct ProvisionerCore: Sendable {
         for directive in directives {
             switch directive {
             case .claim(let claim): actions.append(.claim(claim))
+            case .tellTemplates(let message): notices.add(message, now)
             case .readTemplates: actions.append(.readTemplates)
             case .forward(let request, let partition): send(.request(request), to: partition, now)
             case .answer(let reply): answer(reply, &actions)
@@ -267,6 +275,14 @@ public struct ProvisionerCore: Sendable {
                     .ask(RecordQuestion(questionID: questionID, agent: agent, provisioner: instance)))
             case .answer(let reply): answer(reply, &actions)
             }
+        }
+    }
+
+    private mutating func askForNoticed(_ now: Instant, _ actions: inout [ProvisionerAction]) {
+        guard isConnected else { return }
+        for agent in notices.take(now) {
+            let question = TemplatesDesk.questionPrefix + agent.description
+            actions.append(.ask(RecordQuestion(questionID: question, agent: agent, provisioner: instance)))
         }
     }
 

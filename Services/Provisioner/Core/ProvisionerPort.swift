@@ -85,6 +85,7 @@ public enum ProvisionerAction: Sendable {
     case answer(Reply)
     /// `wakeHandedOver` follows.
     case publishWake(WakeDesk.Key, WakeMessage, expirySeconds: UInt32, traceparent: String?)
+    case publishTemplates(TemplatesMessage)
     /// `templatesRead` or `templatesUnreadable` follows.
     case readTemplates
     /// To itself, to know that everything the broker had for it before has been read.

@@ -125,6 +125,8 @@ public final class Provisioner: Service {
         case .answer(let reply): publish(reply)
         case .publishWake(let key, let message, let expirySeconds, let traceparent):
             handle(.wakeHandedOver(key, ticket: publish(message, expirySeconds, traceparent)))
+        case .publishTemplates(let message):
+            publish(JSON.bytes(message), to: topics.templates(message.agent), contentType: jsonContentType)
         case .readTemplates: handle(readTemplates())
         case .sendCanary: publish(Array(runtime.incarnation.utf8), to: canary)
         case .log(let log): write(log)
@@ -141,9 +143,11 @@ public final class Provisioner: Service {
         }
     }
 
-    private func publish(_ payload: [UInt8], to topic: String) {
+    private func publish(_ payload: [UInt8], to topic: String, contentType: String? = nil) {
+        var publication = Publication(topic: topic, payload: payload)
+        publication.contentType = contentType
         // Refused only when the connection is lost: the core knows what becomes of it.
-        _ = try? connection?.publish(Publication(topic: topic, payload: payload))
+        _ = try? connection?.publish(publication)
     }
 
     private func publish(_ reply: Reply) {
