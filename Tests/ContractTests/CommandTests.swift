@@ -104,11 +104,11 @@ import Testing
         #expect(throws: Never.self) { try parse(.wake, fits) }
     }
 
-    @Test func whatIsNotBuiltYetIsUnavailable() {
+    @Test func whatIsNotBuiltYetIsNamed() {
         let problem = #expect(throws: Problem.self) {
             try parse(.syncTemplates, #"{"gateway": "gw", "rotate_tokens": true}"#)
         }
-        #expect(problem?.type == .unavailable)
+        #expect(problem?.errors.map(\.member) == ["rotate_tokens"])
     }
 
     // MARK: What is taken

@@ -106,7 +106,7 @@ import Testing
 
     @Test(arguments: [
         ("dance", "{}", "invalid-request", ""), ("", "{}", "invalid-request", ""),
-        ("sync-templates", #"{"gateway":"gw","rotate_tokens":true}"#, "unavailable", nil),
+        ("sync-templates", #"{"gateway":"gw","rotate_tokens":true}"#, "invalid-request", "rotate_tokens"),
         ("wake", "{}", "invalid-request", "agent"), ("wake", "[]", "invalid-request", ""),
         ("wake", #"{"agent":"gw/a1","x":1}"#, "invalid-request", "x"),
         ("provision", #"{"agent":"gw/a1","variables":{"agent_id":"x"}}"#, "invalid-request", "variables.agent_id"),

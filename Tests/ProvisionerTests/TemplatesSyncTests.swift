@@ -50,7 +50,9 @@ import Testing
         #expect(requests(answer("r1", .members(["a", "b", "m"]))) == [], "a repeat names nobody again")
         let rendered = requests(answer("r1:a", .render(Self.inputs(.worker))))
         #expect(rendered.map(\.rendered?.digest) == ["new gw/a"])
-        #expect(answer("r1:a", .templatesSynced(.worker, isChanged: true)) == [])
+        let told = TemplatesMessage(
+            agent: AgentAddress("gw/a")!, templatesDigest: "new gw/a", overwrite: false, resetSession: false)
+        #expect(answer("r1:a", .templatesSynced(.worker, isChanged: true)) == [.tellTemplates(told)])
         #expect(answer("r1:b", .templatesSynced(.lead, isChanged: false)) == [])
         let next = requests(answer("r1:m", .templatesSynced(.main, isChanged: true)))
         #expect(next.map(\.command) == [.syncTemplates(TemplatesSync(gateway: "gw"), after: "m")])
