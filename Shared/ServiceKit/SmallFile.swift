@@ -1,4 +1,4 @@
-public import Glibc
+internal import Glibc
 
 /// A file could not be read or replaced.
 public struct FileFailure: Error, Hashable, Sendable {
@@ -33,10 +33,10 @@ public enum SmallFile {
     /// Puts a new file in the place of one that may be there (rename(2)): whoever reads sees the one or the other, whole.
     ///
     /// - Parameters:
-    ///   - mode: by default its owner alone reads it.
+    ///   - mode: its permission bits (chmod(2)); by default its owner alone reads it.
     ///   - group: the name of its group; `nil` leaves it that of this process.
     public static func replace(
-        _ path: String, with text: String, mode: mode_t = 0o600, group: String? = nil
+        _ path: String, with text: String, mode: UInt32 = 0o600, group: String? = nil
     ) throws(FileFailure) {
         let directory = path.lastIndex(of: "/").map { path[...$0] } ?? ""
         let unfinished = "\(directory).rollcall-\(String(UInt64.random(in: .min ... .max), radix: 36))"

@@ -114,7 +114,7 @@ private struct IdentityFile {
     }
 
     private func replace(
-        _ file: String, with text: String, mode: mode_t = 0o600, group: String? = nil
+        _ file: String, with text: String, mode: UInt32 = 0o600, group: String? = nil
     ) throws(CommandFailure) {
         do throws(FileFailure) {
             try SmallFile.replace(file, with: text, mode: mode, group: group)
