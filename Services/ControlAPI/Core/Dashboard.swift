@@ -47,7 +47,10 @@ struct Dashboard {
 
     /// `nil` when the path is not one of the dashboard.
     func response(_ request: HTTPRequest) throws(HTTPRefusal) -> HTTPResponse? {
-        guard let file = files["/" + request.path.joined(separator: "/")] else { return nil }
+        // Heartbeats, the most frequent of all, pay nothing for it.
+        guard request.path.first != "api", let file = files["/" + request.path.joined(separator: "/")] else {
+            return nil
+        }
         guard request.method == "GET" || request.method == "HEAD" else { throw .method(allowed: ["GET", "HEAD"]) }
         if let known = request.header("if-none-match"), CommandAnswer.matches(known, file.tag) {
             return HTTPResponse(304, headers: file.response.headers.filter { $0.name != "Content-Type" })
