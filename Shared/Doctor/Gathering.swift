@@ -37,7 +37,10 @@ public struct Gathering: Sendable {
 
     private struct Record: Decodable { let record: AgentRecord }
 
-    private struct Records: Decodable { let records: [AgentRecord] }
+    private struct Page: Decodable {
+        let records: [AgentRecord]
+        let next: String?
+    }
 
     private struct Events: Decodable {
         struct Event: Decodable {
@@ -116,10 +119,9 @@ public struct Gathering: Sendable {
 
     /// Whether there is another page.
     private mutating func take(_ payload: [UInt8]) throws -> Bool {
-        let records = try JSON.decode(Records.self, from: payload).records
-        snapshot.records += records
-        listed += records.count
-        guard let page = try? JSON.read(payload) else { return false }
-        return listed < Gathering.recordsMax && pages.advance(past: page)
+        let page = try JSON.decode(Page.self, from: payload)
+        snapshot.records += page.records
+        listed += page.records.count
+        return listed < Gathering.recordsMax && pages.advance(to: page.next)
     }
 }

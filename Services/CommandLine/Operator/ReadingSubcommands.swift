@@ -1,6 +1,5 @@
 internal import Bus
 internal import Contract
-internal import Doctor
 internal import Lifecycle
 internal import ServiceKit
 
@@ -48,7 +47,7 @@ extension Subcommand {
         var answers: [Answer] = []
         repeat {
             answers.append(try session.request(.list, pages.request))
-        } while pages.advance(past: answers[answers.count - 1].value) && isWhole
+        } while pages.advance(to: answers[answers.count - 1].value["next"]?.string) && isWhole
         let records = answers.flatMap { $0.value["records"]?.array ?? [] }
         if invocation.console.isJSON {
             // One page is shown as it came; several become one document of the same form.

@@ -7,7 +7,6 @@ internal import Lifecycle
 /// gets the same. It is not of one moment: its position is that of the newest event before its first page, and what is behind
 /// it (`/api/v1/events?after=`) brings every row up to date. It is told whole or, when a page is refused, not at all.
 struct FleetTables {
-    static let pageSize: Int64 = 500
     static let freshFor = TimeSpan.seconds(1)
     /// For one page, as for any command.
     static let answerLimit = ControlAPICore.commandLimit
@@ -17,7 +16,7 @@ struct FleetTables {
     static let bytesMax = 67_108_864
 
     private struct Table {
-        let filter: [String: JSONValue]
+        var pages: ListPages
         let at: Timestamp
         var askers: [HTTPRequest]
         /// What is asked for it now, and until when.
@@ -66,7 +65,7 @@ struct FleetTables {
         }
         lastNumber -= 1
         tables[key] = Table(
-            filter: filter, at: stamp, askers: [request], question: lastNumber,
+            pages: ListPages(filter), at: stamp, askers: [request], question: lastNumber,
             deadline: now + FleetTables.answerLimit)
         actions.append(.askEvents(EventQuestion(after: nil), number: lastNumber))
     }
@@ -99,7 +98,7 @@ struct FleetTables {
     mutating func received(_ page: EventPage, number: Int, now: Instant, _ actions: inout [ControlAPIAction]) {
         guard let key = key(number) else { return }
         tables[key]?.position = page.last
-        ask(key, after: nil, now, &actions)
+        ask(key, now, &actions)
     }
 
     mutating func answered(
@@ -115,8 +114,10 @@ struct FleetTables {
             let detail = "the table has more than \(FleetTables.bytesMax) bytes; a filter makes it smaller"
             return refuse(key, HTTPRefusal(Problem(.tooLarge, detail)), &actions)
         }
-        guard let next = page["next"]?.string else { return finish(key, table, now, &actions) }
-        ask(key, after: next, now, &actions)
+        guard tables[key]?.pages.advance(to: page["next"]?.string) ?? false else {
+            return finish(key, table, now, &actions)
+        }
+        ask(key, now, &actions)
     }
 
     // MARK: Inside
@@ -125,12 +126,8 @@ struct FleetTables {
         tables.first { $0.value.question == number && $0.value.whole == nil }?.key
     }
 
-    private mutating func ask(
-        _ key: String, after: String?, _ now: Instant, _ actions: inout [ControlAPIAction]
-    ) {
-        guard var members = tables[key]?.filter else { return }
-        members["limit"] = .integer(FleetTables.pageSize)
-        members["after"] = after.map(JSONValue.string)
+    private mutating func ask(_ key: String, _ now: Instant, _ actions: inout [ControlAPIAction]) {
+        guard let members = tables[key]?.pages.request else { return }
         lastNumber -= 1
         tables[key]?.question = lastNumber
         tables[key]?.deadline = now + FleetTables.answerLimit

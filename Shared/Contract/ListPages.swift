@@ -1,9 +1,7 @@
-public import Contract
-
 /// All that a `list` finds, asked for page by page: what is to be asked next.
 public struct ListPages: Sendable {
     /// Records asked for at once where all are wanted.
-    public static let pageSize: Int64 = 500
+    private static let pageSize: Int64 = 500
 
     public private(set) var request: [String: JSONValue]
 
@@ -13,9 +11,12 @@ public struct ListPages: Sendable {
         if filter["limit"] == nil { request["limit"] = .integer(ListPages.pageSize) }
     }
 
-    /// Goes on behind the page that answered `request`; `false`: it was the last one.
-    public mutating func advance(past page: JSONValue) -> Bool {
-        guard let next = page["next"]?.string else { return false }
+    /// Goes on behind the page that answered `request`.
+    ///
+    /// - Parameter next: as that page says it.
+    /// - Returns: whether there is another one.
+    public mutating func advance(to next: String?) -> Bool {
+        guard let next else { return false }
         request["after"] = .string(next)
         return true
     }
