@@ -52,8 +52,8 @@ struct TemplatesProgress: Sendable {
 extension CommandDesk {
     /// Templates were read, or there is something wrong with them.
     mutating func templatesCame(_ problem: Problem?, _ directives: inout [Directive]) {
-        for (use, request) in pending where request.isStarted && request.sync?.isReading ?? false {
-            guard !request.isKeyed || request.isClaimed else { continue }
+        for (use, request) in pending
+        where request.isStarted && (!request.isKeyed || request.isClaimed) && request.sync?.isReading ?? false {
             if let problem {
                 finish(use, .failure(problem), minted: false, &directives)
                 continue
@@ -77,9 +77,9 @@ extension CommandDesk {
         whole.sync = sync
         whole.extend(now + CommandDesk.answerLimit)
         pending[use] = whole
+        let asker = "/\(use.id)"
         for name in names {
             guard let command = sync.command(name) else { continue }
-            let asker = "/\(use.id)"
             var request = Pending(
                 command: command, isCredentialsRequest: false, digest: use.digest, isKeyed: whole.isKeyed, token: nil,
                 traceparent: whole.traceparent,

@@ -17,38 +17,37 @@ struct TemplatesDesk: Sendable {
         let message: TemplatesMessage
         let number: Int
         var sent = 0
-        var dueAt: Instant
     }
 
     private var notices: [AgentAddress: Notice] = [:]
     private var numbers = 0
-    /// In the order in which they come up; what was replaced or is done is skipped.
-    private var queue = Queue<(agent: AgentAddress, number: Int)>()
+    /// Whose the notices of these numbers are.
+    private var agents: [Int: AgentAddress] = [:]
+    /// A slot is a notice's number; what was replaced or is done is skipped when it comes up.
+    private var deadlines = DeadlineQueue()
 
     mutating func add(_ message: TemplatesMessage, _ now: Instant) {
         numbers += 1
-        notices[message.agent] = Notice(message: message, number: numbers, dueAt: now)
-        queue.append((message.agent, numbers))
+        notices[message.agent] = Notice(message: message, number: numbers)
+        agents[numbers] = message.agent
+        deadlines.push(.init(due: now, slot: numbers, occupant: 0))
     }
 
     /// Whose records are to be looked at now.
     mutating func take(_ now: Instant) -> [AgentAddress] {
-        var agents: [AgentAddress] = []
-        var looked = 0
-        let waiting = queue.count
-        while agents.count < TemplatesDesk.perTickMax, looked < waiting, let next = queue.popFirst() {
-            looked += 1
-            guard let notice = notices[next.agent], notice.number == next.number else { continue }
-            queue.append(next)
-            if notice.dueAt <= now {
-                agents.append(next.agent)
-                let wait = min(
-                    TemplatesDesk.longestInterval.milliseconds,
-                    TemplatesDesk.interval.milliseconds << Int64(min(notice.sent, 5)))
-                notices[next.agent]?.dueAt = now + TimeSpan(milliseconds: wait)
+        var due: [AgentAddress] = []
+        while due.count < TemplatesDesk.perTickMax, let entry = deadlines.pop(dueAt: now) {
+            guard let agent = agents[entry.slot], let notice = notices[agent], notice.number == entry.slot else {
+                agents[entry.slot] = nil
+                continue
             }
+            due.append(agent)
+            let wait = min(
+                TemplatesDesk.longestInterval.milliseconds,
+                TemplatesDesk.interval.milliseconds << Int64(min(notice.sent, 5)))
+            deadlines.push(.init(due: now + TimeSpan(milliseconds: wait), slot: entry.slot, occupant: 0))
         }
-        return agents
+        return due
     }
 
     /// What is to be said of an agent with this record; `nil` when it needs to be told no more.
