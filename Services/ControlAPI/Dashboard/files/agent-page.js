@@ -1,7 +1,7 @@
 // One agent: what is wrong, how that is known, what to do, and what happened.
 
 import { agentPath, get, post } from "./api.js";
-import { element, setText, terms } from "./dom.js";
+import { element, eventLine, setText, terms } from "./dom.js";
 import { agentOf } from "./fleet.js";
 import { SHAPES, actions, advice, ago, clock, moment, until, why } from "./words.js";
 
@@ -21,14 +21,11 @@ function evidence(record, now) {
   ]);
 }
 
-const entry = (event) => element("li", { "data-event": event.event },
-  element("time", { datetime: event.time, title: moment(event.time), text: clock(event.time) }), " ",
-  element("b", { text: event.event }), ` ${event.reason ?? ""} `,
-  element("span", { class: "quiet", text: [
-    `generation ${event.record.lifecycle_generation}`,
-    event.record.wake_attempts ? `wake ${event.record.wake_attempts} of ${event.record.policy.max_wake_attempts}` : "",
-    event.event === "offline" ? event.record.last_provision_error : "",
-  ].filter(Boolean).join(", ") }));
+const entry = (event) => eventLine(event, null, [
+  `generation ${event.record.lifecycle_generation}`,
+  event.record.wake_attempts ? `wake ${event.record.wake_attempts} of ${event.record.policy.max_wake_attempts}` : "",
+  event.event === "offline" ? event.record.last_provision_error : "",
+]);
 
 /** @returns the page, with `close`. */
 export function agentPage(fleet, address) {

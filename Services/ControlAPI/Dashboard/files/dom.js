@@ -1,5 +1,7 @@
 // Elements are made and filled as text alone: nothing that came from an agent is ever read as markup.
 
+import { clock, moment } from "./words.js";
+
 /** An element. `properties`: `class`, `text`, `on…` listeners, and attributes; children are nodes or text, `null` is none. */
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -13,6 +15,15 @@ export function element(tag, properties = {}, ...children) {
   made.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return made;
 }
+
+/** Where the page of an agent is. */
+export const agentLink = (address) => `#/agent/${address.split("/").map(encodeURIComponent).join("/")}`;
+
+/** A line of what happened; `about` comes behind the event's name, `notes` at the end. */
+export const eventLine = (event, about, notes) => element("li", { "data-event": event.event },
+  element("time", { datetime: event.time, title: moment(event.time), text: clock(event.time) }), " ",
+  element("b", { text: event.event }), about ? [" ", about] : null, ` ${event.reason ?? ""} `,
+  element("span", { class: "quiet", text: notes.filter(Boolean).join(", ") }));
 
 /** Writes only what is new: an unchanged text costs no layout and is not announced again. */
 export function setText(node, text) {

@@ -1,17 +1,13 @@
 // What happens, as it is committed; held still on demand.
 
-import { element, setText } from "./dom.js";
+import { agentLink, element, eventLine, setText } from "./dom.js";
 import { get } from "./api.js";
-import { clock, moment } from "./words.js";
 
 const LINES_MAX = 500;
 
-const line = (event) => element("li", { "data-event": event.event },
-  element("time", { datetime: event.time, title: moment(event.time), text: clock(event.time) }), " ",
-  element("b", { text: event.event }), " ",
-  element("a", { href: `#/agent/${event.record.agent.split("/").map(encodeURIComponent).join("/")}`, text: event.record.agent }),
-  ` ${event.reason ?? ""}`,
-  element("span", { class: "quiet", text: event.event === "offline" ? ` ${event.record.last_provision_error ?? ""}` : "" }));
+const line = (event) => eventLine(
+  event, element("a", { href: agentLink(event.record.agent), text: event.record.agent }),
+  [event.event === "offline" ? event.record.last_provision_error : ""]);
 
 /** @returns the page, with `close`. */
 export function eventsPage(fleet) {

@@ -1,10 +1,9 @@
 // A grid for any number of agents: only the rows on screen exist, and they are reused while one scrolls.
 
-import { element, onceAFrame, setText } from "./dom.js";
+import { agentLink, element, onceAFrame, setText } from "./dom.js";
 import { SHAPES, ago, needsYou, until, why } from "./words.js";
 
 const COLUMNS = ["Agent", "Status", "Why", "Wakes", "Deadline", "Last seen", "Role", "Board"];
-const href = (address) => `#/agent/${address.split("/").map(encodeURIComponent).join("/")}`;
 
 export class Table {
   #order = [];
@@ -60,7 +59,7 @@ export class Table {
     const page = Math.max(1, Math.floor(this.view.clientHeight / this.#height()) - 2);
     const by = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
     if (by !== undefined) this.move(by);
-    else if (event.key === "Enter" && this.#order.length > 0) location.hash = href(this.#order[this.#current]);
+    else if (event.key === "Enter" && this.#order.length > 0) location.hash = agentLink(this.#order[this.#current]);
     else return;
     event.preventDefault();
   }
@@ -101,7 +100,7 @@ export class Table {
     row.setAttribute("aria-selected", index === this.#current);
     row.dataset.status = agent?.status ?? "gone";
     row.classList.toggle("needs", agent !== undefined && needsYou(agent));
-    if (link.getAttribute("href") !== href(address)) link.setAttribute("href", href(address));
+    if (link.getAttribute("href") !== agentLink(address)) link.setAttribute("href", agentLink(address));
     setText(link, address);
     const values = agent
       ? [`${SHAPES[agent.status] ?? "?"} ${agent.status}`, why(agent), agent.attempts ? String(agent.attempts) : "",
