@@ -44,20 +44,20 @@ class Examples(unittest.TestCase):
             os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=20)
 
-    def record(self, name):
-        return self.system.expect("get", {"agent": f"lab/{name}"})["record"]
+    def record(self, agent):
+        return self.system.expect("get", {"agent": agent})["record"]
 
-    def await_status(self, name, status, seconds=20):
-        wait_until(lambda: self.record(name)["status"] == status, seconds, f"lab/{name} being {status}")
+    def await_status(self, agent, status):
+        wait_until(lambda: self.record(agent)["status"] == status, 20, f"{agent} being {status}")
 
     def wake_until_online(self, name):
         """An example says nothing before its first wake. One that subscribes after it is woken again."""
         self.system.expect("wake", {"agent": f"lab/{name}"})
-        self.await_status(name, "online")
+        self.await_status(f"lab/{name}", "online")
 
     def seen_again(self, name):
-        seen = self.record(name)["last_seen_at"]
-        wait_until(lambda: self.record(name)["last_seen_at"] != seen, 20, "another heartbeat")
+        seen = self.record(f"lab/{name}")["last_seen_at"]
+        wait_until(lambda: self.record(f"lab/{name}")["last_seen_at"] != seen, 20, "another heartbeat")
 
     def gateway(self, name, on_wake, environment=None):
         """A gateway of one agent whose command is this recipe; the agent's address."""
@@ -73,7 +73,7 @@ class Examples(unittest.TestCase):
     def run_recipe(self, name, on_wake, environment=None):
         agent = self.gateway(name, on_wake, environment)
         self.system.expect("wake", {"agent": agent})
-        wait_until(lambda: self.system.expect("get", {"agent": agent})["record"]["status"] == "online", 20, agent)
+        self.await_status(agent, "online")
         return agent
 
     def test_an_agent_with_paho(self):
@@ -96,7 +96,7 @@ class Examples(unittest.TestCase):
         token = self.provision("curl")
         self.system.expect("wake", {"agent": "lab/curl"})
         self.start(str(EXAMPLES / "agent-curl.sh"), token, "1")
-        self.await_status("curl", "online")
+        self.await_status("lab/curl", "online")
         self.seen_again("curl")
 
     def test_a_refused_token_ends_the_agent_with_curl(self):
@@ -158,8 +158,7 @@ class Examples(unittest.TestCase):
     def test_a_program_that_is_not_there_is_named_on_the_record(self):
         agent = self.gateway("none", f"exec {EXAMPLES}/on-wake-openclaw.sh", {"OPENCLAW": "no-such-openclaw"})
         self.system.expect("wake", {"agent": agent})
-        record = lambda: self.system.expect("get", {"agent": agent})["record"]
-        wait_until(lambda: record()["last_exit_status"] == 127, 20, "the exit status on the record")
+        wait_until(lambda: self.record(agent)["last_exit_status"] == 127, 20, "the exit status on the record")
 
     def stand_in(self, name, script):
         """A program of this name, where the real one cannot be had."""
