@@ -28,7 +28,7 @@ public enum Clock {
     }
 
     /// `CLOCK_REALTIME`, for stamps only.
-    public static func stamp() -> Timestamp {
+    public static func wallTime() -> Timestamp {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return Timestamp(millisecondsSince1970: Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000)

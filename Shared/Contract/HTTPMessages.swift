@@ -1,6 +1,6 @@
 /// A request that came over HTTP: framing, target and size are checked, nothing else is.
 public struct HTTPRequest: Sendable {
-    /// Names the exchange until it is answered; never used again in this life of the server.
+    /// Names the exchange until it is answered; never used again in this incarnation of the server.
     public let id: Int
     public let method: String
     /// The path's segments, percent-decoded one by one, so that `%2F` never separates.

@@ -1,6 +1,6 @@
 public import Lifecycle
 
-/// Who is to be told what became of a heartbeat: a life of an instance of control-api, for a client that waits.
+/// Who is to be told what became of a heartbeat: an incarnation of an instance of control-api, for a client that waits.
 public struct HeartbeatAsker: Codable, Hashable, Sendable {
     public enum Wish: String, Codable, Sendable {
         case heartbeat

@@ -177,11 +177,11 @@ public struct MemberReader {
 
     mutating func timestamp(_ member: String) -> Timestamp? {
         guard let text = string(member) else { return nil }
-        guard let stamp = Timestamp(text) else {
+        guard let wallTime = Timestamp(text) else {
             report(member, "'\(text.prefix(80))' is not a time of RFC 3339, as 2026-01-31T09:05:07Z")
             return nil
         }
-        return stamp
+        return wallTime
     }
 
     mutating func pageLimit() -> Int {

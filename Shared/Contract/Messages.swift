@@ -298,12 +298,12 @@ public struct Presence: Codable, Hashable, Sendable {
     /// while it has none.
     public var heartbeatSession: Int?
     /// Of a reconciler: why nothing is judged just now; absent while all is well.
-    public var blind: String?
+    public var suspended: String?
     /// Since when nothing is judged, while it is not.
-    public var blindSince: Timestamp?
+    public var suspendedSince: Timestamp?
     /// How often nothing could be judged since the start, the start included, and how long in all.
-    public var blindSpells: Int?
-    public var blindMilliseconds: Int?
+    public var suspensions: Int?
+    public var suspendedMilliseconds: Int?
     /// Deadlines put off because of it.
     public var deferredDeadlines: Int?
     /// Of the status store: why nothing can be committed just now; absent while all is well.
@@ -327,15 +327,16 @@ public struct Presence: Codable, Hashable, Sendable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case service, instance, state, version, incarnation, partitions, blind, trouble, unserved
+        case service, instance, state, version, incarnation, partitions, trouble, unserved
+        case suspended = "blind"
         case deadLetters = "dead_letters"
         case startedAt = "started_at"
         case configDigest = "config_digest"
         case partitionCount = "partition_count"
         case heartbeatSession = "heartbeat_session"
-        case blindSince = "blind_since"
-        case blindSpells = "blind_spells"
-        case blindMilliseconds = "blind_milliseconds"
+        case suspendedSince = "blind_since"
+        case suspensions = "blind_spells"
+        case suspendedMilliseconds = "blind_milliseconds"
         case deferredDeadlines = "deferred_deadlines"
     }
 

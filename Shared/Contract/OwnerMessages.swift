@@ -7,8 +7,8 @@ public enum PartitionMessage: Codable, Sendable {
     case request(PartitionRequest)
     case report(WakeReport)
     case batch(HeartbeatBatch)
-    /// An ingest is about to take heartbeats by its line of this number; its receipt says that the owner knows it.
-    case introduction(line: Int)
+    /// An ingest is about to take heartbeats by its subscription of this number; its acknowledgement says that the owner knows it.
+    case introduction(subscription: Int)
 }
 
 /// A secret that was minted for this request: what of it may travel and be stored.
@@ -91,7 +91,7 @@ public struct WakeReport: Codable, Hashable, Sendable {
     public let agent: AgentAddress
     public let generation: Int
     public let attempt: Int
-    public let issue: Int
+    public let publication: Int
     public let outcome: Outcome
     /// Milliseconds from the publication (the failure) to the making of this report.
     public let age: Int64
@@ -100,7 +100,7 @@ public struct WakeReport: Codable, Hashable, Sendable {
         agent = order.agent
         generation = order.generation
         attempt = order.attempt
-        issue = order.issue
+        publication = order.publication
         self.outcome = outcome
         self.age = age
     }
@@ -186,7 +186,7 @@ public struct BarrierAnswer: Codable, Hashable, Sendable {
     public let incarnation: String
     /// The subscription that the canary came through; `nil` when it has none, and there was no way to prove.
     public let session: Int?
-    /// The newest batch for each partition, by its number, as far as batches are without a receipt.
+    /// The newest batch for each partition, by its number, as far as batches are without an acknowledgement.
     public let batches: [String: Int]
     /// It takes no new heartbeats any more, and hands over what it has; absent: it does not say so.
     public let isStopping: Bool?
@@ -205,15 +205,15 @@ public struct BarrierAnswer: Codable, Hashable, Sendable {
 }
 
 /// The Last Will of the connection on which an ingest takes heartbeats: from now on nothing is given to it there.
-public struct HeartbeatLineEnded: Codable, Hashable, Sendable {
+public struct HeartbeatSubscriptionEnded: Codable, Hashable, Sendable {
     public let ingest: String
     public let incarnation: String
-    /// The number of the line; its subscription has the same.
-    public let line: Int
+    /// The number of the subscription; its subscription has the same.
+    public let subscription: Int
 
-    public init(ingest: String, incarnation: String, line: Int) {
+    public init(ingest: String, incarnation: String, subscription: Int) {
         self.ingest = ingest
         self.incarnation = incarnation
-        self.line = line
+        self.subscription = subscription
     }
 }

@@ -36,9 +36,9 @@ public struct StoreEntry: Codable, Sendable {
     public var resumedBoard: String?
     public var answer: AnswerEntry?
     /// A command that was begun: whoever owns the partition carries it on until it is answered.
-    public var undertaking: Undertaking?
+    public var intentRecord: IntentRecord?
     /// What changed without an event: written behind.
-    public var sightings: [Sighting]?
+    public var lastSeenUpdates: [LastSeenUpdate]?
     /// The common case of them: when agents were last seen.
     public var seen: SeenAgents?
 
@@ -189,7 +189,7 @@ public struct AnswerEntry: Codable, Sendable {
 }
 
 /// A command whose effect is complete, and answered, only later: committed before the first of its effects.
-public struct Undertaking: Codable, Hashable, Sendable {
+public struct IntentRecord: Codable, Hashable, Sendable {
     public let request: PartitionRequest
     /// The agents that it was about.
     public let count: Int
@@ -226,7 +226,7 @@ public struct SeenAgents: Codable, Hashable, Sendable {
     public init() {}
 }
 
-public struct Sighting: Codable, Hashable, Sendable {
+public struct LastSeenUpdate: Codable, Hashable, Sendable {
     public let agent: AgentAddress
     public let lastSeenAt: Timestamp?
     public let lastRejection: Rejection?

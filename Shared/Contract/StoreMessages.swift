@@ -6,7 +6,7 @@ public import Lifecycle
 public struct GrantChunk: Codable, Sendable {
     public let partition: Int
     public let epoch: Int
-    /// The reconciler's life that it is meant for.
+    /// The reconciler's incarnation that it is meant for.
     public let incarnation: String
     public let index: Int
     public let isLast: Bool
@@ -36,7 +36,7 @@ public struct RememberedRequest: Codable, Hashable, Sendable {
     /// What it minted a secret for, when it did: a repeat may mint again while that one was never used.
     public let mintedFor: String?
     /// What is not answered yet.
-    public var undertaking: Undertaking?
+    public var intentRecord: IntentRecord?
 
     /// How long a request is remembered: with a key for a day, else for longer than it may be repeated.
     public static func lifetime(isKeyed: Bool) -> TimeSpan {

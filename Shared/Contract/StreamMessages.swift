@@ -1,7 +1,7 @@
 // What crosses the bus between services. It is ours alone and may change with any version: all services of one system
 // run the same version, which `config_digest` shows.
 
-/// Identifies one gapless stream of frames: who sends, in which life, and which of its streams.
+/// Identifies one gapless stream of frames: who sends, in which incarnation, and which of its streams.
 public struct StreamID: Codable, Hashable, Sendable {
     public let service: String
     public let instance: String
@@ -23,22 +23,22 @@ extension StreamID: Comparable {
     }
 }
 
-/// One message of a stream, or, without a body, the announcement of what its sender keeps.
+/// One message of a stream, or, without a body, the advertisement of what its sender keeps.
 public struct StreamFrame<Body: Codable & Sendable>: Codable, Sendable {
     public let id: StreamID
-    /// Grows by one with each frame; of an announcement, the highest that was sent.
+    /// Grows by one with each frame; of an advertisement, the high-water mark that was sent.
     public let seq: Int
-    /// The lowest seq that the sender still keeps.
-    public let lowest: Int
+    /// The low-water mark seq that the sender still keeps.
+    public let lowWaterMark: Int
     /// How long the frame was kept before this sending, in milliseconds: ages inside the body grow by it.
-    public let held: Int64
+    public let age: Int64
     public let body: Body?
 
-    public init(id: StreamID, seq: Int, lowest: Int, held: Int64, body: Body?) {
+    public init(id: StreamID, seq: Int, lowWaterMark: Int, age: Int64, body: Body?) {
         self.id = id
         self.seq = seq
-        self.lowest = lowest
-        self.held = held
+        self.lowWaterMark = lowWaterMark
+        self.age = age
         self.body = body
     }
 }
@@ -69,7 +69,7 @@ public struct UnreadBody: Codable, Sendable {
 }
 
 /// What the receiver of a stream tells its sender.
-public struct StreamReceipt: Codable, Hashable, Sendable {
+public struct StreamAcknowledgement: Codable, Hashable, Sendable {
     public let id: StreamID
     /// Everything up to this seq is committed; the sender may forget it.
     public let upTo: Int

@@ -52,8 +52,8 @@ public struct Topics: Hashable, Sendable {
     public func stream(to destination: StreamDestination) -> String {
         "\(root)/internal/streams/\(destination.topicLevels)"
     }
-    public func receipts(service: String, instance: String) -> String {
-        "\(root)/internal/receipts/\(service)/\(instance)"
+    public func acknowledgements(service: String, instance: String) -> String {
+        "\(root)/internal/acknowledgements/\(service)/\(instance)"
     }
     /// Wake orders: level-triggered, from the store to any provisioner.
     public var orders: String { "\(root)/internal/orders" }
@@ -72,9 +72,9 @@ public struct Topics: Hashable, Sendable {
     public func barriers(service: String, instance: String) -> String {
         "\(root)/internal/barriers/\(service)/\(instance)"
     }
-    /// Where an ingest's connection for heartbeats leaves its Last Will (`HeartbeatLineEnded`).
-    public func heartbeatLine(instance: String) -> String { "\(root)/internal/lines/\(instance)" }
-    /// What an ingest notes, retained, of how its lives have ended.
+    /// Where an ingest's connection for heartbeats leaves its Last Will (`HeartbeatSubscriptionEnded`).
+    public func heartbeatSubscription(instance: String) -> String { "\(root)/internal/subscriptions/\(instance)" }
+    /// What an ingest notes, retained, of how its incarnations have ended.
     public func endings(service: String, instance: String) -> String {
         "\(root)/internal/endings/\(service)/\(instance)"
     }
@@ -95,7 +95,7 @@ public struct Topics: Hashable, Sendable {
     public var allAgentStatus: String { "\(root)/agents/+/+/status" }
     public var allCommands: String { "\(root)/commands/+" }
     public var allPresence: String { "\(root)/services/+/+" }
-    public var allHeartbeatLines: String { "\(root)/internal/lines/+" }
+    public var allHeartbeatSubscriptions: String { "\(root)/internal/subscriptions/+" }
     public var allFiles: String { "\(root)/agents/+/+/files" }
     public var allCredentials: String { "\(root)/agents/+/+/credentials" }
     public func allLifecycle(gateway: String? = nil) -> String { "\(root)/agents/\(gateway ?? "+")/+/lifecycle/+" }

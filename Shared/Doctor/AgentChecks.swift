@@ -95,9 +95,9 @@ enum Cause: CaseIterable, Sendable {
         // One whose host is gone is told with its gateway.
         if !isThere, isGatewayGone, snapshot.needsGateway(record.address.gateway), self != .paused { return false }
         let wokenAt = record.lastWakeSentAt
-        func isSinceWake(_ stamp: Timestamp?) -> Bool {
-            guard let stamp, let wokenAt else { return false }
-            return wokenAt <= stamp
+        func isSinceWake(_ wallTime: Timestamp?) -> Bool {
+            guard let wallTime, let wokenAt else { return false }
+            return wokenAt <= wallTime
         }
         switch self {
         case .paused: return record.isPaused

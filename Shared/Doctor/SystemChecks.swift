@@ -137,11 +137,11 @@ extension DoctorCheck {
         },
         DoctorCheck("ingest.deaf", explains: ["judging.blind"]) { snapshot in
             let ingests = snapshot.running(.heartbeatIngest)
-            let deaf = ingests.filter { $0.heartbeatSession == nil }
-            guard !deaf.isEmpty else { return [] }
-            return deaf.map {
+            let unsubscribed = ingests.filter { $0.heartbeatSession == nil }
+            guard !unsubscribed.isEmpty else { return [] }
+            return unsubscribed.map {
                 Finding(
-                    "ingest.deaf", deaf.count == ingests.count ? .error : .warning,
+                    "ingest.deaf", unsubscribed.count == ingests.count ? .error : .warning,
                     subject: "heartbeat-ingest/\($0.instance)", "heartbeat-ingest/\($0.instance) takes no heartbeats",
                     cause: "it waits after unclean ends, an owner is missing, or the broker refused its subscription",
                     evidence: [.init("it has no subscription to heartbeats", "presence.heartbeat_session")],
@@ -150,12 +150,12 @@ extension DoctorCheck {
         },
         DoctorCheck("judging.blind") { snapshot in
             snapshot.running(.reconciler).compactMap { presence in
-                presence.blind.map {
+                presence.suspended.map {
                     Finding(
                         "judging.blind", subject: "reconciler/\(presence.instance)",
                         "reconciler/\(presence.instance) judges nobody: \($0)",
                         cause: "check-ins cannot arrive or be counted; nobody turns offline meanwhile",
-                        evidence: [.init($0, "presence.blind", at: presence.blindSince)],
+                        evidence: [.init($0, "presence.blind", at: presence.suspendedSince)],
                         actions: [.init("mend what the reason names; it goes on by itself")])
                 }
             }

@@ -8,16 +8,16 @@ extension AgentMachine {
     /// - Returns: whether it was accepted.
     @discardableResult
     public mutating func heartbeatReceived(
-        _ heartbeat: Heartbeat, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        _ heartbeat: Heartbeat, _ context: AgentContext, into directives: inout [AgentDirective]
     ) -> Bool {
         guard state.record.status != .deleting else {
-            reject(.deleting, nil, around, into: &directives)
+            reject(.deleting, nil, context, into: &directives)
             return false
         }
-        if let digest = heartbeat.tokenDigest, !isToken(digest, around, into: &directives) { return false }
+        if let digest = heartbeat.tokenDigest, !isToken(digest, context, into: &directives) { return false }
         if let generation = heartbeat.generation, generation > state.record.generation {
             let detail = "generation: \(generation) is newer than the current one, \(state.record.generation)"
-            reject(.malformed, detail, around, into: &directives)
+            reject(.malformed, detail, context, into: &directives)
             return false
         }
         countSequence(heartbeat, &directives)
@@ -25,37 +25,37 @@ extension AgentMachine {
         let isEnd = heartbeat.status == .lost || heartbeat.status == .stopping
         guard isEnd || bucket.take(heartbeat.receivedAt) else {
             let detail = "more than \(state.record.policy.heartbeatRate) came"
-            reject(.rateLimited, detail, around, into: &directives)
+            reject(.rateLimited, detail, context, into: &directives)
             return false
         }
         switch heartbeat.status {
-        case .lost: lost(heartbeat, around)
-        case .stopping: stopping(heartbeat, around, &directives)
-        case .waiting: waiting(heartbeat, around, &directives)
-        case .starting: starting(heartbeat, around, &directives)
-        case .ok, .degraded: alive(heartbeat, around, &directives)
+        case .lost: lost(heartbeat, context)
+        case .stopping: stopping(heartbeat, context, &directives)
+        case .waiting: waiting(heartbeat, context, &directives)
+        case .starting: starting(heartbeat, context, &directives)
+        case .ok, .degraded: alive(heartbeat, context, &directives)
         }
         return true
     }
 
     /// Whether somebody who speaks for the agent has its token; one who has not is a rejection.
     public mutating func isToken(
-        _ digest: String, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        _ digest: String, _ context: AgentContext, into directives: inout [AgentDirective]
     ) -> Bool {
-        if accepts(digest, around) { return true }
-        reject(.badToken, "x-agent-token: is not this agent's token", around, into: &directives)
+        if accepts(digest, context) { return true }
+        reject(.badToken, "x-agent-token: is not this agent's token", context, into: &directives)
         return false
     }
 
     /// The common case, without a directive: a heartbeat that says nothing new, of an agent that is online and well.
     ///
     /// - Returns: `false` when it is not that case, and nothing was changed: `heartbeatReceived` is to judge it.
-    public mutating func noteHeartbeat(receivedAt: Instant, receivedStamp: Timestamp, ingest: Int = 0) -> Bool {
+    public mutating func noteHeartbeat(receivedAt: Instant, receivedWallTime: Timestamp, ingest: Int = 0) -> Bool {
         guard case .online = phase, state.record.reportedStatus == .ok, bucket.take(receivedAt) else { return false }
         if let lastSeen, lastSeen > receivedAt { return true }
         lastSeen = receivedAt
         lastSeenBy = ingest
-        state.record.lastSeenAt = receivedStamp
+        state.record.lastSeenAt = receivedWallTime
         return true
     }
 
@@ -63,80 +63,80 @@ extension AgentMachine {
     ///
     /// - Parameter detail: the member and what is wrong with it.
     public mutating func reject(
-        _ reason: RejectionReason, _ detail: String?, _ around: AgentSurroundings,
+        _ reason: RejectionReason, _ detail: String?, _ context: AgentContext,
         into directives: inout [AgentDirective]
     ) {
         let last = state.record.lastRejection
         let count = last?.reason == reason ? last?.count ?? 0 : 0
-        state.record.lastRejection = Rejection(reason: reason, detail: detail, at: around.stamp, count: count + 1)
-        guard around.tellsRejections else { return directives.append(.noteSighting) }
-        let isDue = rejectionPublishedAt.map { around.now >= $0 + AgentMachine.rejectionEventInterval } ?? true
+        state.record.lastRejection = Rejection(reason: reason, detail: detail, at: context.wallTime, count: count + 1)
+        guard context.tellsRejections else { return directives.append(.noteLastSeen) }
+        let isDue = rejectionPublishedAt.map { context.now >= $0 + AgentMachine.rejectionEventInterval } ?? true
         // A flood is logged as often as it is published; any other rejection each time.
         if isDue || reason != .rateLimited { directives.append(.log(.rejected(reason, detail: detail))) }
-        guard isDue else { return directives.append(.noteSighting) }
-        rejectionPublishedAt = around.now
-        emit(.heartbeatRejected, reason: reason.rawValue, around, &directives)
+        guard isDue else { return directives.append(.noteLastSeen) }
+        rejectionPublishedAt = context.now
+        emit(.heartbeatRejected, reason: reason.rawValue, context, &directives)
     }
 
     /// Whether a token counts; the first use of the newest one ends the one before.
-    private mutating func accepts(_ digest: String, _ around: AgentSurroundings) -> Bool {
+    private mutating func accepts(_ digest: String, _ context: AgentContext) -> Bool {
         if let newest = state.tokenDigest, isSameDigest(digest, newest) {
             state.previousToken = nil
             return true
         }
-        return state.previousToken.map { isSameDigest($0.digest, digest) && around.stamp < $0.until } ?? false
+        return state.previousToken.map { isSameDigest($0.digest, digest) && context.wallTime < $0.until } ?? false
     }
 
     // MARK: Each status
 
     private mutating func alive(
-        _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+        _ heartbeat: Heartbeat, _ context: AgentContext, _ directives: inout [AgentDirective]
     ) {
         let isEarlier = see(heartbeat)
         switch state.record.status {
         case .provisioning, .updating:
             guard answersAWake(heartbeat) else {
-                return noteReport(takeOlderGeneration(heartbeat), "reported", around, &directives)
+                return noteReport(takeOlderGeneration(heartbeat), "reported", context, &directives)
             }
-            checkIn(heartbeat, around, &directives)
+            checkIn(heartbeat, context, &directives)
         case .offline:
             // One that was sent before the goodbye and overtaken by it brings nobody back.
             if let goodbye, !goodbye.isBefore(heartbeat, atLeast: AgentMachine.ingestsApart) {
-                return directives.append(.noteSighting)
+                return directives.append(.noteLastSeen)
             }
-            checkIn(heartbeat, around, &directives)
+            checkIn(heartbeat, context, &directives)
         case .online:
             comeBack(heartbeat)
-            noteReport(!isEarlier && takeReport(heartbeat), "reported", around, &directives)
+            noteReport(!isEarlier && takeReport(heartbeat), "reported", context, &directives)
         case .deleting: break
         }
     }
 
     private mutating func starting(
-        _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+        _ heartbeat: Heartbeat, _ context: AgentContext, _ directives: inout [AgentDirective]
     ) {
         _ = see(heartbeat)
         guard answersAWake(heartbeat) || state.cycle == nil else {
-            return noteReport(takeOlderGeneration(heartbeat), "reported", around, &directives)
+            return noteReport(takeOlderGeneration(heartbeat), "reported", context, &directives)
         }
         comeBack(heartbeat)
-        let extended = extendDeadline(heartbeat, around, &directives)
+        let extended = extendDeadline(heartbeat, context, &directives)
         let reported = takeReport(heartbeat)
-        noteReport(extended || reported, extended ? "extended" : "reported", around, &directives)
+        noteReport(extended || reported, extended ? "extended" : "reported", context, &directives)
     }
 
     private mutating func stopping(
-        _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+        _ heartbeat: Heartbeat, _ context: AgentContext, _ directives: inout [AgentDirective]
     ) {
         guard isOfCurrentBoot(heartbeat) else { return }
-        let isOfEarlierLife = isOfEarlierLife(heartbeat)
+        let isOfEarlierIncarnation = isOfEarlierIncarnation(heartbeat)
         _ = see(heartbeat)
         if let status = heartbeat.exitStatus, status != 0 {
-            return crashed(heartbeat, status, isOfEarlierLife, around, &directives)
+            return crashed(heartbeat, status, isOfEarlierIncarnation, context, &directives)
         }
         let isToCome = state.cycle != nil && !answersAWake(heartbeat)
-        guard !isOfEarlierLife, state.record.status != .offline, !isToCome else {
-            return directives.append(.noteSighting)
+        guard !isOfEarlierIncarnation, state.record.status != .offline, !isToCome else {
+            return directives.append(.noteLastSeen)
         }
         goodbye = Reception(of: heartbeat)
         loss = nil
@@ -144,7 +144,7 @@ extension AgentMachine {
         if let status = heartbeat.exitStatus { state.record.lastExitStatus = status }
         state.record.checkinDeadlineAt = nil
         state.record.lastProvisionError = nil
-        noteEnd(around)
+        noteEnd(context)
         if heartbeat.reason != .hostStopping {
             state.record.isWanted = false
             state.record.recoveries = 0
@@ -152,50 +152,50 @@ extension AgentMachine {
         }
         state.record.status = .offline
         state.record.offlineReason = .goodbye
-        endCycle(around, &directives)
-        emit(.offline, reason: OfflineReason.goodbye.rawValue, around, &directives)
+        endCycle(context, &directives)
+        emit(.offline, reason: OfflineReason.goodbye.rawValue, context, &directives)
     }
 
     /// It ended with an error. Of an agent that was there that is a lapse; of a start it is why no check-in comes.
     private mutating func crashed(
-        _ heartbeat: Heartbeat, _ status: Int, _ isOfEarlierLife: Bool, _ around: AgentSurroundings,
+        _ heartbeat: Heartbeat, _ status: Int, _ isOfEarlierIncarnation: Bool, _ context: AgentContext,
         _ directives: inout [AgentDirective]
     ) {
-        guard !isOfEarlierLife else { return directives.append(.noteSighting) }
+        guard !isOfEarlierIncarnation else { return directives.append(.noteLastSeen) }
         switch state.record.status {
         case .online:
             state.record.lastExitStatus = status
             _ = takeReport(heartbeat)
-            if state.record.isPaused { return emit(.changed, reason: "reported", around, &directives) }
-            lapse("crashed", around, &directives)
+            if state.record.isPaused { return emit(.changed, reason: "reported", context, &directives) }
+            lapse("crashed", context, &directives)
         case .provisioning, .updating:
-            guard answersAWake(heartbeat) else { return directives.append(.noteSighting) }
+            guard answersAWake(heartbeat) else { return directives.append(.noteLastSeen) }
             let isNews = state.cycle?.exitStatus != status
             state.cycle?.exitStatus = status
             state.cycle?.stillRuns = nil
             state.record.lastExitStatus = status
-            noteReport(takeReport(heartbeat) || isNews, "reported", around, &directives)
+            noteReport(takeReport(heartbeat) || isNews, "reported", context, &directives)
         case .offline:
             let before = (state.record.lastExitStatus, state.record.note)
             state.record.lastExitStatus = status
             takeNote(heartbeat)
-            noteReport(before != (state.record.lastExitStatus, state.record.note), "reported", around, &directives)
+            noteReport(before != (state.record.lastExitStatus, state.record.note), "reported", context, &directives)
         case .deleting: break
         }
     }
 
     /// The broker speaks for it: it is no sign of life.
-    private mutating func lost(_ heartbeat: Heartbeat, _ around: AgentSurroundings) {
-        guard isOfCurrentBoot(heartbeat), !isOfEarlierLife(heartbeat), case .online = phase else { return }
+    private mutating func lost(_ heartbeat: Heartbeat, _ context: AgentContext) {
+        guard isOfCurrentBoot(heartbeat), !isOfEarlierIncarnation(heartbeat), case .online = phase else { return }
         // Whoever was heard of after the connection broke has come back already.
         guard !wasSeen(after: heartbeat) else { return }
         loss = Loss(at: Reception(of: heartbeat), reason: "lost")
-        phase = .lost(due: around.now + state.record.policy.lostGrace.span)
+        phase = .lost(due: context.now + state.record.policy.lostGrace.span)
     }
 
     /// Its host is there, and it does not run.
     private mutating func waiting(
-        _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+        _ heartbeat: Heartbeat, _ context: AgentContext, _ directives: inout [AgentDirective]
     ) {
         if let boot = heartbeat.bootID, earlierBoots.contains(boot) { return }
         guard !wasSeen(after: heartbeat) else { return }
@@ -204,16 +204,16 @@ extension AgentMachine {
             return
         }
         switch phase {
-        case .online, .lost: lapse("host_restarted", around, &directives)
-        case .resting, .wakeQueued, .wakeOrdered, .awaitingCheckin: hostReturned(around, into: &directives)
-        case .held, .leaving: break
+        case .online, .lost: lapse("host_restarted", context, &directives)
+        case .resting, .wakeQueued, .wakeOrdered, .awaitingCheckin: hostReturned(context, into: &directives)
+        case .paused, .leaving: break
         }
     }
 
     // MARK: What they have in common
 
     private mutating func checkIn(
-        _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+        _ heartbeat: Heartbeat, _ context: AgentContext, _ directives: inout [AgentDirective]
     ) {
         let attempt = state.cycle?.attempt ?? 0
         if state.cycle != nil {
@@ -228,15 +228,15 @@ extension AgentMachine {
         state.record.wakeAttempts = 0
         state.record.checkinDeadlineAt = nil
         state.record.lastProvisionError = nil
-        state.hostReturn = around.hostReturn ?? state.hostReturn
-        state.onlineSince = around.stamp
-        onlineSince = around.now
+        state.hostReturn = context.hostReturn ?? state.hostReturn
+        state.onlineSince = context.wallTime
+        onlineSince = context.now
         forgetRecovery()
         goodbye = nil
         loss = nil
-        endCycle(around, &directives)
+        endCycle(context, &directives)
         if !state.record.isPaused { phase = .online }
-        emit(.online, reason: attempt > 0 ? "checked_in" : "heartbeat", around, &directives)
+        emit(.online, reason: attempt > 0 ? "checked_in" : "heartbeat", context, &directives)
     }
 
     /// A heartbeat after its Last Will, or after its host's return, brings it back.
@@ -249,9 +249,9 @@ extension AgentMachine {
     }
 
     private mutating func noteReport(
-        _ isNews: Bool, _ reason: String, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+        _ isNews: Bool, _ reason: String, _ context: AgentContext, _ directives: inout [AgentDirective]
     ) {
-        if isNews { emit(.changed, reason: reason, around, &directives) } else { directives.append(.noteSighting) }
+        if isNews { emit(.changed, reason: reason, context, &directives) } else { directives.append(.noteLastSeen) }
     }
 
     /// Takes over what the agent says of itself; whether the record changed by it.
@@ -300,7 +300,7 @@ extension AgentMachine {
         if let lastSeen, lastSeen > heartbeat.receivedAt { return true }
         lastSeen = heartbeat.receivedAt
         lastSeenBy = heartbeat.ingest
-        state.record.lastSeenAt = heartbeat.receivedStamp
+        state.record.lastSeenAt = heartbeat.receivedWallTime
         return false
     }
 
@@ -311,7 +311,7 @@ extension AgentMachine {
     }
 
     /// Whether it echoes a generation before the one that runs: that of a process that was replaced.
-    private func isOfEarlierLife(_ heartbeat: Heartbeat) -> Bool {
+    private func isOfEarlierIncarnation(_ heartbeat: Heartbeat) -> Bool {
         guard let generation = heartbeat.generation, generation < state.record.generation else { return false }
         if let cycle = state.cycle { return cycle.reason != .recover }
         return generation < state.record.generationReported ?? state.record.generation
@@ -341,7 +341,7 @@ extension AgentMachine {
 
     /// `starting` moves a deadline that runs to received + extend, within what one cycle allows.
     private mutating func extendDeadline(
-        _ heartbeat: Heartbeat, _ around: AgentSurroundings, _ directives: inout [AgentDirective]
+        _ heartbeat: Heartbeat, _ context: AgentContext, _ directives: inout [AgentDirective]
     ) -> Bool {
         guard let cycle = state.cycle else { return false }
         let wanted = heartbeat.receivedAt + (heartbeat.extend?.span ?? cycle.policy.checkinDeadline.span)

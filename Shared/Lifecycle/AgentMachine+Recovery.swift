@@ -7,38 +7,38 @@ extension AgentMachine {
     ///
     /// - Parameters:
     ///   - heardAfter: an agent that is online and was heard of after this is there; `nil`: after now.
-    ///   - isNewLife: the host has begun anew: an outage of ours before does not explain why its agents are silent.
+    ///   - isNewIncarnation: the host has begun anew: an outage of ours before does not explain why its agents are silent.
     public mutating func hostReturned(
-        heardAfter: Instant? = nil, isNewLife: Bool = false, _ around: AgentSurroundings,
+        heardAfter: Instant? = nil, isNewIncarnation: Bool = false, _ context: AgentContext,
         into directives: inout [AgentDirective]
     ) {
         guard !state.record.isPaused else { return }
-        state.hostReturn = around.hostReturn ?? state.hostReturn
+        state.hostReturn = context.hostReturn ?? state.hostReturn
         switch phase {
-        case .resting: if state.record.isWanted { recover(around, &directives) }
-        case .wakeQueued, .held, .leaving: break
-        case .wakeOrdered: hostReturnedAt = around.now
+        case .resting: if state.record.isWanted { recover(context, &directives) }
+        case .wakeQueued, .paused, .leaving: break
+        case .wakeOrdered: hostReturnedAt = context.now
         case .awaitingCheckin:
             guard let cycle = state.cycle else { return }
-            withdrawDeadline("host_returned", around, &directives)
+            withdrawDeadline("host_returned", context, &directives)
             queueWake(isRepeat: true, reason: cycle.order?.reason ?? cycle.reason, &directives)
         case .online, .lost:
-            let since = heardAfter ?? around.now
+            let since = heardAfter ?? context.now
             if case .online = phase, let lastSeen, lastSeen > since { return }
-            let grace = around.now + state.record.policy.lostGrace.span
-            phase = .lost(due: isNewLife ? grace : max(grace, lapseFloor ?? grace))
+            let grace = context.now + state.record.policy.lostGrace.span
+            phase = .lost(due: isNewIncarnation ? grace : max(grace, lapseFloor ?? grace))
             loss = Loss(at: Reception(at: since), reason: "host_restarted")
         }
     }
 
     /// Asks for an agent that is offline, or notes that it is to be asked for.
-    private mutating func recover(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
-        guard mustWait(around) else {
-            return requestCycle(.recover, reason: .recover, traceparent: nil, around, into: &directives)
+    private mutating func recover(_ context: AgentContext, _ directives: inout [AgentDirective]) {
+        guard mustWait(context) else {
+            return requestCycle(.recover, reason: .recover, traceparent: nil, context, into: &directives)
         }
         guard state.awaitsRecovery != true else { return }
         awaitRecovery()
-        emit(.changed, reason: "recovery_waits", around, &directives)
+        emit(.changed, reason: "recovery_waits", context, &directives)
     }
 
     // MARK: One recovery after the other
@@ -46,18 +46,18 @@ extension AgentMachine {
     /// It has ended, for whatever reason: what follows waits the longer, the more recoveries have led to nothing lasting.
     ///
     /// - Parameter end: when it was there last, as far as is known; `nil`: until now.
-    mutating func noteEnd(at end: Instant? = nil, _ around: AgentSurroundings) {
+    mutating func noteEnd(at end: Instant? = nil, _ context: AgentContext) {
         if let wellAt, let lastSeen, lastSeen >= wellAt { state.record.recoveries = 0 }
         let whole = state.record.policy.recoveryWait(after: state.record.recoveries).milliseconds
-        let wait = TimeSpan(milliseconds: whole - max(0, around.now.milliseconds(since: end ?? around.now)))
-        state.recoverAfter = wait > .zero ? around.stamp + wait : nil
-        recoverAfter = wait > .zero ? around.now + wait : nil
+        let wait = TimeSpan(milliseconds: whole - max(0, context.now.milliseconds(since: end ?? context.now)))
+        state.recoverAfter = wait > .zero ? context.wallTime + wait : nil
+        recoverAfter = wait > .zero ? context.now + wait : nil
         state.onlineSince = nil
         onlineSince = nil
     }
 
-    func mustWait(_ around: AgentSurroundings) -> Bool {
-        recoverAfter.map { around.now < $0 } ?? false
+    func mustWait(_ context: AgentContext) -> Bool {
+        recoverAfter.map { context.now < $0 } ?? false
     }
 
     /// What it waits for is said where its errors are, unless there is one.
@@ -84,8 +84,8 @@ extension AgentMachine {
         return onlineSince.map { $0 + state.record.policy.offlineAfter.span }
     }
 
-    mutating func becomeWell(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
+    mutating func becomeWell(_ context: AgentContext, _ directives: inout [AgentDirective]) {
         state.record.recoveries = 0
-        emit(.changed, reason: "well", around, &directives)
+        emit(.changed, reason: "well", context, &directives)
     }
 }

@@ -4,9 +4,9 @@ extension AgentMachine {
     /// its resume.
     public mutating func requestCycle(
         _ action: ProvisionAction, reason: WakeReason, resetSession: Bool = false, traceparent: String?,
-        _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        _ context: AgentContext, into directives: inout [AgentDirective]
     ) {
-        abandonOrder(around, &directives)
+        abandonOrder(context, &directives)
         state.record.generation += 1
         state.record.wakeAttempts = 0
         state.record.lastProvisionError = nil
@@ -14,39 +14,39 @@ extension AgentMachine {
         state.record.checkinDeadlineAt = nil
         state.record.wakeDelivery = nil
         state.record.provisionAction = action
-        state.record.provisionRequestedAt = around.stamp
+        state.record.provisionRequestedAt = context.wallTime
         state.record.status = action == .provision ? .provisioning : .updating
         state.record.offlineReason = nil
         state.record.isWanted = true
         state.record.recoveries = action == .recover ? state.record.recoveries + 1 : 0
-        state.hostReturn = around.hostReturn ?? state.hostReturn
+        state.hostReturn = context.hostReturn ?? state.hostReturn
         forgetRecovery()
         hostReturnedAt = nil
         state.cycle = Cycle(
-            policy: state.record.policy, requestedAt: around.stamp, reason: reason, resetSession: resetSession,
+            policy: state.record.policy, requestedAt: context.wallTime, reason: reason, resetSession: resetSession,
             traceparent: traceparent)
         firstOrderedAt = nil
         extensionWanted = nil
         goodbye = nil
         loss = nil
-        emit(action == .provision ? .provisioning : .updating, reason: reason.rawValue, around, &directives)
+        emit(action == .provision ? .provisioning : .updating, reason: reason.rawValue, context, &directives)
         if state.record.isPaused {
-            phase = .held
+            phase = .paused
         } else {
             queueWake(isRepeat: false, reason: reason, &directives)
         }
     }
 
     /// Provisioned without a wake: offline, the generation stays, a cycle in progress ends.
-    public mutating func provisionWithoutWake(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
+    public mutating func provisionWithoutWake(_ context: AgentContext, into directives: inout [AgentDirective]) {
         state.record.status = .offline
         state.record.offlineReason = .neverWoken
         state.record.isWanted = false
         state.record.checkinDeadlineAt = nil
         state.record.wakeAttempts = 0
         forgetRecovery()
-        endCycle(around, &directives)
-        emit(.changed, reason: "provisioned", around, &directives)
+        endCycle(context, &directives)
+        emit(.changed, reason: "provisioned", context, &directives)
     }
 
     /// Changes what an operator may change; `emit` or a cycle must follow. An online agent's lapse follows the new policy.
@@ -57,76 +57,77 @@ extension AgentMachine {
 
     /// Something changed that has no event of its own.
     public mutating func noteChange(
-        _ reason: String?, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        _ reason: String?, _ context: AgentContext, into directives: inout [AgentDirective]
     ) {
-        emit(.changed, reason: reason, around, &directives)
+        emit(.changed, reason: reason, context, &directives)
     }
 
     /// Its token is another one; the old one may still count until the new one is used, at most `tokenOverlap`.
     public mutating func rotateToken(
-        digest: String, id: String, keepsOld: Bool = false, _ around: AgentSurroundings,
+        digest: String, id: String, keepsOld: Bool = false, _ context: AgentContext,
         into directives: inout [AgentDirective]
     ) {
         state.previousToken =
             keepsOld
-            ? state.tokenDigest.map { PreviousToken(digest: $0, until: around.stamp + AgentMachine.tokenOverlap) } : nil
+            ? state.tokenDigest.map { PreviousToken(digest: $0, until: context.wallTime + AgentMachine.tokenOverlap) }
+            : nil
         state.tokenDigest = digest
         state.record.tokenID = id
-        emit(.tokenRotated, around, &directives)
+        emit(.tokenRotated, context, &directives)
     }
 
     /// It is to run the templates with this digest; a cycle in progress goes on, and its next attempt says so.
     public mutating func syncTemplates(
-        digest: String, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        digest: String, _ context: AgentContext, into directives: inout [AgentDirective]
     ) {
         state.record.templatesDigest = digest
-        emit(.templatesSynced, around, &directives)
+        emit(.templatesSynced, context, &directives)
     }
 
     /// No wake, no lapse, no verdict from here on; heartbeats count.
     public mutating func pause(
-        _ cause: PauseCause, until: Timestamp?, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        _ cause: PauseCause, until: Timestamp?, _ context: AgentContext, into directives: inout [AgentDirective]
     ) {
         guard state.record.status != .deleting else { return }
-        abandonOrder(around, &directives)
+        abandonOrder(context, &directives)
         if !state.record.pausedBy.contains(cause) { state.record.pausedBy.append(cause) }
         state.pauseEnds[cause.rawValue] = until
-        refreshPauseEnd(around)
+        refreshPauseEnd(context)
         state.record.checkinDeadlineAt = nil
-        phase = .held
-        emit(.paused, reason: cause.rawValue, around, &directives)
+        phase = .paused
+        emit(.paused, reason: cause.rawValue, context, &directives)
     }
 
     /// Removes one cause; with the last one the agent goes on: the current attempt's wake is repeated, or the first one sent.
     public mutating func resume(
-        _ cause: PauseCause, _ around: AgentSurroundings, into directives: inout [AgentDirective]
+        _ cause: PauseCause, _ context: AgentContext, into directives: inout [AgentDirective]
     ) {
         guard let index = state.record.pausedBy.firstIndex(of: cause) else { return }
         state.record.pausedBy.remove(at: index)
         state.pauseEnds[cause.rawValue] = nil
-        refreshPauseEnd(around)
-        emit(.resumed, reason: cause.rawValue, around, &directives)
+        refreshPauseEnd(context)
+        emit(.resumed, reason: cause.rawValue, context, &directives)
         guard !state.record.isPaused else { return }
         if let cycle = state.cycle {
             queueWake(isRepeat: cycle.order != nil, reason: cycle.order?.reason ?? cycle.reason, &directives)
         } else if state.record.status == .online {
             phase = .online
-            extendLapse(around)
-            if state.record.reportedStatus == .stopping { return lapse("crashed", around, &directives) }
+            extendLapse(context)
+            if state.record.reportedStatus == .stopping { return lapse("crashed", context, &directives) }
         } else {
             phase = .resting
         }
         // What its host has done meanwhile.
-        let hasReturned = around.hostReturn.map { isToBeTold(ofReturn: $0) } ?? false
+        let hasReturned = context.hostReturn.map { isToBeTold(ofReturn: $0) } ?? false
         guard hasReturned || hasHostWaited else { return }
         hasHostWaited = false
-        hostReturned(around, into: &directives)
+        hostReturned(context, into: &directives)
     }
 
     /// Its removal: `deleting` now, `deleted` once no wake of it can be published any more.
-    public mutating func delete(_ around: AgentSurroundings, into directives: inout [AgentDirective]) {
+    public mutating func delete(_ context: AgentContext, into directives: inout [AgentDirective]) {
         guard state.record.status != .deleting else { return }
-        abandonOrder(around, &directives)
+        abandonOrder(context, &directives)
         state.record.status = .deleting
         state.record.checkinDeadlineAt = nil
         state.record.pausedBy = []
@@ -134,20 +135,20 @@ extension AgentMachine {
         state.pauseEnds = [:]
         pauseEnd = nil
         state.cycle = nil
-        emit(.deleting, around, &directives)
-        if state.abandonedIssues.isEmpty { return erase(around, &directives) }
+        emit(.deleting, context, &directives)
+        if state.orphanedPublications.isEmpty { return erase(context, &directives) }
         phase = .leaving
     }
 
     /// Ends the cycle in progress without a verdict.
-    mutating func endCycle(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
-        abandonOrder(around, &directives)
+    mutating func endCycle(_ context: AgentContext, _ directives: inout [AgentDirective]) {
+        abandonOrder(context, &directives)
         state.cycle = nil
-        phase = state.record.isPaused ? .held : .resting
+        phase = state.record.isPaused ? .paused : .resting
     }
 
-    mutating func erase(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
-        emit(.deleted, around, &directives)
+    mutating func erase(_ context: AgentContext, _ directives: inout [AgentDirective]) {
+        emit(.deleted, context, &directives)
         phase = .resting
         directives.append(
             .erase(

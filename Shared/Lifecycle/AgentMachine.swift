@@ -11,9 +11,9 @@ public struct AgentMachine: Hashable, Sendable {
     /// at most or its owner is told that commits are late; for its lifetime at a provisioner; for a second that a provisioner may
     /// stall with it; and for as long as an interrupted network may keep the order or its wake and deliver it all the same, two
     /// seconds (decision 8).
-    public static let orderQuietAfter = WakeOrder.lifetime + .seconds(5)
+    public static let orderDrainedAfter = WakeOrder.lifetime + .seconds(5)
     /// Orders whose reports are awaited beyond their cycle; of more the oldest are forgotten, which are the least alive.
-    static let abandonedIssuesMax = 32
+    static let orphanedPublicationsMax = 32
     /// Rejections of one agent are published at most so often.
     public static let rejectionEventInterval = TimeSpan.seconds(1)
     /// How long an old token may count beside a new one that was not used yet.
@@ -28,7 +28,7 @@ public struct AgentMachine: Hashable, Sendable {
     // In memory only.
     package var lastSeen: Instant?
     var lastSeenBy = 0
-    /// An online agent does not lapse before this: after blindness, a resume, a restart.
+    /// An online agent does not lapse before this: after suspension, a resume, a restart.
     package var lapseFloor: Instant?
     package var firstOrderedAt: Instant?
     /// `starting` asked for time until then before the deadline of its wake was known.
@@ -45,7 +45,7 @@ public struct AgentMachine: Hashable, Sendable {
     var recoverAfter: Instant?
     var pauseEnd: Instant?
     /// From when on none of the abandoned orders can be published any more.
-    var abandonedUntil: Instant?
+    var orphanedUntil: Instant?
     var lastSeq: Int64?
     var bucket: TokenBucket
     public internal(set) var rejectionPublishedAt: Instant?
@@ -61,30 +61,31 @@ public struct AgentMachine: Hashable, Sendable {
         bucket = TokenBucket(rate: record.policy.heartbeatRate, burst: Policy.heartbeatBurst)
     }
 
-    /// An agent taken over with its state. `sightRegained` must follow: until then nothing may be judged.
-    public init(restored state: AgentState, _ around: AgentSurroundings) {
+    /// An agent taken over with its state. `observabilityRestored` must follow: until then nothing may be judged.
+    public init(restored state: AgentState, _ context: AgentContext) {
         self.state = state
         bucket = TokenBucket(rate: state.record.policy.heartbeatRate, burst: Policy.heartbeatBurst)
         phase = .resting
-        lastSeen = state.record.lastSeenAt.map { around.past($0) }
-        onlineSince = state.onlineSince.map { around.past($0) }
-        recoverAfter = state.recoverAfter.map { around.instant(of: $0) }
+        lastSeen = state.record.lastSeenAt.map { context.past($0) }
+        onlineSince = state.onlineSince.map { context.past($0) }
+        recoverAfter = state.recoverAfter.map { context.instant(of: $0) }
         firstOrderedAt = state.cycle.flatMap { cycle in
-            cycle.firstOrderedAt.map { around.past($0, on: cycle.firstOrderedOn) }
+            cycle.firstOrderedAt.map { context.past($0, on: cycle.firstOrderedOn) }
         }
         // For so long whatever was under way may still be published.
-        abandonedUntil = around.now + AgentMachine.orderQuietAfter
+        orphanedUntil = context.now + AgentMachine.orderDrainedAfter
         if state.record.status == .deleting {
             phase = .leaving
         } else if state.record.isPaused {
-            phase = .held
-            refreshPauseEnd(around)
+            phase = .paused
+            refreshPauseEnd(context)
         } else if let cycle = state.cycle {
             phase =
-                cycle.order.map { .wakeOrdered(issue: $0.issue) } ?? .wakeQueued(isRepeat: false, reason: cycle.reason)
+                cycle.order.map { .wakeOrdered(publication: $0.publication) }
+                ?? .wakeQueued(isRepeat: false, reason: cycle.reason)
         } else if state.record.status == .online {
             phase = .online
-            extendLapse(around)
+            extendLapse(context)
         }
     }
 
@@ -99,8 +100,8 @@ public struct AgentMachine: Hashable, Sendable {
             case .awaitingCheckin(let due): due
             case .online: wellAt.map { min($0, lapseDue) } ?? lapseDue
             case .lost(let due): min(due, lapseDue)
-            case .leaving: abandonedUntil
-            case .held: state.abandonedIssues.isEmpty ? nil : abandonedUntil
+            case .leaving: orphanedUntil
+            case .paused: state.orphanedPublications.isEmpty ? nil : orphanedUntil
             }
         guard let pauseEnd else { return own }
         return own.map { min($0, pauseEnd) } ?? pauseEnd
@@ -109,13 +110,13 @@ public struct AgentMachine: Hashable, Sendable {
     /// Whether what `due` is about is decided by heartbeats, so that nothing may be decided while they cannot be seen.
     public var isDueJudged: Bool {
         switch phase {
-        case .resting, .wakeQueued, .wakeOrdered, .held, .leaving: false
+        case .resting, .wakeQueued, .wakeOrdered, .paused, .leaving: false
         case .awaitingCheckin, .online, .lost: true
         }
     }
 
-    /// Whether a turn would order a wake.
-    public var isAwaitingTurn: Bool {
+    /// Whether a permit would order a wake.
+    public var isAwaitingPermit: Bool {
         if case .wakeQueued = phase { true } else { false }
     }
 
@@ -131,10 +132,10 @@ public struct AgentMachine: Hashable, Sendable {
     }
 
     /// Whether no wake of this agent can be published any more without a new order.
-    public var isQuiet: Bool {
+    public var isDrained: Bool {
         switch phase {
         case .wakeOrdered, .leaving: false
-        case .resting, .wakeQueued, .awaitingCheckin, .online, .lost, .held: state.abandonedIssues.isEmpty
+        case .resting, .wakeQueued, .awaitingCheckin, .online, .lost, .paused: state.orphanedPublications.isEmpty
         }
     }
 
@@ -148,11 +149,11 @@ public struct AgentMachine: Hashable, Sendable {
 
     /// Raises the revision and hands the state out with its event.
     mutating func emit(
-        _ event: LifecycleEvent, reason: String? = nil, _ around: AgentSurroundings,
+        _ event: LifecycleEvent, reason: String? = nil, _ context: AgentContext,
         _ directives: inout [AgentDirective]
     ) {
         state.record.revision += 1
-        state.record.updatedAt = around.stamp
+        state.record.updatedAt = context.wallTime
         directives.append(.emit(event, reason: reason, state))
     }
 
@@ -162,39 +163,41 @@ public struct AgentMachine: Hashable, Sendable {
     }
 
     /// After a time in which heartbeats could not be counted: an online agent gets one interval and one deadline.
-    mutating func extendLapse(_ around: AgentSurroundings) {
+    mutating func extendLapse(_ context: AgentContext) {
         let policy = state.record.policy
-        let grace = around.now + policy.heartbeatInterval.span + policy.checkinDeadline.span
+        let grace = context.now + policy.heartbeatInterval.span + policy.checkinDeadline.span
         lapseFloor = max(lapseFloor ?? grace, grace)
     }
 
     /// Gives up the order that is under way, if one is. Its wake may still be published, by whoever has the order already.
     /// Comes before the event of whatever caused it, so that the event's state tells of it.
-    mutating func abandonOrder(_ around: AgentSurroundings, _ directives: inout [AgentDirective]) {
-        forgetAbandonedOrders(around)
-        guard case .wakeOrdered(let issue) = phase else { return }
-        if !state.abandonedIssues.contains(issue) { state.abandonedIssues.append(issue) }
-        if state.abandonedIssues.count > AgentMachine.abandonedIssuesMax { state.abandonedIssues.removeFirst() }
-        abandonedUntil = around.now + AgentMachine.orderQuietAfter
+    mutating func abandonOrder(_ context: AgentContext, _ directives: inout [AgentDirective]) {
+        forgetOrphanedPublications(context)
+        guard case .wakeOrdered(let publication) = phase else { return }
+        if !state.orphanedPublications.contains(publication) { state.orphanedPublications.append(publication) }
+        if state.orphanedPublications.count > AgentMachine.orphanedPublicationsMax {
+            state.orphanedPublications.removeFirst()
+        }
+        orphanedUntil = context.now + AgentMachine.orderDrainedAfter
         directives.append(.settleOrder)
     }
 
     /// Nobody publishes an order that old.
-    mutating func forgetAbandonedOrders(_ around: AgentSurroundings) {
-        awaitQuiet(around)
-        guard let abandonedUntil, around.now >= abandonedUntil else { return }
-        state.abandonedIssues = []
-        self.abandonedUntil = nil
+    mutating func forgetOrphanedPublications(_ context: AgentContext) {
+        awaitDrain(context)
+        guard let orphanedUntil, context.now >= orphanedUntil else { return }
+        state.orphanedPublications = []
+        self.orphanedUntil = nil
     }
 
     /// As long as it is not committed that an order was given up, the store goes on publishing it.
-    mutating func awaitQuiet(_ around: AgentSurroundings) {
-        guard let abandonedUntil, let floor = around.quietFloor else { return }
-        self.abandonedUntil = max(abandonedUntil, floor)
+    mutating func awaitDrain(_ context: AgentContext) {
+        guard let orphanedUntil, let floor = context.drainFloor else { return }
+        self.orphanedUntil = max(orphanedUntil, floor)
     }
 
-    mutating func refreshPauseEnd(_ around: AgentSurroundings) {
-        pauseEnd = state.pauseEnds.values.min().map { around.instant(of: $0) }
+    mutating func refreshPauseEnd(_ context: AgentContext) {
+        pauseEnd = state.pauseEnds.values.min().map { context.instant(of: $0) }
         let ends = state.record.pausedBy.map { state.pauseEnds[$0.rawValue] }
         state.record.pausedUntil = ends.contains(nil) ? nil : ends.compactMap { $0 }.max()
     }

@@ -2,24 +2,24 @@
 public enum AgentPhase: Hashable, Sendable {
     /// Nothing, or the time of the next recovery: the agent is offline. Can become `wakeQueued` (a request, its host's return,
     /// a recovery whose time has come), `online` (a heartbeat),
-    /// `held` (a pause), `leaving`.
+    /// `paused` (a pause), `leaving`.
     case resting
-    /// A turn at its gateway's pace, to order a wake. A repeat publishes the newest wake again. Can become `wakeOrdered`
-    /// (the turn came), `online` (a check-in of an earlier attempt), `resting` (a goodbye), `held`, `leaving`.
+    /// A permit at its gateway's pace, to order a wake. A repeat publishes the newest wake again. Can become `wakeOrdered`
+    /// (it was granted), `online` (a check-in of an earlier attempt), `resting` (a goodbye), `paused`, `leaving`.
     case wakeQueued(isRepeat: Bool, reason: WakeReason)
     /// The report of the order's publication. Can become `awaitingCheckin` (woken, failed), `wakeQueued` (expired, or a
-    /// repeat after blindness), `online` (a check-in), `resting` (a goodbye), `held`, `leaving`.
-    case wakeOrdered(issue: Int)
-    /// A check-in, until `due`. Can become `online` (it came), `wakeQueued` (the deadline passed, or blindness ended),
-    /// `resting` (the last deadline passed, or a goodbye), `held`, `leaving`.
+    /// repeat after suspension), `online` (a check-in), `resting` (a goodbye), `paused`, `leaving`.
+    case wakeOrdered(publication: Int)
+    /// A check-in, until `due`. Can become `online` (it came), `wakeQueued` (the deadline passed, or suspension ended),
+    /// `resting` (the last deadline passed, or a goodbye), `paused`, `leaving`.
     case awaitingCheckin(due: Instant)
     /// The next heartbeat, until the agent lapses. Can become `lost` (its Last Will), `wakeQueued` (a request, a lapse),
-    /// `resting` (a lapse, a goodbye), `held`, `leaving`.
+    /// `resting` (a lapse, a goodbye), `paused`, `leaving`.
     case online
     /// Its return, until `due`: its Last Will arrived, or its host has returned and it was not heard of since. Can become what `online` can, and `online` again by a heartbeat.
     case lost(due: Instant)
     /// A resume. Can become `wakeQueued`, `online`, `resting` (resumed), `leaving`.
-    case held
+    case paused
     /// The reports of the orders that were given up, or the time when none of them can be published any more; then the
     /// agent is gone for good.
     case leaving
@@ -33,10 +33,10 @@ public enum AgentDirective: Hashable, Sendable {
     case order(WakeOrder, AgentState)
     /// Commit that the agent has no outstanding order.
     case settleOrder
-    /// Ask for a turn at the gateway's pace; `turnCame` answers.
+    /// Ask for a permit at the gateway's pace; `permitGranted` answers.
     case requestTurn
     /// Commit what has no event, later and together with others.
-    case noteSighting
+    case noteLastSeen
     /// Remove the agent, keep its numbers.
     case erase(Tombstone)
     case log(LifecycleLog)
@@ -67,37 +67,37 @@ public enum LifecycleLog: Hashable, Sendable {
     case rejected(RejectionReason, detail: String? = nil)
 }
 
-/// What is true around an agent when an input is handled.
-public struct AgentSurroundings: Sendable {
+/// What is true of an agent's world when an input is handled.
+public struct AgentContext: Sendable {
     /// The monotonic clock and the wall clock, read once for the batch.
     public let now: Instant
-    public let stamp: Timestamp
+    public let wallTime: Timestamp
     public let isGatewayLost: Bool
     /// How often its gateway has returned; `nil` while the gateway is not connected.
     public let hostReturn: Int?
     /// Until then orders that were given up may still be published; `nil` when commits are not late.
-    public let quietFloor: Instant?
+    public let drainFloor: Instant?
     /// Names this start of this machine, whose monotonic clock `now` is of; `nil` when it is not known.
     public let boot: String?
     /// Whether a rejection may be told now; when its gateway's agents had too many of them, it is only counted.
     public let tellsRejections: Bool
 
     public init(
-        now: Instant, stamp: Timestamp, isGatewayLost: Bool, hostReturn: Int? = nil, quietFloor: Instant? = nil,
+        now: Instant, wallTime: Timestamp, isGatewayLost: Bool, hostReturn: Int? = nil, drainFloor: Instant? = nil,
         boot: String? = nil, tellsRejections: Bool = true
     ) {
         self.now = now
-        self.stamp = stamp
+        self.wallTime = wallTime
         self.isGatewayLost = isGatewayLost
         self.hostReturn = hostReturn
-        self.quietFloor = quietFloor
+        self.drainFloor = drainFloor
         self.boot = boot
         self.tellsRejections = tellsRejections
     }
 
     /// An instant of the monotonic clock for a point of wall-clock time: only for spans that a restart interrupted.
     func instant(of point: Timestamp) -> Instant {
-        now + point.span(since: stamp)
+        now + point.span(since: wallTime)
     }
 
     /// When something happened that an owner before this one has noted: by the monotonic clock itself on the same machine,

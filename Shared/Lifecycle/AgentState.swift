@@ -1,12 +1,12 @@
 /// One wake as it was decided: everything the published wake says but its `deadline_at`.
 ///
 /// It is frozen when first committed. `(agent, generation, attempt)` names it; every publication of it, the first and
-/// each repeat, has an `issue` of its own, which the report of its publication carries back.
+/// each repeat, has a number of its own, which the report of its publication carries back.
 public struct WakeOrder: Codable, Hashable, Sendable {
     public let agent: AgentAddress
     public let generation: Int
     public let attempt: Int
-    public var issue: Int
+    public var publication: Int
     public let maxAttempts: Int
     public let reason: WakeReason
     public let checkinDeadline: DurationText
@@ -20,14 +20,14 @@ public struct WakeOrder: Codable, Hashable, Sendable {
     public let traceparent: String?
 
     public init(
-        agent: AgentAddress, generation: Int, attempt: Int, issue: Int, maxAttempts: Int, reason: WakeReason,
+        agent: AgentAddress, generation: Int, attempt: Int, publication: Int, maxAttempts: Int, reason: WakeReason,
         checkinDeadline: DurationText, heartbeatInterval: DurationText, resetSession: Bool, templatesDigest: String?,
         role: Role, board: String?, variables: [String: String], traceparent: String?
     ) {
         self.agent = agent
         self.generation = generation
         self.attempt = attempt
-        self.issue = issue
+        self.publication = publication
         self.maxAttempts = maxAttempts
         self.reason = reason
         self.checkinDeadline = checkinDeadline
@@ -38,6 +38,14 @@ public struct WakeOrder: Codable, Hashable, Sendable {
         self.board = board
         self.variables = variables
         self.traceparent = traceparent
+    }
+
+    /// As databases have it: some keys are older than the members' names.
+    enum CodingKeys: String, CodingKey {
+        case agent, generation, attempt, maxAttempts, reason, checkinDeadline, heartbeatInterval, resetSession,
+            templatesDigest
+        case role, board, variables, traceparent
+        case publication = "issue"
     }
 
     /// How long an order may be on its way: older ones are answered `expired` and are issued again.
@@ -115,10 +123,10 @@ public struct AgentState: Codable, Hashable, Sendable {
     public var previousToken: PreviousToken?
     /// Present while the status is `provisioning` or `updating`.
     public var cycle: Cycle?
-    /// The issue number of the newest order of any cycle.
-    public var issue = 0
+    /// The publication number of the newest order of any cycle.
+    public var publication = 0
     /// Orders that were given up before their reports came: for a while their wakes may still be published.
-    public var abandonedIssues: [Int] = []
+    public var orphanedPublications: [Int] = []
     /// The newest of its gateway's returns (`GatewayState.returns`) that it was told of; `nil` before the first.
     public var hostReturn: Int?
     /// Since when it is online.
@@ -132,6 +140,13 @@ public struct AgentState: Codable, Hashable, Sendable {
 
     public init(record: AgentRecord) {
         self.record = record
+    }
+
+    /// As databases have it: some keys are older than the members' names.
+    enum CodingKeys: String, CodingKey {
+        case record, tokenDigest, previousToken, cycle, hostReturn, onlineSince, recoverAfter, awaitsRecovery, pauseEnds
+        case publication = "issue"
+        case orphanedPublications = "abandonedIssues"
     }
 }
 

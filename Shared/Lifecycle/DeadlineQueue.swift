@@ -7,13 +7,13 @@ public struct DeadlineQueue: Sendable {
         public let due: Instant
         /// The agent's slot.
         public let slot: Int
-        /// The slot's occupant when the entry was made: slots are used again.
-        public let occupant: Int
+        /// The slot's generation when the entry was made: slots are used again.
+        public let generation: Int
 
-        public init(due: Instant, slot: Int, occupant: Int) {
+        public init(due: Instant, slot: Int, generation: Int) {
             self.due = due
             self.slot = slot
-            self.occupant = occupant
+            self.generation = generation
         }
     }
 

@@ -42,13 +42,13 @@ public struct Heartbeat: Hashable, Sendable {
     public var tokenDigest: String?
     /// When heartbeat-ingest received it, on the owner's monotonic clock and on the wall clock.
     public var receivedAt: Instant
-    public var receivedStamp: Timestamp
+    public var receivedWallTime: Timestamp
     /// Names who received it, 0 for nobody: what came by one ingest counts in its order, whatever the clocks say.
     public var ingest = 0
 
-    public init(receivedAt: Instant, receivedStamp: Timestamp) {
+    public init(receivedAt: Instant, receivedWallTime: Timestamp) {
         self.receivedAt = receivedAt
-        self.receivedStamp = receivedStamp
+        self.receivedWallTime = receivedWallTime
     }
 }
 

@@ -16,7 +16,7 @@ public enum LifecycleTable {
         case wakeQueued = "wake queued"
         case wakeOrdered = "wake ordered"
         case awaitingCheckin = "awaiting check-in"
-        case online, lost, held, leaving
+        case online, lost, paused, leaving
         case gone
 
         public var meaning: String {
@@ -27,7 +27,7 @@ public enum LifecycleTable {
             case .awaitingCheckin: "a check-in, until the deadline"
             case .online: "the next heartbeat, until the agent lapses"
             case .lost: "word of it after its Last Will or its host's return, until the grace is over"
-            case .held: "a resume: the agent is paused"
+            case .paused: "a resume: the agent is paused"
             case .leaving: "the reports of the wakes that may still be published"
             case .gone: "nobody: a tombstone keeps its numbers"
             }
@@ -41,7 +41,7 @@ public enum LifecycleTable {
         case wake = "`wake`"
         case provisionWithoutWake = "`provision` without a wake"
         case updateWithoutWake = "`update` without a wake"
-        case turn = "its turn came"
+        case permitGranted = "its permit was granted"
         case woken = "the wake was published"
         case failed = "the wake could not be rendered or published"
         case expired = "the order was too old to be published"
@@ -59,7 +59,7 @@ public enum LifecycleTable {
         case delete = "`delete`"
         case rotateToken = "`rotate-token`"
         case syncTemplates = "`sync-templates`"
-        case sightRegained = "blindness ended, or another owner took over"
+        case observabilityRestored = "suspension ended, or another owner took over"
     }
 
     /// What must hold besides.
@@ -89,10 +89,10 @@ public enum LifecycleTable {
 
     /// What is told of it, besides events.
     public enum Directive: String, CaseIterable, Sendable {
-        case askForTurn = "ask for a turn"
+        case askForPermit = "ask for a turn"
         case order = "order the wake"
         case settle = "void the order"
-        case noteSighting = "note `last_seen_at`"
+        case noteLastSeen = "note `last_seen_at`"
         case erase = "erase, keep the numbers"
     }
 

@@ -61,12 +61,12 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
         left.millisecondsSince1970 < right.millisecondsSince1970
     }
 
-    public static func + (stamp: Timestamp, span: TimeSpan) -> Timestamp {
-        Timestamp(millisecondsSince1970: stamp.millisecondsSince1970.plus(span.milliseconds))
+    public static func + (wallTime: Timestamp, span: TimeSpan) -> Timestamp {
+        Timestamp(millisecondsSince1970: wallTime.millisecondsSince1970.plus(span.milliseconds))
     }
 
-    public static func - (stamp: Timestamp, span: TimeSpan) -> Timestamp {
-        Timestamp(millisecondsSince1970: stamp.millisecondsSince1970.minus(span.milliseconds))
+    public static func - (wallTime: Timestamp, span: TimeSpan) -> Timestamp {
+        Timestamp(millisecondsSince1970: wallTime.millisecondsSince1970.minus(span.milliseconds))
     }
 
     /// From `earlier` to this point; negative when `earlier` is the later one.
@@ -159,13 +159,13 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
 extension Timestamp: Codable {
     public init(from decoder: any Decoder) throws {
         let text = try decoder.singleValueContainer().decode(String.self)
-        guard let stamp = Timestamp(text) else {
+        guard let wallTime = Timestamp(text) else {
             throw DecodingError.dataCorrupted(
                 .init(
                     codingPath: decoder.codingPath,
                     debugDescription: "not a time of RFC 3339, as 2026-01-31T09:05:07.042Z"))
         }
-        self = stamp
+        self = wallTime
     }
 
     public func encode(to encoder: any Encoder) throws {

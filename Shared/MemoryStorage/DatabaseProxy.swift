@@ -19,7 +19,7 @@ open class DatabaseProxy: StatusDatabase {
     open func commit(_ frames: [ReceivedFrame], published: Int64, now: Timestamp) throws(StorageError) -> CommitReport {
         try inner.commit(frames, published: published, now: now)
     }
-    open func bury(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] { try inner.bury(letter) }
+    open func deadLetter(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] { try inner.deadLetter(letter) }
     open func deadLetters(limit: Int) throws(StorageError) -> (total: Int, kept: Int, newest: [StoredDeadLetter]) {
         try inner.deadLetters(limit: limit)
     }
@@ -91,8 +91,8 @@ open class DatabaseProxy: StatusDatabase {
 
     // MARK: Upkeep
 
-    open func keptTime() throws(StorageError) -> KeptTime? { try inner.keptTime() }
-    open func note(_ time: KeptTime) throws(StorageError) { try inner.note(time) }
+    open func retentionTime() throws(StorageError) -> RetentionTime? { try inner.retentionTime() }
+    open func note(_ time: RetentionTime) throws(StorageError) { try inner.note(time) }
     open func tidy(
         published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {

@@ -38,7 +38,7 @@ extension MemoryDatabase {
             read.order?.agent.gateway, entry.gateway?.gateway, entry.removedGateway,
             entry.gatewayEvent?.message.gateway,
         ]
-        for sighting in entry.sightings ?? [] { gateways.append(sighting.agent.gateway) }
+        for lastSeenUpdate in entry.lastSeenUpdates ?? [] { gateways.append(lastSeenUpdate.agent.gateway) }
         for text in entry.seen?.agents ?? [] { gateways.append(AgentAddress(text)?.gateway) }
         for case let gateway? in gateways where !lies(gateway, in: partition) {
             throw StorageError(
@@ -63,9 +63,11 @@ extension MemoryDatabase {
             delete(tombstone, partition, changedAt: changedAt)
             settle(tombstone.agent, &changes)
         }
-        for sighting in entry.sightings ?? [] {
-            if let at = sighting.lastSeenAt { agents[sighting.agent]?.state.record.lastSeenAt = at }
-            if let rejection = sighting.lastRejection { agents[sighting.agent]?.state.record.lastRejection = rejection }
+        for lastSeenUpdate in entry.lastSeenUpdates ?? [] {
+            if let at = lastSeenUpdate.lastSeenAt { agents[lastSeenUpdate.agent]?.state.record.lastSeenAt = at }
+            if let rejection = lastSeenUpdate.lastRejection {
+                agents[lastSeenUpdate.agent]?.state.record.lastRejection = rejection
+            }
         }
         if let seen = entry.seen { note(seen) }
         if let order = read.order {
@@ -78,7 +80,7 @@ extension MemoryDatabase {
         if let change = entry.credential { apply(change, now) }
         // After its credential is gone it can say nothing more.
         if let gateway = entry.removedGateway { publish(.gatewayCleared(gateway)) }
-        if let undertaking = entry.undertaking { remember(undertaking, partition, now) }
+        if let intentRecord = entry.intentRecord { remember(intentRecord, partition, now) }
         if let answer = entry.answer { add(answer, partition, now) }
     }
 
@@ -176,12 +178,12 @@ extension MemoryDatabase {
     }
 
     /// Until its answer replaces it.
-    private func remember(_ undertaking: Undertaking, _ partition: Int, _ now: Timestamp) {
-        let request = undertaking.request
+    private func remember(_ intentRecord: IntentRecord, _ partition: Int, _ now: Timestamp) {
+        let request = intentRecord.request
         var remembered = RememberedRequest(
             id: request.id, digest: request.digest, until: now + RememberedRequest.lifetime(isKeyed: true),
             mintedFor: nil)
-        remembered.undertaking = undertaking
+        remembered.intentRecord = intentRecord
         requests[RequestKey(partition: partition, id: request.id)] = Request(
             place: nextPlace(), remembered: remembered, outcome: nil)
     }

@@ -170,9 +170,9 @@ extension MemoryDatabase {
 
     // MARK: Upkeep
 
-    public func keptTime() throws(StorageError) -> KeptTime? { kept }
+    public func retentionTime() throws(StorageError) -> RetentionTime? { kept }
 
-    public func note(_ time: KeptTime) throws(StorageError) {
+    public func note(_ time: RetentionTime) throws(StorageError) {
         kept = time
         let newest = historyMarks.last
         guard newest.map({ $0.at + HistoryUpkeep.markEvery <= time.kept && $0.sequence < sequence }) ?? true else {

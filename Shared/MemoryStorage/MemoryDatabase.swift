@@ -64,7 +64,7 @@ public final class MemoryDatabase: StatusDatabase {
     var eventIDs: Set<String> = []
     var letters: [StoredDeadLetter] = []
     var lettersTotal = 0
-    var kept: KeptTime?
+    var kept: RetentionTime?
     /// Which events were committed by when.
     var historyMarks: [(sequence: Int64, at: Timestamp)] = []
     var sequence: Int64 = 0
@@ -88,7 +88,7 @@ public final class MemoryDatabase: StatusDatabase {
         var blocked: Set<StreamID> = []
         for frame in frames {
             guard !blocked.contains(frame.stream) else {
-                results.append(.heldBack)
+                results.append(.blocked)
                 continue
             }
             var result = judge(frame)
@@ -119,7 +119,7 @@ public final class MemoryDatabase: StatusDatabase {
         return received.seq == appliedSeq + 1 ? .applied : .refused
     }
 
-    public func bury(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {
+    public func deadLetter(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {
         let (frame, stream) = (letter.frame, letter.frame.stream)
         lettersTotal += 1
         letters.append(

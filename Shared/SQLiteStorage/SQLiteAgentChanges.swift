@@ -28,7 +28,7 @@ final class SQLiteAgentChanges {
         changes[state.address] = Change(partition: partition, state: state, changedAt: changedAt)
     }
 
-    func bury(_ tombstone: Tombstone, _ partition: Int) {
+    func deadLetter(_ tombstone: Tombstone, _ partition: Int) {
         let changedAt = changes[tombstone.agent]?.changedAt ?? 0
         changes[tombstone.agent] = Change(partition: partition, tombstone: tombstone, changedAt: changedAt)
     }
@@ -95,7 +95,7 @@ final class SQLiteAgentChanges {
             // The state is newer than what was noted before it.
             try database.run("DELETE FROM sightings WHERE address = ?", .text(address))
         }
-        // Only the owner of an agent that is there sends its sightings; a new state clears what lay here before it.
+        // Only the owner of an agent that is there sends its last-seen updates; a new state clears what lay here before it.
         guard change.tombstone == nil, seenAt != nil || rejection != nil else { return }
         try database.run(
             """

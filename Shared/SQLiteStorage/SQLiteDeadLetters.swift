@@ -3,7 +3,7 @@ internal import Lifecycle
 public import Storage
 
 extension SQLiteStatusDatabase {
-    public func bury(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {
+    public func deadLetter(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {
         try database.transaction { () throws(StorageError) in
             let (frame, stream) = (letter.frame, letter.frame.stream)
             try database.run(

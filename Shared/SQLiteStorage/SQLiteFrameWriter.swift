@@ -51,7 +51,7 @@ final class SQLiteFrameWriter {
         var blocked: Set<StreamID> = []
         for frame in frames {
             guard !blocked.contains(frame.stream) else {
-                results.append(.heldBack)
+                results.append(.blocked)
                 continue
             }
             var result = try judge(frame)
@@ -134,8 +134,8 @@ final class SQLiteFrameWriter {
             agents.set(state, partition)
         }
         if let event = entry.event { try add(event, of: entry, partition) }
-        if let tombstone = entry.tombstone { try bury(tombstone, hasEvent: entry.event != nil, partition) }
-        for sighting in entry.sightings ?? [] { try note(sighting, partition) }
+        if let tombstone = entry.tombstone { try deadLetter(tombstone, hasEvent: entry.event != nil, partition) }
+        for lastSeenUpdate in entry.lastSeenUpdates ?? [] { try note(lastSeenUpdate, partition) }
         if let seen = entry.seen { try note(seen, partition) }
         if let order = entry.order {
             let bytes = order.bytes
@@ -150,7 +150,7 @@ final class SQLiteFrameWriter {
         if let change = entry.credential { try apply(change) }
         // After its credential is gone it can say nothing more.
         if let gateway = entry.removedGateway { try publish(.gatewayCleared, target: gateway, payload: nil) }
-        if let undertaking = entry.undertaking { try remember(undertaking, partition) }
+        if let intentRecord = entry.intentRecord { try remember(intentRecord, partition) }
         if let answer = entry.answer { try add(answer, partition) }
     }
 
@@ -181,13 +181,13 @@ final class SQLiteFrameWriter {
         if status != .none { agents.changed(event.agent, at: sequence, partition) }
     }
 
-    private func bury(_ tombstone: Tombstone, hasEvent: Bool, _ partition: Int) throws(StorageError) {
+    private func deadLetter(_ tombstone: Tombstone, hasEvent: Bool, _ partition: Int) throws(StorageError) {
         try checkPartition(tombstone.agent.gateway, partition)
         if !hasEvent {
             let sequence = try publish(.cleared, target: tombstone.agent.description, payload: nil)
             agents.changed(tombstone.agent, at: sequence, partition)
         }
-        agents.bury(tombstone, partition)
+        agents.deadLetter(tombstone, partition)
         try settle(tombstone.agent)
     }
 
@@ -199,9 +199,10 @@ final class SQLiteFrameWriter {
         }
     }
 
-    private func note(_ sighting: Sighting, _ partition: Int) throws(StorageError) {
-        try checkPartition(sighting.agent.gateway, partition)
-        agents.note(sighting.agent, seenAt: sighting.lastSeenAt, rejection: sighting.lastRejection, partition)
+    private func note(_ lastSeenUpdate: LastSeenUpdate, _ partition: Int) throws(StorageError) {
+        try checkPartition(lastSeenUpdate.agent.gateway, partition)
+        agents.note(
+            lastSeenUpdate.agent, seenAt: lastSeenUpdate.lastSeenAt, rejection: lastSeenUpdate.lastRejection, partition)
     }
 
     private func settle(_ agent: AgentAddress) throws(StorageError) {
@@ -287,12 +288,12 @@ final class SQLiteFrameWriter {
     }
 
     /// Until its answer replaces it.
-    private func remember(_ undertaking: Undertaking, _ partition: Int) throws(StorageError) {
+    private func remember(_ intentRecord: IntentRecord, _ partition: Int) throws(StorageError) {
         let until = now + RememberedRequest.lifetime(isKeyed: true)
         try database.run(
             "INSERT OR REPLACE INTO requests VALUES(?, ?, ?, ?, NULL, NULL, ?)", .integer(partition),
-            .text(undertaking.request.id), .text(undertaking.request.digest), .integer(until.millisecondsSince1970),
-            .blob(JSON.bytes(undertaking)))
+            .text(intentRecord.request.id), .text(intentRecord.request.digest), .integer(until.millisecondsSince1970),
+            .blob(JSON.bytes(intentRecord)))
     }
 
     private func storedOutcome(_ answer: AnswerEntry, _ partition: Int) throws(StorageError) -> CommandOutcome {

@@ -5,9 +5,9 @@ public import Storage
 /// Reads rows of `agents`: what was written behind lies beside the state and is put into it here.
 enum StoredAgent {
     /// The columns that `recordBytes` reads.
-    static let recordColumns = "substr(state, record_start + 1, record_length), \(sightingColumns)"
+    static let recordColumns = "substr(state, record_start + 1, record_length), \(lastSeenColumns)"
     /// What is newer than the state of the row of `agents`.
-    static let sightingColumns = """
+    static let lastSeenColumns = """
         (SELECT seen_at FROM sightings WHERE sightings.address = agents.address),
         (SELECT rejection FROM sightings WHERE sightings.address = agents.address)
         """
@@ -24,7 +24,7 @@ enum StoredAgent {
         overlay(row.blob(column), row.optionalInteger(column + 1), row.optionalBlob(column + 2))
     }
 
-    /// The state, from the columns `state, record_start, record_length` and `sightingColumns`.
+    /// The state, from the columns `state, record_start, record_length` and `lastSeenColumns`.
     static func stateBytes(_ row: borrowing SQLiteRow) -> [UInt8] {
         var state = row.blob(0)
         let (seenAt, rejection) = (row.optionalInteger(3), row.optionalBlob(4))
@@ -40,7 +40,7 @@ enum StoredAgent {
         overlay(record, seenAt?.millisecondsSince1970, rejection.map { JSON.bytes($0) })
     }
 
-    /// The record with a later sighting in it.
+    /// The record with a later last-seen update in it.
     private static func overlay(_ record: [UInt8], _ seenAt: Int64?, _ rejection: [UInt8]?) -> [UInt8] {
         var record = record
         if let seenAt {
@@ -95,7 +95,7 @@ extension SQLiteStatusDatabase {
         for place in places {
             try database.query(
                 """
-                SELECT state, record_start, record_length, \(StoredAgent.sightingColumns) FROM agents
+                SELECT state, record_start, record_length, \(StoredAgent.lastSeenColumns) FROM agents
                 WHERE rowid = ? AND partition = ?
                 """, .integer(place), .integer(partition)
             ) { row in agents.append(Carried(encoded: StoredAgent.stateBytes(row))) }
@@ -117,7 +117,7 @@ extension SQLiteStatusDatabase {
                     id: row.text(0), digest: row.text(1), until: Timestamp(millisecondsSince1970: row.integer(2)),
                     mintedFor: row.optionalText(3))
                 if let bytes = row.optionalBlob(4) {
-                    request.undertaking = try Carried<Undertaking>(encoded: bytes).decoded()
+                    request.intentRecord = try Carried<IntentRecord>(encoded: bytes).decoded()
                 }
                 requests.append(request)
             }

@@ -6,17 +6,17 @@ extension SQLiteStatusDatabase {
     private static let keptKey = "kept"
     static let historyBytesKey = "history_bytes"
 
-    public func keptTime() throws(StorageError) -> KeptTime? {
+    public func retentionTime() throws(StorageError) -> RetentionTime? {
         let text = try database.first("SELECT value FROM meta WHERE key = ?", .text(SQLiteStatusDatabase.keptKey)) {
             $0.text(0)
         }
         let times = (text ?? "").split(separator: " ").compactMap { Int64($0) }
         guard times.count == 2 else { return nil }
-        return KeptTime(
+        return RetentionTime(
             kept: Timestamp(millisecondsSince1970: times[0]), wall: Timestamp(millisecondsSince1970: times[1]))
     }
 
-    public func note(_ time: KeptTime) throws(StorageError) {
+    public func note(_ time: RetentionTime) throws(StorageError) {
         let last = try lastSequence()
         let kept = time.kept.millisecondsSince1970
         try database.transaction { () throws(StorageError) in

@@ -112,7 +112,7 @@ public struct Log: Sendable {
     }
 
     private func write(_ name: String, _ level: LogLevel, _ members: [(key: String, value: LogValue)]) {
-        let time = Clock.stamp().description
+        let time = Clock.wallTime().description
         var line: String
         switch format {
         case .json:

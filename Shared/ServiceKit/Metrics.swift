@@ -95,7 +95,7 @@ enum ServiceMetrics {
         switch service {
         case .reconciler:
             [
-                Metric("rollcall_blind", .gauge, "1 while nobody can be judged.", presence.blind == nil ? 0 : 1),
+                Metric("rollcall_blind", .gauge, "1 while nobody can be judged.", presence.suspended == nil ? 0 : 1),
                 Metric(
                     "rollcall_partitions_owned", .gauge, "Partitions that this instance owns.",
                     Double(presence.partitions?.count ?? 0)),

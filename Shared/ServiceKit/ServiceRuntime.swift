@@ -64,7 +64,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     public var configDigest: String { "\(ContractVersion.current):\(topics.root)" }
 
     private let service: any Service
-    private let startedAt = Clock.stamp()
+    private let startedAt = Clock.wallTime()
     private var connection: Connection?
     private var endpoint: MetricsEndpoint?
     private var hasConnected = false
@@ -74,7 +74,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var loggedDisconnect = false
     private var stalls: Int64 = 0
     private var mismatched: Set<String> = []
-    private var peers = PeerLives()
+    private var peers = PeerIncarnations()
     /// Announcements that the broker has not acknowledged, each with when it was made.
     private var announcements: [Int: Instant] = [:]
     /// Called with when a presence was announced that the broker has acknowledged: a half-open connection shows by its lack.
@@ -143,7 +143,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         publishPresence(.running, on: connection)
     }
 
-    /// Takes note of a service: introduces this one to a new life, and logs, once, a configuration that cannot work
+    /// Takes note of a service: introduces this one to a new incarnation, and logs, once, a configuration that cannot work
     /// with ours and a name that two processes have.
     public func check(_ presence: Presence, isRetained: Bool) {
         takeNote(of: presence, isRetained: isRetained)

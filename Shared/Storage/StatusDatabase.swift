@@ -24,7 +24,7 @@ public protocol StatusDatabase: AnyObject {
     /// Its sender believes what was not committed, so its epoch ends in the same transaction: all that it sends behind the
     /// frame is refused, until it is granted the partition again with what is really stored.
     /// - Returns: the epochs that ended, none when the sender owned nothing.
-    func bury(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch]
+    func deadLetter(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch]
     /// How many there ever were, how many of them are kept, and the newest.
     func deadLetters(limit: Int) throws(StorageError) -> (total: Int, kept: Int, newest: [StoredDeadLetter])
 
@@ -99,10 +99,10 @@ public protocol StatusDatabase: AnyObject {
     // MARK: Upkeep
 
     /// The time that was noted last; `nil` in a new database.
-    func keptTime() throws(StorageError) -> KeptTime?
+    func retentionTime() throws(StorageError) -> RetentionTime?
     /// Notes how late it is by the store's own clock, and, about once an hour, which events were committed by then: that is their
     /// age, whatever they are stamped.
-    func note(_ time: KeptTime) throws(StorageError)
+    func note(_ time: RetentionTime) throws(StorageError)
     /// Deletes acknowledged outbox entries, requests and keys that ended before `now`, and the oldest history: what was committed
     /// before `historyBefore`, and what is above `historyBytesMax`; at most `limit` rows of each. Returns whether more is left.
     func tidy(
@@ -111,7 +111,7 @@ public protocol StatusDatabase: AnyObject {
 }
 
 /// A reading of the clock of what is kept for a time, with the wall clock's beside it.
-public struct KeptTime: Hashable, Sendable {
+public struct RetentionTime: Hashable, Sendable {
     public let kept: Timestamp
     public let wall: Timestamp
 
@@ -172,7 +172,7 @@ public enum FrameResult: Hashable, Sendable {
     /// It cannot be applied, nothing changed.
     case failed(StorageError)
     /// One of its stream before it failed, nothing changed.
-    case heldBack
+    case blocked
 }
 
 /// What one transaction came to.

@@ -29,7 +29,7 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
 
         /// Whether it lies in what was to be written: the same content fails again, other content may succeed.
         ///
-        /// Everything else lies in the database or its surroundings. No content is given up for it.
+        /// Everything else lies in the database or around it. No content is given up for it.
         public var isOfContent: Bool {
             switch self {
             case .constraint, .content: true

@@ -1,10 +1,10 @@
 public import Contract
 public import Lifecycle
 
-/// The receiving end of streams of one kind: applies each frame once, in order, and says what to receipt.
+/// The receiving end of streams of one kind: applies each frame once, in order, and says what to acknowledgement.
 ///
 /// A pure value. `accepts` tells which frame is next; its user reports with `committed` once all that it caused is
-/// durable. A receiver without state starts at the lowest frame that the sender keeps.
+/// durable. A receiver without state starts at the low-water mark frame that the sender keeps.
 public struct StreamReceiver: Sendable {
     /// Streams remembered: dead incarnations are forgotten, the one unheard of for longest first.
     public static let streamsMax = 4_096
@@ -15,7 +15,7 @@ public struct StreamReceiver: Sendable {
     public enum Verdict: Equatable, Sendable {
         /// It is the next one: apply it.
         case apply
-        /// It was applied before: nothing to do but the receipt.
+        /// It was applied before: nothing to do but the acknowledgement.
         case duplicate
         /// Something before it is missing; `askFrom` is set when it is time to ask.
         case gap(askFrom: Int?)
@@ -30,14 +30,14 @@ public struct StreamReceiver: Sendable {
 
     private var positions: [StreamID: Position] = [:]
     private var owed: Set<StreamID> = []
-    private var asks: [StreamReceipt] = []
+    private var asks: [StreamAcknowledgement] = []
 
     public init() {}
 
     /// Whether a frame is the next of its stream and is to be applied now. What is missing before it is asked for with the next
-    /// receipts.
+    /// acknowledgements.
     public mutating func accepts(_ frame: StreamFrame<some Codable & Sendable>, now: Instant) -> Bool {
-        switch judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: frame.body != nil, now: now) {
+        switch judge(frame.id, seq: frame.seq, lowWaterMark: frame.lowWaterMark, hasBody: frame.body != nil, now: now) {
         case .apply: return true
         case .duplicate: return false
         case .gap(let from):
@@ -51,16 +51,16 @@ public struct StreamReceiver: Sendable {
         positions[id] = Position(applied: committed, committed: committed, heardAt: now)
     }
 
-    /// Judges a frame or an announcement (`hasBody` false).
-    public mutating func judge(_ id: StreamID, seq: Int, lowest: Int, hasBody: Bool, now: Instant) -> Verdict {
+    /// Judges a frame or an advertisement (`hasBody` false).
+    public mutating func judge(_ id: StreamID, seq: Int, lowWaterMark: Int, hasBody: Bool, now: Instant) -> Verdict {
         // What no sender counts to is no frame.
-        guard lowest >= 1, seq >= 0, seq < Int.max else { return .gap(askFrom: nil) }
-        var position = positions[id] ?? Position(applied: lowest - 1, committed: lowest - 1, heardAt: now)
+        guard lowWaterMark >= 1, seq >= 0, seq < Int.max else { return .gap(askFrom: nil) }
+        var position = positions[id] ?? Position(applied: lowWaterMark - 1, committed: lowWaterMark - 1, heardAt: now)
         position.heardAt = now
-        // Frames below the lowest were receipted, perhaps by whoever received them before us.
-        if position.applied < lowest - 1 {
-            position.applied = lowest - 1
-            position.committed = max(position.committed, lowest - 1)
+        // Frames below the low-water mark were acknowledged, perhaps by whoever received them before us.
+        if position.applied < lowWaterMark - 1 {
+            position.applied = lowWaterMark - 1
+            position.committed = max(position.committed, lowWaterMark - 1)
         }
         defer {
             positions[id] = position
@@ -93,25 +93,25 @@ public struct StreamReceiver: Sendable {
         owed.insert(id)
     }
 
-    /// The receipts to publish now: one for each stream that is owed one, in the order of their names, and what is asked for.
-    public mutating func takeReceipts() -> [StreamReceipt] {
+    /// The acknowledgements to publish now: one for each stream that is owed one, in the order of their names, and what is asked for.
+    public mutating func takeAcknowledgements() -> [StreamAcknowledgement] {
         guard !owed.isEmpty || !asks.isEmpty else { return [] }
-        let receipts = owed.sorted().compactMap { id in
-            positions[id].map { StreamReceipt(id: id, upTo: $0.committed, resendFrom: nil) }
+        let acknowledgements = owed.sorted().compactMap { id in
+            positions[id].map { StreamAcknowledgement(id: id, upTo: $0.committed, resendFrom: nil) }
         }
         defer {
             owed.removeAll(keepingCapacity: true)
             asks = []
         }
-        return receipts + asks
+        return acknowledgements + asks
     }
 
     /// The connection is lost: what is missing is asked for when its sender speaks on the next one.
     public mutating func dropAsks() { asks = [] }
 
     /// The request to send again from `seq` on.
-    public func ask(_ id: StreamID, from seq: Int) -> StreamReceipt {
-        StreamReceipt(id: id, upTo: positions[id]?.committed ?? 0, resendFrom: seq)
+    public func ask(_ id: StreamID, from seq: Int) -> StreamAcknowledgement {
+        StreamAcknowledgement(id: id, upTo: positions[id]?.committed ?? 0, resendFrom: seq)
     }
 
     public mutating func forget(_ id: StreamID) {

@@ -4,7 +4,7 @@ public import Lifecycle
 /// All streams of one kind that a service sends, one for each destination and name.
 ///
 /// A pure value without a connection: what is to be published gathers in the order in which it was decided, until `takeFrames`.
-/// Frames that are taken while there is no connection are lost; `reconnected` sends what has no receipt again.
+/// Frames that are taken while there is no connection are lost; `reconnected` sends what has no acknowledgement again.
 public struct StreamSenders<Body: Codable & Sendable>: Sendable {
     /// A frame on its way.
     public struct Outgoing: Sendable {
@@ -69,36 +69,36 @@ public struct StreamSenders<Body: Codable & Sendable>: Sendable {
         let index = lane(destination, stream)
         share(index)
         if let frame = lanes[index].sender.send(body, now: now) { add([frame], index) }
-        return lanes[index].sender.highestSeq
+        return lanes[index].sender.highWaterMark
     }
 
-    /// The stream that a receipt is for; `nil` when it is none of ours.
-    public mutating func receive(_ receipt: StreamReceipt, now: Instant) -> Progress? {
-        guard receipt.id.incarnation == incarnation,
-            let index = lanes.firstIndex(where: { $0.stream == receipt.id.stream })
+    /// The stream that an acknowledgement is for; `nil` when it is none of ours.
+    public mutating func receive(_ acknowledgement: StreamAcknowledgement, now: Instant) -> Progress? {
+        guard acknowledgement.id.incarnation == incarnation,
+            let index = lanes.firstIndex(where: { $0.stream == acknowledgement.id.stream })
         else { return nil }
         share(index)
-        let before = lanes[index].sender.receiptedSeq
-        add(lanes[index].sender.receive(receipt, now: now), index)
-        let upTo = lanes[index].sender.receiptedSeq
+        let before = lanes[index].sender.acknowledgedSeq
+        add(lanes[index].sender.receive(acknowledgement, now: now), index)
+        let upTo = lanes[index].sender.acknowledgedSeq
         if upTo > before { progressedAt = now }
         return Progress(destination: lanes[index].destination, stream: lanes[index].stream, upTo: upTo)
     }
 
-    /// Repeats what waited too long and announces what is kept. Call it every 200 ms or so.
+    /// Repeats what waited too long and announces what is unacknowledged. Call it every 200 ms or so.
     public mutating func tick(now: Instant) {
         let announces = now.milliseconds(since: announcedAt) >= 1_000
         if announces { announcedAt = now }
         for index in lanes.indices {
             let due = lanes[index].sender.due(now: now)
             add(due, index)
-            if announces, due.isEmpty, let announcement = lanes[index].sender.announcement() {
-                add([announcement], index)
+            if announces, due.isEmpty, let advertisement = lanes[index].sender.advertisement() {
+                add([advertisement], index)
             }
         }
     }
 
-    /// Sends what has no receipt again, as far as the windows go: after each reconnection.
+    /// Sends what has no acknowledgement again, as far as the windows go: after each reconnection.
     public mutating func reconnected(now: Instant) {
         for index in lanes.indices {
             share(index)
@@ -122,33 +122,33 @@ public struct StreamSenders<Body: Codable & Sendable>: Sendable {
         return frames
     }
 
-    // MARK: What has no receipt
+    // MARK: What has no acknowledgement
 
-    /// How many frames have no receipt.
-    public var keptCount: Int { lanes.reduce(0) { $0 + $1.sender.keptCount } }
+    /// How many frames have no acknowledgement.
+    public var unacknowledgedCount: Int { lanes.reduce(0) { $0 + $1.sender.unacknowledgedCount } }
 
     /// How many of one stream.
-    public func keptCount(stream: String) -> Int {
-        lanes.first { $0.stream == stream }?.sender.keptCount ?? 0
+    public func unacknowledgedCount(stream: String) -> Int {
+        lanes.first { $0.stream == stream }?.sender.unacknowledgedCount ?? 0
     }
 
-    /// The newest frame of a stream, when it has no receipt yet.
-    public func newestKept(stream: String) -> Int? {
-        lanes.first { $0.stream == stream && $0.sender.keptCount > 0 }?.sender.highestSeq
+    /// The newest frame of a stream, when it has no acknowledgement yet.
+    public func newestUnacknowledged(stream: String) -> Int? {
+        lanes.first { $0.stream == stream && $0.sender.unacknowledgedCount > 0 }?.sender.highWaterMark
     }
 
-    /// Since when a frame of any stream has waited for its receipt.
-    public var oldestKept: Instant? {
+    /// Since when a frame of any stream has waited for its acknowledgement.
+    public var oldestUnacknowledged: Instant? {
         // A key path in generic code is made anew at each call.
         lanes.reduce(nil) { oldest, lane in
-            guard let kept = lane.sender.oldestKept else { return oldest }
-            return oldest.map { min($0, kept) } ?? kept
+            guard let unacknowledged = lane.sender.oldestUnacknowledged else { return oldest }
+            return oldest.map { min($0, unacknowledged) } ?? unacknowledged
         }
     }
 
-    /// Since when frames have waited and none was receipted, of any stream: a receiver that is behind goes on, one that is
+    /// Since when frames have waited and none was acknowledged, of any stream: a receiver that is behind goes on, one that is
     /// not there does not.
-    public var stuckSince: Instant? { oldestKept.map { max($0, progressedAt) } }
+    public var stuckSince: Instant? { oldestUnacknowledged.map { max($0, progressedAt) } }
 
     /// The id of one of our streams.
     public func id(of stream: String) -> StreamID? { lanes.first { $0.stream == stream }?.sender.id }
@@ -168,7 +168,7 @@ public struct StreamSenders<Body: Codable & Sendable>: Sendable {
     /// Gives a stream its part of the window of all.
     private mutating func share(_ index: Int) {
         guard windowOfAll < .max else { return }
-        let busy = lanes.indices.reduce(0) { $0 + ($1 != index && lanes[$1].sender.keptCount > 0 ? 1 : 0) }
+        let busy = lanes.indices.reduce(0) { $0 + ($1 != index && lanes[$1].sender.unacknowledgedCount > 0 ? 1 : 0) }
         lanes[index].sender.windowMax = max(1, min(windowMax, windowOfAll / (busy + 1)))
     }
 

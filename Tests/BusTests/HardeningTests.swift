@@ -117,7 +117,7 @@ extension RealBroker {
                 now: Instant(nanoseconds: 0))
             for second in 1...3 { outlet.tick(now: Instant(nanoseconds: 0) + .seconds(Int64(second) * 2)) }
             #expect(told == ["s 2 true"])
-            #expect(outlet.keptCount == 2)
+            #expect(outlet.unacknowledgedCount == 2)
         }
 
         /// The library aborts the process for a few sizes just above the broker's limit.

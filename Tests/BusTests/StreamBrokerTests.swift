@@ -18,12 +18,14 @@ extension RealBroker {
             outlet.connection = sender.connection
             inlet.connection = receiver.connection
             sender.onConnected = { connection in
-                connection.subscribe([topics.receipts(service: "reconciler", instance: "1")])
+                connection.subscribe([topics.acknowledgements(service: "reconciler", instance: "1")])
                 outlet.reconnected(now: Clock.now())
             }
             sender.onReceived = { delivery in
-                guard let receipt = try? JSON.decode(StreamReceipt.self, from: delivery.payload) else { return }
-                _ = outlet.receive(receipt, now: Clock.now())
+                guard let acknowledgement = try? JSON.decode(StreamAcknowledgement.self, from: delivery.payload) else {
+                    return
+                }
+                _ = outlet.receive(acknowledgement, now: Clock.now())
             }
             receiver.onConnected = { $0.subscribe([topics.stream(to: .store)]) }
             // Applied and not yet committed; a commit takes whole turns.
@@ -39,7 +41,7 @@ extension RealBroker {
                     inlet.committed(id, upTo: seq)
                 }
                 applied = []
-                inlet.publishReceipts()
+                inlet.publishAcknowledgements()
             }
             var sent = 0
             var mayBeForgotten = 0
@@ -57,11 +59,11 @@ extension RealBroker {
                 broker.stop()
                 try sender.wait { sender.losses.count >= kill && receiver.losses.count >= kill }
                 // What the sender has forgotten was committed.
-                mayBeForgotten = max(mayBeForgotten, sent - outlet.keptCount)
+                mayBeForgotten = max(mayBeForgotten, sent - outlet.unacknowledgedCount)
                 #expect(mayBeForgotten <= committed.count)
                 try broker.start()
             }
-            try sender.wait(30) { committed.count >= sent && sent >= 2_000 && outlet.keptCount == 0 }
+            try sender.wait(30) { committed.count >= sent && sent >= 2_000 && outlet.unacknowledgedCount == 0 }
             #expect(committed == Array(1...sent))
         }
 
@@ -96,7 +98,7 @@ extension RealBroker {
             for stream in ["b", "c", "d"] { outlet.end(stream: stream) }
             came = [:]
             let id = StreamID(service: "reconciler", instance: "1", incarnation: "a", stream: "a")
-            _ = outlet.receive(StreamReceipt(id: id, upTo: 2, resendFrom: nil), now: Clock.now())
+            _ = outlet.receive(StreamAcknowledgement(id: id, upTo: 2, resendFrom: nil), now: Clock.now())
             try receiver.wait { came["a"]?.count ?? 0 >= 8 }
             #expect(came["a"] == Array(3...10))
         }

@@ -31,19 +31,19 @@ final class StreamOutlet<Body: Codable & Sendable> {
         return senders.send(body, to: destination, stream: stream, now: now)
     }
 
-    /// The stream that a receipt is for; `nil` when it is none of ours.
-    func receive(_ receipt: StreamReceipt, now: Instant) -> StreamSenders<Body>.Progress? {
+    /// The stream that an acknowledgement is for; `nil` when it is none of ours.
+    func receive(_ acknowledgement: StreamAcknowledgement, now: Instant) -> StreamSenders<Body>.Progress? {
         defer { publish() }
-        return senders.receive(receipt, now: now)
+        return senders.receive(acknowledgement, now: now)
     }
 
-    /// Repeats what waited too long and announces what is kept. Call it every 200 ms or so.
+    /// Repeats what waited too long and announces what is unacknowledged. Call it every 200 ms or so.
     func tick(now: Instant) {
         senders.tick(now: now)
         publish()
     }
 
-    /// Sends what has no receipt again, as far as the windows go: after each reconnection.
+    /// Sends what has no acknowledgement again, as far as the windows go: after each reconnection.
     func reconnected(now: Instant) {
         senders.reconnected(now: now)
         publish()
@@ -54,8 +54,8 @@ final class StreamOutlet<Body: Codable & Sendable> {
         senders.end(stream: stream)
     }
 
-    /// Frames without a receipt.
-    var keptCount: Int { senders.keptCount }
+    /// Frames without an acknowledgement.
+    var unacknowledgedCount: Int { senders.unacknowledgedCount }
 
     private func publish() {
         for outgoing in senders.takeFrames() { publisher.publish(outgoing, on: connection) }
@@ -72,7 +72,7 @@ final class StreamInlet<Body: Codable & Sendable> {
         self.topics = topics
     }
 
-    /// The frame that is to be applied now; `nil` for repeats, gaps and announcements.
+    /// The frame that is to be applied now; `nil` for repeats, gaps and advertisements.
     func receive(_ payload: [UInt8], now: Instant) throws -> (id: StreamID, seq: Int, body: Body)? {
         let frame = try JSON.decode(StreamFrame<Body>.self, from: payload)
         guard receiver.accepts(frame, now: now), let body = frame.body else { return nil }
@@ -81,13 +81,14 @@ final class StreamInlet<Body: Codable & Sendable> {
 
     func committed(_ id: StreamID, upTo seq: Int) { receiver.committed(id, upTo: seq) }
 
-    func publishReceipts() {
-        let receipts = receiver.takeReceipts()
+    func publishAcknowledgements() {
+        let acknowledgements = receiver.takeAcknowledgements()
         guard let connection, connection.isConnected else { return }
-        for receipt in receipts {
-            let topic = topics.receipts(service: receipt.id.service, instance: receipt.id.instance)
-            // Lost with the connection: the sender repeats its frame and is receipted again.
-            _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(receipt)))
+        for acknowledgement in acknowledgements {
+            let topic = topics.acknowledgements(
+                service: acknowledgement.id.service, instance: acknowledgement.id.instance)
+            // Lost with the connection: the sender repeats its frame and is acknowledged again.
+            _ = try? connection.publish(Publication(topic: topic, payload: JSON.bytes(acknowledgement)))
         }
     }
 }

@@ -14,17 +14,17 @@ import Testing
         // The channel heals and nobody crashes any more: everything arrives within some seconds.
         world.isHealthy = true
         var steps = 0
-        while world.sender.keptCount > 0, steps < 5_000 {
+        while world.sender.unacknowledgedCount > 0, steps < 5_000 {
             world.step()
             steps += 1
         }
         #expect(world.violations == [])
-        #expect(world.sender.keptCount == 0)
+        #expect(world.sender.unacknowledgedCount == 0)
         #expect(world.durable[world.sender.id]?.bodies == world.sent[world.sender.id])
         for (id, log) in world.durable {
             #expect(
                 log.bodies == Array((world.sent[id] ?? []).prefix(log.bodies.count)),
-                "a life's log is what it sent, in order")
+                "an incarnation's log is what it sent, in order")
         }
     }
 }
@@ -48,14 +48,14 @@ struct SeededGenerator: RandomNumberGenerator {
 private struct World {
     struct Log {
         var bodies: [Int] = []
-        /// The highest seq committed: it is stored together with what the frames caused.
+        /// The high-water mark seq committed: it is stored together with what the frames caused.
         var committed = 0
     }
 
     var random: SeededGenerator
     var now = Instant(nanoseconds: 1_000_000_000)
     var isHealthy = false
-    var life = 1
+    var incarnation = 1
     var sender: StreamSender<Int>
     var receiver = StreamReceiver()
     /// Applied and not yet committed.
@@ -63,7 +63,7 @@ private struct World {
     var durable: [StreamID: Log] = [:]
     var sent: [StreamID: [Int]] = [:]
     var frames: [StreamFrame<Int>] = []
-    var receipts: [StreamReceipt] = []
+    var acknowledgements: [StreamAcknowledgement] = []
     var violations: [String] = []
     var nextBody = 1
     let loss: Int
@@ -80,8 +80,8 @@ private struct World {
         reorders = Bool.random(using: &random)
     }
 
-    static func id(_ life: Int) -> StreamID {
-        StreamID(service: "s", instance: "1", incarnation: "\(life)", stream: "x")
+    static func id(_ incarnation: Int) -> StreamID {
+        StreamID(service: "s", instance: "1", incarnation: "\(incarnation)", stream: "x")
     }
 
     mutating func step() {
@@ -93,10 +93,10 @@ private struct World {
             nextBody += 1
         case 25..<30:
             frames += sender.due(now: now)
-            if let announcement = sender.announcement() { frames.append(announcement) }
+            if let advertisement = sender.advertisement() { frames.append(advertisement) }
         case 30 where !isHealthy: frames += sender.resendAll(now: now)
         case 32..<70: for _ in 0..<Int.random(in: 1...50, using: &random) { deliverFrame() }
-        case 70..<85: for _ in 0..<Int.random(in: 1...5, using: &random) { deliverReceipt() }
+        case 70..<85: for _ in 0..<Int.random(in: 1...5, using: &random) { deliverAcknowledgement() }
         case 85..<97: commit()
         case 97 where !isHealthy:
             // A receiver's crash: what was not committed is gone.
@@ -105,12 +105,12 @@ private struct World {
             for (id, log) in durable { receiver.restore(id, committed: log.committed, now: now) }
         case 98 where !isHealthy && Int.random(in: 0..<20, using: &random) == 0:
             // A sender's crash: what it kept is gone.
-            life += 1
-            sender = StreamSender(World.id(life), windowMax: windowMax)
+            incarnation += 1
+            sender = StreamSender(World.id(incarnation), windowMax: windowMax)
         case 99 where !isHealthy:
             // The broker's crash: what was under way is gone.
             frames = []
-            receipts = []
+            acknowledgements = []
         default: break
         }
     }
@@ -126,11 +126,13 @@ private struct World {
 
     private mutating func deliverFrame() {
         guard let frame = take(\.frames) else { return }
-        switch receiver.judge(frame.id, seq: frame.seq, lowest: frame.lowest, hasBody: frame.body != nil, now: now) {
+        switch receiver.judge(
+            frame.id, seq: frame.seq, lowWaterMark: frame.lowWaterMark, hasBody: frame.body != nil, now: now)
+        {
         case .apply:
             if let body = frame.body { pending.append((frame.id, frame.seq, body)) }
         case .duplicate, .gap(nil): break
-        case .gap(let from?): receipts.append(receiver.ask(frame.id, from: from))
+        case .gap(let from?): acknowledgements.append(receiver.ask(frame.id, from: from))
         }
     }
 
@@ -142,22 +144,22 @@ private struct World {
             receiver.committed(item.id, upTo: item.seq)
         }
         pending = []
-        let owed = receiver.takeReceipts()
-        for receipt in owed where receipt.upTo > durable[receipt.id]?.committed ?? 0 {
-            violations.append("receipt \(receipt.upTo) before its commit")
+        let owed = receiver.takeAcknowledgements()
+        for acknowledgement in owed where acknowledgement.upTo > durable[acknowledgement.id]?.committed ?? 0 {
+            violations.append("acknowledge \(acknowledgement.upTo) before its commit")
         }
-        receipts += owed
+        acknowledgements += owed
     }
 
-    private mutating func deliverReceipt() {
-        guard let receipt = take(\.receipts) else { return }
-        if receipt.upTo > durable[receipt.id]?.committed ?? 0 {
-            violations.append("receipt \(receipt.upTo) before its commit")
+    private mutating func deliverAcknowledgement() {
+        guard let acknowledgement = take(\.acknowledgements) else { return }
+        if acknowledgement.upTo > durable[acknowledgement.id]?.committed ?? 0 {
+            violations.append("acknowledge \(acknowledgement.upTo) before its commit")
         }
-        let answer = sender.receive(receipt, now: now)
+        let answer = sender.receive(acknowledgement, now: now)
         frames += answer
-        if receipt.id == sender.id, sender.receiptedSeq > durable[sender.id]?.committed ?? 0 {
-            violations.append("\(sender.receiptedSeq) forgotten before its commit")
+        if acknowledgement.id == sender.id, sender.acknowledgedSeq > durable[sender.id]?.committed ?? 0 {
+            violations.append("\(sender.acknowledgedSeq) forgotten before its commit")
         }
     }
 }

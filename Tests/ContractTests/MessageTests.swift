@@ -4,20 +4,20 @@ import Testing
 
 /// What operators, gateways and agents read.
 @Suite struct MessageTests {
-    static let stamp = Timestamp("2026-01-31T09:05:07.042Z")!
+    static let wallTime = Timestamp("2026-01-31T09:05:07.042Z")!
     static let agent = AgentAddress("gw-1/agent-1")!
 
     static var fullRecord: AgentRecord {
         var record = AgentRecord(
-            address: agent, board: "b1", role: .worker, status: .updating, policy: Policy(), createdAt: stamp)
+            address: agent, board: "b1", role: .worker, status: .updating, policy: Policy(), createdAt: wallTime)
         record.generation = 7
         record.wakeAttempts = 2
-        record.lastWakeSentAt = stamp
+        record.lastWakeSentAt = wallTime
         record.wakeDelivery = .noSubscriber
-        record.checkinDeadlineAt = stamp + .seconds(30)
-        record.lastSeenAt = stamp - .seconds(90)
+        record.checkinDeadlineAt = wallTime + .seconds(30)
+        record.lastSeenAt = wallTime - .seconds(90)
         record.lastProvisionError = AgentMachine.attemptsReachedError + ": heartbeats rejected: bad_token ×2"
-        record.lastRejection = Rejection(reason: .badToken, detail: "x-agent-token: is wrong", at: stamp, count: 2)
+        record.lastRejection = Rejection(reason: .badToken, detail: "x-agent-token: is wrong", at: wallTime, count: 2)
         record.reportedStatus = .degraded
         record.bootID = "boot-1"
         record.templatesDigest = "sha256:a"
@@ -26,8 +26,8 @@ import Testing
         record.policyOverrides.maxWakeAttempts = 3
         record.variables = ["NAME": "value"]
         record.pausedBy = [.gateway, .board]
-        record.pausedUntil = stamp + .seconds(3_600)
-        record.provisionRequestedAt = stamp
+        record.pausedUntil = wallTime + .seconds(3_600)
+        record.provisionRequestedAt = wallTime
         record.provisionAction = .recover
         record.tokenID = "token-1"
         record.revision = 42
@@ -41,7 +41,7 @@ import Testing
     @Test func aRecordOfWhichLittleIsKnownSaysNull() throws {
         let record = AgentRecord(
             address: MessageTests.agent, board: nil, role: .main, status: .offline, policy: Policy(),
-            createdAt: MessageTests.stamp)
+            createdAt: MessageTests.wallTime)
         try expectGolden(try pretty(record), "record-new.json")
     }
 
@@ -93,37 +93,37 @@ import Testing
 
     @Test func aStateIsReadBackAsItWasCommitted() throws {
         var machine = AgentMachine(new: MessageTests.fullRecord, tokenDigest: "digest")
-        let around = AgentSurroundings(
-            now: Instant(nanoseconds: 1), stamp: MessageTests.stamp, isGatewayLost: false)
+        let context = AgentContext(
+            now: Instant(nanoseconds: 1), wallTime: MessageTests.wallTime, isGatewayLost: false)
         var directives: [AgentDirective] = []
-        machine.requestCycle(.update, reason: .manual, traceparent: "00-a-b-01", around, into: &directives)
-        machine.rotateToken(digest: "other", id: "t2", keepsOld: true, around, into: &directives)
-        machine.resume(.gateway, around, into: &directives)
-        machine.resume(.board, around, into: &directives)
-        machine.turnCame(around, into: &directives)
-        machine.pause(.agent, until: MessageTests.stamp + .seconds(60), around, into: &directives)
+        machine.requestCycle(.update, reason: .manual, traceparent: "00-a-b-01", context, into: &directives)
+        machine.rotateToken(digest: "other", id: "t2", keepsOld: true, context, into: &directives)
+        machine.resume(.gateway, context, into: &directives)
+        machine.resume(.board, context, into: &directives)
+        machine.permitGranted(context, into: &directives)
+        machine.pause(.agent, until: MessageTests.wallTime + .seconds(60), context, into: &directives)
         let state = machine.state
         #expect(state.cycle?.order != nil)
-        #expect(!state.abandonedIssues.isEmpty)
+        #expect(!state.orphanedPublications.isEmpty)
         #expect(try JSON.decode(AgentState.self, from: JSON.bytes(state)) == state)
     }
 
     private func order(digest: String?) -> WakeOrder {
         WakeOrder(
-            agent: MessageTests.agent, generation: 7, attempt: 2, issue: 9, maxAttempts: 3, reason: .retrigger,
+            agent: MessageTests.agent, generation: 7, attempt: 2, publication: 9, maxAttempts: 3, reason: .retrigger,
             checkinDeadline: DurationText(30, .seconds), heartbeatInterval: DurationText(60, .seconds),
             resetSession: true, templatesDigest: digest, role: .worker, board: "b1", variables: ["SECRET": "hidden"],
             traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     }
 
     @Test func aWake() throws {
-        let wake = WakeMessage(order(digest: "sha256:a"), deadlineAt: MessageTests.stamp, topics: Topics())
+        let wake = WakeMessage(order(digest: "sha256:a"), deadlineAt: MessageTests.wallTime, topics: Topics())
         try expectGolden(try pretty(wake), "wake.json")
         #expect(try JSON.decode(WakeMessage.self, from: JSON.bytes(wake)) == wake)
     }
 
     @Test func aWakeWithoutTemplatesSaysNull() throws {
-        let wake = WakeMessage(order(digest: nil), deadlineAt: MessageTests.stamp, topics: Topics())
+        let wake = WakeMessage(order(digest: nil), deadlineAt: MessageTests.wallTime, topics: Topics())
         let value = try JSON.decode(JSONValue.self, from: JSON.bytes(wake))
         #expect(value["templates_digest"] == .null)
     }
@@ -144,32 +144,32 @@ import Testing
     @Test func itsAttributes() throws {
         let attributes = CloudEventAttributes(
             id: "gw-1/agent-1#42", source: "rollcall/reconciler/r1", type: CloudEventAttributes.type(of: .offline),
-            subject: "gw-1/agent-1", time: MessageTests.stamp, revision: 42, traceparent: "00-a-b-01")
+            subject: "gw-1/agent-1", time: MessageTests.wallTime, revision: 42, traceparent: "00-a-b-01")
         try expectGolden(attributes.userProperties.map { "\($0.0): \($0.1)" }.joined(separator: "\n"), "cloudevent.txt")
         #expect(CloudEventAttributes.sequence(of: 0) == "00000000000000000000")
         #expect(CloudEventAttributes.sequence(of: Int.max).utf8.count == 20)
         #expect(CloudEventAttributes.type(of: .gatewayLost) == "dev.rollcall.gateway.gateway_lost.v1")
         let bare = CloudEventAttributes(
-            id: "i", source: "s", type: "t", subject: "x", time: MessageTests.stamp, revision: nil, traceparent: nil)
+            id: "i", source: "s", type: "t", subject: "x", time: MessageTests.wallTime, revision: nil, traceparent: nil)
         #expect(bare.userProperties.map(\.0) == ["specversion", "id", "source", "type", "subject", "time"])
     }
 
     @Test func aHistoryEvent() throws {
         let event = HistoryEvent(
-            id: "gw-1/agent-1#42", event: .online, time: MessageTests.stamp, source: "rollcall/reconciler/r1",
+            id: "gw-1/agent-1#42", event: .online, time: MessageTests.wallTime, source: "rollcall/reconciler/r1",
             subject: MessageTests.agent, reason: nil, record: nil)
         try expectGolden(try pretty(event), "history-event.json")
     }
 
     @Test func aServicesPresence() throws {
         var presence = Presence(
-            service: .reconciler, instance: "r1", state: .running, startedAt: MessageTests.stamp, configDigest: "c",
+            service: .reconciler, instance: "r1", state: .running, startedAt: MessageTests.wallTime, configDigest: "c",
             incarnation: "i")
         presence.partitions = ["0": 3, "15": 1]
-        presence.blind = "no heartbeat-ingest is running"
-        presence.blindSince = Timestamp(millisecondsSince1970: 1_700_000_000_000)
-        presence.blindSpells = 2
-        presence.blindMilliseconds = 1_500
+        presence.suspended = "no heartbeat-ingest is running"
+        presence.suspendedSince = Timestamp(millisecondsSince1970: 1_700_000_000_000)
+        presence.suspensions = 2
+        presence.suspendedMilliseconds = 1_500
         presence.deferredDeadlines = 7
         try expectGolden(try pretty(presence), "presence.json")
         #expect(try JSON.decode(Presence.self, from: JSON.bytes(presence)) == presence)
@@ -190,7 +190,7 @@ import Testing
     func ofAnUnreadBodyTheKindIsKnown(body: String, kind: String?) throws {
         let payload = Array(
             """
-            {"id":{"service":"s","instance":"1","incarnation":"a","stream":"x"},"seq":2,"lowest":1,"held":0,"body":\(body)}
+            {"id":{"service":"s","instance":"1","incarnation":"a","stream":"x"},"seq":2,"lowWaterMark":1,"age":0,"body":\(body)}
             """.utf8)
         #expect(try JSON.decode(StreamFrame<UnreadBody>.self, from: payload).body?.kind == kind)
     }

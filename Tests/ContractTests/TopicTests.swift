@@ -32,7 +32,7 @@ import Testing
         let deep = Topics(root: "a/b")
         let all = [
             deep.lifecycle(agent, .woken), deep.replies(to: agent.description) + "/1",
-            deep.receipts(service: "status-store", instance: "i"), deep.stream(to: .partition(15)),
+            deep.acknowledgements(service: "status-store", instance: "i"), deep.stream(to: .partition(15)),
             deep.shared(deep.allHeartbeats, by: "heartbeat-ingest"),
         ]
         for topic in all { #expect(topic.split(separator: "/").count <= 8, "\(topic)") }

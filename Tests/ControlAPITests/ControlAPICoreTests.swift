@@ -31,7 +31,7 @@ struct ControlAPICoreTests {
         @discardableResult
         mutating func handle(_ input: ControlAPIInput) -> [String] {
             var actions: [ControlAPIAction] = []
-            core.handle(input, now: now, stamp: Timestamp(millisecondsSince1970: 2), into: &actions)
+            core.handle(input, now: now, wallTime: Timestamp(millisecondsSince1970: 2), into: &actions)
             return actions.map { action in
                 switch action {
                 case .subscribe: return "subscribe"
@@ -90,14 +90,14 @@ struct ControlAPICoreTests {
     private static let token = ["x-agent-token": "rc1:g/a.1.s"]
     private static let agent = "/api/v1/agents/g/a"
 
-    private var desk = Desk()
+    private var handler = Desk()
 
     // MARK: Who asks
 
     @Test mutating func anybodyMayAskWhetherItRuns() {
-        #expect(desk.ask("GET", "/healthz") == [#"1: 200 {"ok":true}"#])
-        #expect(desk.ask("GET", "/readyz") == ["2: 503 Retry-After=1 unavailable"])
-        #expect(desk.ask("GET", "/openapi.json").first?.hasPrefix("3: 200") == true)
+        #expect(handler.ask("GET", "/healthz") == [#"1: 200 {"ok":true}"#])
+        #expect(handler.ask("GET", "/readyz") == ["2: 503 Retry-After=1 unavailable"])
+        #expect(handler.ask("GET", "/openapi.json").first?.hasPrefix("3: 200") == true)
     }
 
     @Test(arguments: [
@@ -115,26 +115,26 @@ struct ControlAPICoreTests {
         ("GET", "/healthz", ["host": "evil.example"], "421 misdirected-request"),
     ])
     mutating func isRefused(method: String, target: String, headers: [String: String], expected: String) {
-        #expect(desk.ask(method, target, headers) == ["1: \(expected)"])
+        #expect(handler.ask(method, target, headers) == ["1: \(expected)"])
     }
 
     @Test(arguments: ["localhost", "LOCALHOST:1", "[::1]:80", "roll.example:443", "127.0.0.1"])
     mutating func itsOwnNamesAreServed(host: String) {
-        #expect(desk.ask("GET", "/healthz", ["host": host]) == [#"1: 200 {"ok":true}"#])
+        #expect(handler.ask("GET", "/healthz", ["host": host]) == [#"1: 200 {"ok":true}"#])
     }
 
     // MARK: Agents
 
     @Test mutating func aHeartbeatIsHandedInAndAnsweredByTheOwner() {
-        #expect(desk.ask("POST", "/api/v1/agent/heartbeat", Self.token) == ["heartbeat g/a.1 rc1:g/a.1.s 1 "])
+        #expect(handler.ask("POST", "/api/v1/agent/heartbeat", Self.token) == ["heartbeat g/a.1 rc1:g/a.1.s 1 "])
         var record = AgentRecord(
             address: AgentAddress("g/a.1")!, board: "b", role: .worker, status: .online, policy: Policy(),
             createdAt: Timestamp(millisecondsSince1970: 0))
         record.revision = 7
         let asker = HeartbeatAsker(name: "1", number: 1, wish: .heartbeat)
         let answer = HeartbeatAnswer(asker: asker, rejected: nil, detail: nil, record: record)
-        #expect(desk.handle(.heartbeatAnswered(answer)) == ["1: 200 {\"record\":\(JSON.text(record))}"])
-        #expect(desk.handle(.heartbeatAnswered(answer)) == [])
+        #expect(handler.handle(.heartbeatAnswered(answer)) == ["1: 200 {\"record\":\(JSON.text(record))}"])
+        #expect(handler.handle(.heartbeatAnswered(answer)) == [])
     }
 
     @Test(arguments: [
@@ -144,10 +144,11 @@ struct ControlAPICoreTests {
         (.rateLimited, "429 Retry-After=1 too-many-requests"),
     ])
     mutating func aRejectionIsARefusal(reason: RejectionReason, expected: String) {
-        _ = desk.ask("POST", "/api/v1/agent/heartbeat", Self.token)
+        _ = handler.ask("POST", "/api/v1/agent/heartbeat", Self.token)
         let asker = HeartbeatAsker(name: "1", number: 1, wish: .heartbeat)
         #expect(
-            desk.handle(.heartbeatAnswered(HeartbeatAnswer(asker: asker, rejected: reason, detail: "d", record: nil)))
+            handler.handle(
+                .heartbeatAnswered(HeartbeatAnswer(asker: asker, rejected: reason, detail: "d", record: nil)))
                 == ["1: \(expected)"])
     }
 
@@ -157,31 +158,31 @@ struct ControlAPICoreTests {
     ])
     mutating func onlineIsAnotherWordForOk(body: String, handedIn: String) {
         #expect(
-            desk.ask("POST", "/api/v1/agent/heartbeat", Self.token, body: body)
+            handler.ask("POST", "/api/v1/agent/heartbeat", Self.token, body: body)
                 == ["heartbeat g/a.1 rc1:g/a.1.s 1 \(handedIn)"])
     }
 
     @Test mutating func nobodyAnswers() {
-        _ = desk.ask("POST", "/api/v1/agent/heartbeat", Self.token)
-        _ = desk.ask("GET", Self.agent, Self.look)
-        desk.now = desk.now + .seconds(5)
-        #expect(desk.handle(.ticked) == ["1: 503 Retry-After=1 unavailable"])
-        desk.now = desk.now + .seconds(10)
-        #expect(desk.handle(.ticked) == ["2: 503 Retry-After=1 unavailable"])
-        #expect(desk.answer(2, "{}") == [])
+        _ = handler.ask("POST", "/api/v1/agent/heartbeat", Self.token)
+        _ = handler.ask("GET", Self.agent, Self.look)
+        handler.now = handler.now + .seconds(5)
+        #expect(handler.handle(.ticked) == ["1: 503 Retry-After=1 unavailable"])
+        handler.now = handler.now + .seconds(10)
+        #expect(handler.handle(.ticked) == ["2: 503 Retry-After=1 unavailable"])
+        #expect(handler.answer(2, "{}") == [])
     }
 
     @Test mutating func withoutABrokerNothingIsServed() {
-        _ = desk.ask("POST", "/api/v1/agent/heartbeat", Self.token)
-        #expect(desk.handle(.disconnected) == ["1: 503 Retry-After=1 unavailable"])
-        #expect(desk.ask("POST", "/api/v1/agent/heartbeat", Self.token) == ["2: 503 Retry-After=1 unavailable"])
-        #expect(desk.ask("GET", Self.agent, Self.look) == ["3: 503 Retry-After=1 unavailable"])
+        _ = handler.ask("POST", "/api/v1/agent/heartbeat", Self.token)
+        #expect(handler.handle(.disconnected) == ["1: 503 Retry-After=1 unavailable"])
+        #expect(handler.ask("POST", "/api/v1/agent/heartbeat", Self.token) == ["2: 503 Retry-After=1 unavailable"])
+        #expect(handler.ask("GET", Self.agent, Self.look) == ["3: 503 Retry-After=1 unavailable"])
     }
 
     @Test mutating func whoHasGoneIsNotAnswered() {
-        _ = desk.ask("GET", Self.agent, Self.look)
-        #expect(desk.handle(.requestCancelled(id: 1)) == [])
-        #expect(desk.answer(1, "{}") == [])
+        _ = handler.ask("GET", Self.agent, Self.look)
+        #expect(handler.handle(.requestCancelled(id: 1)) == [])
+        #expect(handler.answer(1, "{}") == [])
     }
 
     // MARK: Operators
@@ -214,7 +215,7 @@ struct ControlAPICoreTests {
         ),
     ])
     mutating func aRequestBecomesACommand(method: String, target: String, body: String, expected: String) {
-        #expect(desk.ask(method, target, Self.all, body: body) == [expected])
+        #expect(handler.ask(method, target, Self.all, body: body) == [expected])
     }
 
     @Test(arguments: [
@@ -224,55 +225,55 @@ struct ControlAPICoreTests {
         ("GET", "/api/v1/agents?stale_templates=1", ""), ("GET", "/api/v1/agents?limit=1&limit=2", ""),
     ])
     mutating func whatIsWrongIsSaidBeforeAnybodyIsAsked(method: String, target: String, body: String) {
-        #expect(desk.ask(method, target, Self.all, body: body) == ["1: 422 invalid-request"])
+        #expect(handler.ask(method, target, Self.all, body: body) == ["1: 422 invalid-request"])
     }
 
     @Test mutating func keysBelongToTheirOperator() {
         let headers = Self.some.merging(["idempotency-key": "k"]) { $1 }
-        #expect(desk.ask("POST", Self.agent + "/wake", headers) == [#"wake 1 key bob:k {"agent":"g/a"}"#])
+        #expect(handler.ask("POST", Self.agent + "/wake", headers) == [#"wake 1 key bob:k {"agent":"g/a"}"#])
     }
 
     @Test(arguments: ["", "a\u{1}b", "\u{e9}", String(repeating: "k", count: 129)])
     mutating func aKeyThatTheBusDoesNotCarryIsRefused(key: String) {
         let headers = Self.some.merging(["idempotency-key": key]) { $1 }
-        #expect(desk.ask("POST", Self.agent + "/wake", headers) == ["1: 422 invalid-request"])
+        #expect(handler.ask("POST", Self.agent + "/wake", headers) == ["1: 422 invalid-request"])
     }
 
     @Test mutating func aRecordHasItsRevisionAsTag() {
         let record = #"{"record":{"revision":3}}"#
-        _ = desk.ask("GET", Self.agent, Self.look)
-        #expect(desk.answer(1, record) == ["1: 200 ETag=\"3\" \(record)"])
-        _ = desk.ask("GET", Self.agent, Self.look.merging(["if-none-match": "W/\"2\", \"3\""]) { $1 })
-        #expect(desk.answer(2, record) == ["2: 304 ETag=\"3\" "])
+        _ = handler.ask("GET", Self.agent, Self.look)
+        #expect(handler.answer(1, record) == ["1: 200 ETag=\"3\" \(record)"])
+        _ = handler.ask("GET", Self.agent, Self.look.merging(["if-none-match": "W/\"2\", \"3\""]) { $1 })
+        #expect(handler.answer(2, record) == ["2: 304 ETag=\"3\" "])
     }
 
     @Test mutating func aChangeMayDependOnTheRevision() {
         let headers = Self.some.merging(["if-match": "\"3\""]) { $1 }
         let update = #"update 1 {"agent":"g/a","board":"c"}"#
-        #expect(desk.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#) == [#"get 1 {"agent":"g/a"}"#])
-        #expect(desk.answer(1, #"{"record":{"revision":3}}"#) == [update])
-        #expect(desk.answer(1, #"{"record":{"revision":4}}"#) == [#"1: 200 ETag="4" {"record":{"revision":4}}"#])
-        _ = desk.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#)
-        #expect(desk.answer(2, #"{"record":{"revision":4}}"#) == ["2: 412 precondition-failed"])
+        #expect(handler.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#) == [#"get 1 {"agent":"g/a"}"#])
+        #expect(handler.answer(1, #"{"record":{"revision":3}}"#) == [update])
+        #expect(handler.answer(1, #"{"record":{"revision":4}}"#) == [#"1: 200 ETag="4" {"record":{"revision":4}}"#])
+        _ = handler.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#)
+        #expect(handler.answer(2, #"{"record":{"revision":4}}"#) == ["2: 412 precondition-failed"])
     }
 
     @Test mutating func pagesNameTheNextOne() {
-        _ = desk.ask("GET", "/api/v1/agents?board=b&after=g/a", Self.look)
+        _ = handler.ask("GET", "/api/v1/agents?board=b&after=g/a", Self.look)
         let page = #"{"next":"g/é","records":[]}"#
         #expect(
-            desk.answer(1, page)
+            handler.answer(1, page)
                 == ["1: 200 Link=</api/v1/agents?board=b&after=g%2F%C3%A9>; rel=\"next\" \(page)"])
     }
 
     @Test mutating func whatIsMadeIsCreated() {
-        _ = desk.ask("POST", "/api/v1/gateways", Self.all, body: #"{"gateway":"g"}"#)
-        #expect(desk.answer(1, #"{"gateway":"g","token":"t"}"#) == [#"1: 201 {"gateway":"g","token":"t"}"#])
-        _ = desk.ask("POST", "/api/v1/gateways", Self.all, body: #"{"gateway":"g"}"#)
-        #expect(desk.answer(2, #"{"gateway":"g","token":null}"#) == [#"2: 200 {"gateway":"g","token":null}"#])
+        _ = handler.ask("POST", "/api/v1/gateways", Self.all, body: #"{"gateway":"g"}"#)
+        #expect(handler.answer(1, #"{"gateway":"g","token":"t"}"#) == [#"1: 201 {"gateway":"g","token":"t"}"#])
+        _ = handler.ask("POST", "/api/v1/gateways", Self.all, body: #"{"gateway":"g"}"#)
+        #expect(handler.answer(2, #"{"gateway":"g","token":null}"#) == [#"2: 200 {"gateway":"g","token":null}"#])
     }
 
     @Test mutating func problemsKeepTheirStatus() {
-        _ = desk.ask("GET", Self.agent, Self.look)
-        #expect(desk.answer(1, JSON.text(Problem.unknownAgent("g/a")), isProblem: true) == ["1: 404 unknown-agent"])
+        _ = handler.ask("GET", Self.agent, Self.look)
+        #expect(handler.answer(1, JSON.text(Problem.unknownAgent("g/a")), isProblem: true) == ["1: 404 unknown-agent"])
     }
 }

@@ -61,7 +61,7 @@ struct DashboardTests {
             var actions: [ControlAPIAction] = []
             let request = HTTPRequest(id: 1, method: "GET", path: [], headers: [(name: "host", value: host)])
             core.handle(
-                .requestReceived(request), now: .init(nanoseconds: 1), stamp: .init(millisecondsSince1970: 1),
+                .requestReceived(request), now: .init(nanoseconds: 1), wallTime: .init(millisecondsSince1970: 1),
                 into: &actions)
             if case .respond(_, let response) = actions.first { statuses.append(response.status) }
         }

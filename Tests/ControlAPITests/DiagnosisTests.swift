@@ -8,40 +8,41 @@ import Testing
 struct DiagnosisTests {
     private static let look = ["authorization": "Bearer look"]
     private static let gateways = #"{"gateways":[]}"#
-    private var desk = ControlAPICoreTests.Desk()
+    private var handler = ControlAPICoreTests.Desk()
 
     private mutating func ask(_ path: String = "") -> [String] {
-        desk.ask("GET", "/api/v1/doctor" + path, Self.look)
+        handler.ask("GET", "/api/v1/doctor" + path, Self.look)
     }
 
     @Test mutating func ofTheSystem() {
         #expect(ask() == ["list-gateways 1 {}"])
         let unwell = #"{"limit":500,"status":["offline","provisioning","updating"]}"#
-        #expect(desk.answer(1, Self.gateways) == ["list 2 \(unwell)"])
+        #expect(handler.answer(1, Self.gateways) == ["list 2 \(unwell)"])
         let stale = #"{"limit":500,"stale_templates":true,"status":"online"}"#
-        #expect(desk.answer(2, #"{"next":null,"records":[]}"#) == ["list 3 \(stale)"])
-        let answer = desk.answer(3, #"{"next":null,"records":[]}"#)
+        #expect(handler.answer(2, #"{"next":null,"records":[]}"#) == ["list 3 \(stale)"])
+        let answer = handler.answer(3, #"{"next":null,"records":[]}"#)
         #expect(answer.count == 1)
         #expect(answer.first?.hasPrefix(#"1: 200 {"checked_at":"1970-01-01T00:00:00.002Z","checks":["#) == true)
-        // Nobody has announced itself to this desk.
+        // Nobody has announced itself to this handler.
         #expect(answer.first?.contains(#""id":"broker.not_ours","severity":"error""#) == true)
     }
 
     @Test mutating func ofAnAgentThatIsNotThere() {
         #expect(ask("/g/a") == ["list-gateways 1 {}"])
-        #expect(desk.answer(1, Self.gateways) == [#"get 2 {"agent":"g/a"}"#])
-        #expect(desk.answer(2, JSON.text(Problem.unknownAgent("g/a")), isProblem: true) == ["1: 404 unknown-agent"])
+        #expect(handler.answer(1, Self.gateways) == [#"get 2 {"agent":"g/a"}"#])
+        #expect(handler.answer(2, JSON.text(Problem.unknownAgent("g/a")), isProblem: true) == ["1: 404 unknown-agent"])
     }
 
     @Test mutating func aSilentStoreIsAFinding() {
         _ = ask()
-        desk.now = desk.now + .seconds(5)
-        #expect(desk.handle(.ticked).first?.hasPrefix("1: 200") == true)
+        handler.now = handler.now + .seconds(5)
+        #expect(handler.handle(.ticked).first?.hasPrefix("1: 200") == true)
         _ = ask()
         #expect(
-            desk.answer(2, JSON.text(Problem(.unavailable, "no")), isProblem: true).first?.hasPrefix("2: 200") == true)
+            handler.answer(2, JSON.text(Problem(.unavailable, "no")), isProblem: true).first?.hasPrefix("2: 200")
+                == true)
         _ = ask()
-        let lost = desk.handle(.disconnected)
+        let lost = handler.handle(.disconnected)
         #expect(lost.count == 1)
         #expect(lost.first?.contains(#""id":"broker.unreachable","severity""#) == true)
         #expect(ask().first?.contains(#""id":"broker.unreachable","severity""#) == true)
@@ -50,7 +51,7 @@ struct DiagnosisTests {
     @Test mutating func onlySomeAreMadeAtOnce() {
         for _ in 0..<ControlAPICore.diagnosesMax { _ = ask() }
         #expect(ask() == ["9: 429 Retry-After=1 too-many-requests"])
-        _ = desk.handle(.requestCancelled(id: 1))
+        _ = handler.handle(.requestCancelled(id: 1))
         #expect(ask() == ["list-gateways 9 {}"])
     }
 }

@@ -7,7 +7,7 @@ import Testing
 /// Streams of Server-Sent Events, without a gap and without a repeat.
 struct EventStreamTests {
     private static let look = ["authorization": "Bearer look"]
-    private var desk = ControlAPICoreTests.Desk()
+    private var handler = ControlAPICoreTests.Desk()
 
     private static let opened = "open text/event-stream no-store"
 
@@ -22,26 +22,26 @@ struct EventStreamTests {
     /// Opens a stream whose client has read the beginning; what is asked then.
     private mutating func open(_ target: String, _ headers: [String: String] = [:], as id: Int = 1) -> [String] {
         let all = Self.look.merging(headers) { $1 }
-        #expect(desk.ask("GET", "/api/v1/events" + target, all) == ["\(id): \(Self.opened)", "\(id): :||"])
-        return desk.handle(.streamDrained(id: id))
+        #expect(handler.ask("GET", "/api/v1/events" + target, all) == ["\(id): \(Self.opened)", "\(id): :||"])
+        return handler.handle(.streamDrained(id: id))
     }
 
     private mutating func tick(after time: TimeSpan = TimeSpan(milliseconds: 200)) -> [String] {
-        desk.now = desk.now + time
-        return desk.handle(.ticked)
+        handler.now = handler.now + time
+        return handler.handle(.ticked)
     }
 
     private mutating func answer(_ number: Int, _ page: EventPage) -> [String] {
-        desk.handle(.eventsAnswered(number: number, page))
+        handler.handle(.eventsAnswered(number: number, page))
     }
 
     @Test mutating func beginsNow() {
         #expect(open("") == ["ask 1 after now"])
         #expect(answer(1, page(last: 7)) == ["1: id: 7||"])
         #expect(tick() == [])
-        #expect(desk.handle(.streamDrained(id: 1)) == ["ask 2 after 7"])
+        #expect(handler.handle(.streamDrained(id: 1)) == ["ask 2 after 7"])
         #expect(answer(2, page(last: 9, (8, "g/a", "online"))) == [#"1: id: 8|event: online|data: {"n":8}||"#])
-        #expect(desk.handle(.streamDrained(id: 1)) == [])
+        #expect(handler.handle(.streamDrained(id: 1)) == [])
         #expect(tick() == ["ask 3 after 9"])
         #expect(answer(3, page(last: 9)) == [])
         // An answer of before is none.
@@ -59,7 +59,7 @@ struct EventStreamTests {
             ])
         #expect(answer(1, large) == [#"1: id: 6|event: online|data: {"n":6}||"#])
         // There is more: at once, when the client has read that.
-        #expect(desk.handle(.streamDrained(id: 1)) == ["ask 2 after 6"])
+        #expect(handler.handle(.streamDrained(id: 1)) == ["ask 2 after 6"])
     }
 
     @Test mutating func filters() {
@@ -79,7 +79,7 @@ struct EventStreamTests {
             answer(1, page(oldest: 6, last: 9, (6, "g/a", "online"))) == [
                 #"1: event: reset|id: 5|data: {"oldest":6}||"#
             ])
-        #expect(desk.handle(.streamDrained(id: 1)) == ["ask 2 after 5"])
+        #expect(handler.handle(.streamDrained(id: 1)) == ["ask 2 after 5"])
         #expect(answer(2, page(oldest: 8, last: 9, (8, "g/a", "online"))).count == 1)
         // Of a database that is ahead of this one.
         #expect(open("?after=50", as: 2) == ["ask 3 after 50"])
@@ -100,7 +100,7 @@ struct EventStreamTests {
             (6...600).map { .init(sequence: $0, agent: "g/a", event: "online", document: [48]) })
         #expect(answer(2, many).last == "ask 3 after 100")
         #expect(answer(3, page(last: 700)) == [])
-        #expect(desk.handle(.streamDrained(id: 2)) == ["ask 4 after 55"])
+        #expect(handler.handle(.streamDrained(id: 2)) == ["ask 4 after 55"])
         #expect(tick() == [])
         #expect(answer(4, many).last == "ask 5 after 700")
     }
@@ -109,7 +109,7 @@ struct EventStreamTests {
         #expect(open("?after=1") == ["ask 1 after 1"])
         #expect(tick(after: .seconds(4)) == [])
         #expect(tick(after: .seconds(1)) == ["ask 2 after 1"])
-        _ = desk.handle(.disconnected)
+        _ = handler.handle(.disconnected)
         #expect(tick() == ["ask 3 after 1"])
     }
 
@@ -128,23 +128,23 @@ struct EventStreamTests {
     @Test mutating func endsWithItsClientOrItsToken() {
         _ = open("?after=1")
         _ = open("?after=1", as: 2)
-        #expect(desk.core.counters["streams"] == 2)
-        _ = desk.handle(.requestCancelled(id: 1))
-        #expect(desk.core.counters["streams"] == 1)
-        _ = desk.handle(.tokensRead([]))
+        #expect(handler.core.counters["streams"] == 2)
+        _ = handler.handle(.requestCancelled(id: 1))
+        #expect(handler.core.counters["streams"] == 1)
+        _ = handler.handle(.tokensRead([]))
         #expect(tick() == ["2: end"])
     }
 
     @Test(arguments: ["?after=x", "?after=-1", "?gateway=g/a", "?agent=g", "?event=sung", "?colour=red"])
     mutating func whatIsWrongIsSaid(target: String) {
-        #expect(desk.ask("GET", "/api/v1/events" + target, Self.look) == ["1: 422 invalid-request"])
+        #expect(handler.ask("GET", "/api/v1/events" + target, Self.look) == ["1: 422 invalid-request"])
     }
 
     @Test mutating func isForReaders() {
-        #expect(desk.ask("GET", "/api/v1/events")[0].hasPrefix("1: 401"))
-        #expect(desk.ask("HEAD", "/api/v1/events", Self.look) == ["2: 200 Cache-Control=no-store "])
-        #expect(desk.core.counters["streams"] == 0)
-        desk = ControlAPICoreTests.Desk(isConnected: false)
-        #expect(desk.ask("GET", "/api/v1/events", Self.look)[0].hasPrefix("1: 503"))
+        #expect(handler.ask("GET", "/api/v1/events")[0].hasPrefix("1: 401"))
+        #expect(handler.ask("HEAD", "/api/v1/events", Self.look) == ["2: 200 Cache-Control=no-store "])
+        #expect(handler.core.counters["streams"] == 0)
+        handler = ControlAPICoreTests.Desk(isConnected: false)
+        #expect(handler.ask("GET", "/api/v1/events", Self.look)[0].hasPrefix("1: 503"))
     }
 }

@@ -13,14 +13,14 @@ struct FleetTableTests {
         "checkin_deadline_at", "last_seen_at", "last_provision_error", "last_rejection", "paused", "stale_templates",
         "updated_at", "revision",
     ]
-    private var desk = ControlAPICoreTests.Desk()
+    private var handler = ControlAPICoreTests.Desk()
 
     private mutating func ask(_ query: String = "", _ headers: [String: String] = [:]) -> [String] {
-        desk.ask("GET", "/api/v1/fleet" + query, Self.look.merging(headers) { $1 })
+        handler.ask("GET", "/api/v1/fleet" + query, Self.look.merging(headers) { $1 })
     }
 
     private mutating func position(_ number: Int, _ last: Int64) -> [String] {
-        desk.handle(.eventsAnswered(number: number, EventPage(oldest: 1, last: last, [])))
+        handler.handle(.eventsAnswered(number: number, EventPage(oldest: 1, last: last, [])))
     }
 
     private func page(_ records: [AgentRecord], next: String? = nil) -> String {
@@ -48,15 +48,15 @@ struct FleetTableTests {
         #expect(ask() == Self.begun)
         #expect(position(-1, 7) == [#"list -2 {"limit":500}"#])
         #expect(
-            desk.answer(-2, page([record("g/a"), record("g/b")], next: "g/b"))
+            handler.answer(-2, page([record("g/a"), record("g/b")], next: "g/b"))
                 == [#"list -3 {"after":"g/b","limit":500}"#])
         #expect(
-            desk.answer(-3, page([record("g/c")])) == [
+            handler.answer(-3, page([record("g/c")])) == [
                 table(1, 7, [row("a"), row("b"), row("c")].joined(separator: ","))
             ]
         )
         // A page that comes twice is nobody's.
-        #expect(desk.answer(-3, page([record("g/c")])) == [])
+        #expect(handler.answer(-3, page([record("g/c")])) == [])
     }
 
     @Test mutating func saysWhatIsWrongWithAnAgent() {
@@ -76,7 +76,7 @@ struct FleetTableTests {
         _ = position(-1, 7)
         let row =
             #"["g","a","b","worker","offline","checkin_missed",3,3,8,9,"no \"answer\"","bad_token",true,true,5,12]"#
-        #expect(desk.answer(-2, page([record])) == [table(1, 7, row)])
+        #expect(handler.answer(-2, page([record])) == [table(1, 7, row)])
     }
 
     @Test mutating func isMadeOnceForAllWhoAskForIt() {
@@ -85,18 +85,18 @@ struct FleetTableTests {
         #expect(ask("?status=offline,updating&board=b") == ["ask -2 after now"])
         #expect(position(-2, 8) == [#"list -3 {"board":"b","limit":500,"status":["offline","updating"]}"#])
         #expect(position(-1, 7) == [#"list -4 {"limit":500}"#])
-        #expect(desk.answer(-3, page([])) == [table(3, 8, "")])
-        #expect(desk.answer(-4, page([record("g/a")])) == [table(1, 7, row("a")), table(2, 7, row("a"))])
-        desk.now = desk.now + TimeSpan(milliseconds: 999)
+        #expect(handler.answer(-3, page([])) == [table(3, 8, "")])
+        #expect(handler.answer(-4, page([record("g/a")])) == [table(1, 7, row("a")), table(2, 7, row("a"))])
+        handler.now = handler.now + TimeSpan(milliseconds: 999)
         #expect(ask() == [table(4, 7, row("a"))])
-        desk.now = desk.now + TimeSpan(milliseconds: 1)
+        handler.now = handler.now + TimeSpan(milliseconds: 1)
         #expect(ask() == ["ask -5 after now"])
     }
 
     @Test mutating func isNotToldAgainToWhoHasIt() {
         _ = ask()
         _ = position(-1, 7)
-        _ = desk.answer(-2, page([]))
+        _ = handler.answer(-2, page([]))
         #expect(ask("", ["if-none-match": "W/\"sha()\""]) == ["2: 304 ETag=W/\"sha()\" "])
         #expect(ask("", ["if-none-match": "W/\"sha(other)\""]) == [table(3, 7, "")])
     }
@@ -105,33 +105,33 @@ struct FleetTableTests {
         _ = ask()
         _ = ask()
         _ = position(-1, 7)
-        _ = desk.answer(-2, page([record("g/a")], next: "g/a"))
+        _ = handler.answer(-2, page([record("g/a")], next: "g/a"))
         let problem = JSON.text(Problem(.unavailable, "the store is away"))
         #expect(
-            desk.answer(-3, problem, isProblem: true)
+            handler.answer(-3, problem, isProblem: true)
                 == ["1: 503 Retry-After=1 unavailable", "2: 503 Retry-After=1 unavailable"])
         #expect(ask() == ["ask -4 after now"])
     }
 
     @Test mutating func isRefusedWhenNobodyAnswers() {
         _ = ask()
-        desk.now = desk.now + .seconds(14)
+        handler.now = handler.now + .seconds(14)
         #expect(position(-1, 7) == [#"list -2 {"limit":500}"#])
-        desk.now = desk.now + .seconds(14)
-        #expect(desk.handle(.ticked) == [])
-        desk.now = desk.now + .seconds(1)
-        #expect(desk.handle(.ticked) == ["1: 503 Retry-After=1 unavailable"])
-        #expect(desk.answer(-2, page([])) == [])
+        handler.now = handler.now + .seconds(14)
+        #expect(handler.handle(.ticked) == [])
+        handler.now = handler.now + .seconds(1)
+        #expect(handler.handle(.ticked) == ["1: 503 Retry-After=1 unavailable"])
+        #expect(handler.answer(-2, page([])) == [])
         _ = ask()
-        #expect(desk.handle(.commandRefused(number: -3, reason: "full")) == ["2: 503 Retry-After=1 unavailable"])
+        #expect(handler.handle(.commandRefused(number: -3, reason: "full")) == ["2: 503 Retry-After=1 unavailable"])
         _ = ask()
-        #expect(desk.handle(.disconnected) == ["3: 503 Retry-After=1 unavailable"])
+        #expect(handler.handle(.disconnected) == ["3: 503 Retry-After=1 unavailable"])
         #expect(ask() == ["4: 503 Retry-After=1 unavailable"])
     }
 
     @Test mutating func isNotMadeForNobody() {
         _ = ask()
-        #expect(desk.handle(.requestCancelled(id: 1)) == [])
+        #expect(handler.handle(.requestCancelled(id: 1)) == [])
         #expect(position(-1, 7) == [])
     }
 
@@ -139,7 +139,7 @@ struct FleetTableTests {
         for number in 0..<FleetTables.tablesMax { _ = ask("?board=b\(number)") }
         #expect(ask("?board=c") == ["9: 429 Retry-After=1 too-many-requests"])
         _ = position(-1, 7)
-        _ = desk.answer(-9, page([]))
+        _ = handler.answer(-9, page([]))
         #expect(ask("?board=c") == ["ask -10 after now"])
     }
 

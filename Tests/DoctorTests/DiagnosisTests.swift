@@ -83,7 +83,7 @@ struct DiagnosisTests {
         #expect(found(change(.provisioner) { $0.state = .lost }) == ["service.missing provisioner"])
         #expect(found(change(.reconciler) { $0.partitions = ["0": 1] }) == ["partition.unowned reconciler"])
         #expect(found(change(.reconciler) { $0.configDigest = "1:x" }) == ["service.config_mismatch services"])
-        #expect(found(change(.reconciler) { $0.blind = "why" }) == ["judging.blind reconciler/1"])
+        #expect(found(change(.reconciler) { $0.suspended = "why" }) == ["judging.blind reconciler/1"])
         #expect(found(change(.heartbeatIngest) { $0.heartbeatSession = nil }) == ["ingest.deaf heartbeat-ingest/1"])
         #expect(found(change(.statusStore) { $0.trouble = "full" }) == ["store.trouble status-store"])
         #expect(found(change(.statusStore) { $0.unserved = "no plugin" }) == ["store.unserved status-store"])

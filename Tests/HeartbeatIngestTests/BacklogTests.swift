@@ -8,12 +8,12 @@ import Testing
         for seq in 1...(50 * 60) {
             for partition in 0..<64 {
                 backlog.sent(seq, to: partition, bytes: 1_500)
-                if partition >= 8 { backlog.receipted(partition, upTo: seq) }
+                if partition >= 8 { backlog.acknowledged(partition, upTo: seq) }
             }
         }
         #expect(backlog.count == 8 * 50 * 60)
         #expect(!backlog.isFull)
-        for partition in 0..<8 { backlog.receipted(partition, upTo: 50 * 60) }
+        for partition in 0..<8 { backlog.acknowledged(partition, upTo: 50 * 60) }
         #expect(backlog.count == 0 && backlog.bytes == 0)
     }
 
@@ -25,23 +25,23 @@ import Testing
             backlog.sent(seq, to: seq % 2, bytes: 100_000)
         }
         #expect(backlog.bytes > Backlog.bytesMax && backlog.bytes < Backlog.bytesMax + 100_400)
-        backlog.receipted(0, upTo: 10)
+        backlog.acknowledged(0, upTo: 10)
         #expect(backlog.isFull, "a little room is none")
-        backlog.receipted(0, upTo: seq)
-        backlog.receipted(1, upTo: seq / 10)
+        backlog.acknowledged(0, upTo: seq)
+        backlog.acknowledged(1, upTo: seq / 10)
         #expect(!backlog.isFull)
         #expect(backlog.bytes < Backlog.bytesMax / 2)
     }
 
-    @Test func aReceiptCountsForItsPartitionAndOnce() {
+    @Test func aAcknowledgementCountsForItsPartitionAndOnce() {
         var backlog = Backlog(partitionCount: 2)
         backlog.sent(2, to: 0, bytes: 10)
         backlog.sent(3, to: 0, bytes: 10)
         backlog.sent(2, to: 1, bytes: 10)
-        backlog.receipted(0, upTo: 1)
+        backlog.acknowledged(0, upTo: 1)
         #expect(backlog.count == 3, "an introduction before them")
-        backlog.receipted(0, upTo: 2)
-        backlog.receipted(0, upTo: 2)
+        backlog.acknowledged(0, upTo: 2)
+        backlog.acknowledged(0, upTo: 2)
         #expect(backlog.count == 2)
     }
 }

@@ -8,13 +8,13 @@ import Testing
     private var intake = HeartbeatIntake(topics: Topics(), partitionCount: 1)
 
     private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }
-    private func stamp(_ milliseconds: Int64) -> Timestamp { Timestamp(millisecondsSince1970: 1_000 + milliseconds) }
+    private func wallTime(_ milliseconds: Int64) -> Timestamp { Timestamp(millisecondsSince1970: 1_000 + milliseconds) }
 
     private mutating func receive(
         _ topic: String, _ payload: String = "", token: String? = nil, time: Int64 = 0
     ) -> HeartbeatIntake.Dismissal? {
         intake.receive(
-            topic: "rollcall/v1/" + topic, payload: Array(payload.utf8), tokenDigest: token, at: stamp(time),
+            topic: "rollcall/v1/" + topic, payload: Array(payload.utf8), tokenDigest: token, at: wallTime(time),
             now: at(time))
     }
 
@@ -128,11 +128,11 @@ import Testing
         var intake = HeartbeatIntake(topics: Topics(), partitionCount: 16)
         for gateway in ["gw-1", "gw-2", "gw-3"] {
             _ = intake.receive(
-                topic: "rollcall/v1/agents/\(gateway)/a/heartbeat", payload: [], tokenDigest: nil, at: stamp(0),
+                topic: "rollcall/v1/agents/\(gateway)/a/heartbeat", payload: [], tokenDigest: nil, at: wallTime(0),
                 now: at(0))
             _ = intake.receive(
                 topic: "rollcall/v1/gateways/\(gateway)/heartbeats", payload: Array(#"{"agents":["b"]}"#.utf8),
-                tokenDigest: nil, at: stamp(0), now: at(0))
+                tokenDigest: nil, at: wallTime(0), now: at(0))
         }
         let batches = intake.takeBatches(now: at(0), all: true)
         #expect(

@@ -4,7 +4,7 @@ import Lifecycle
 import Streams
 import Testing
 
-/// What an ingest does about its connections, its line and its end: inputs in, actions out.
+/// What an ingest does about its connections, its subscription and its end: inputs in, actions out.
 struct IngestCoreTests {
     private static let agent = "rollcall/v1/agents/gw/a/heartbeat"
 
@@ -12,15 +12,15 @@ struct IngestCoreTests {
     private struct Subject {
         var core = IngestCore(topics: Topics(), instance: "1", incarnation: "i", backlogBytesMax: 2_000)
         var now = Instant(nanoseconds: 1_000_000_000)
-        let stamp = Timestamp(millisecondsSince1970: 1_700_000_000_000)
-        /// Frames that have no receipt yet.
+        let wallTime = Timestamp(millisecondsSince1970: 1_700_000_000_000)
+        /// Frames that have no acknowledgement yet.
         var sent: [StreamFrame<PartitionMessage>] = []
 
         /// Hands an input in; what is wanted, in words.
         @discardableResult
         mutating func handle(_ input: IngestInput) -> [String] {
             var actions: [IngestAction] = []
-            core.handle(input, now: now, stamp: stamp, into: &actions)
+            core.handle(input, now: now, wallTime: wallTime, into: &actions)
             return actions.map { words($0) }
         }
 
@@ -31,22 +31,22 @@ struct IngestCoreTests {
                 sent.append(outgoing.frame)
                 switch outgoing.frame.body {
                 case .batch: return "batch \(outgoing.frame.seq)"
-                case .introduction(let line): return "introduce \(line)"
+                case .introduction(let subscription): return "introduce \(subscription)"
                 case .request, .report, nil: return "frame"
                 }
             case .answer(let answer, let reconciler):
                 return "answer \(answer.number) to \(reconciler): \(answer.batches.sorted { $0.key < $1.key })"
             case .announce: return "announce"
             case .askForNotes: return "ask for notes"
-            case .note(let ends): return ends.isRunning ? "note a life" : "note a clean end"
-            case .openLine(let end): return "open line \(end.line)"
-            case .subscribeLine: return "subscribe line"
-            case .unsubscribeLine: return "unsubscribe line"
+            case .note(let ends): return ends.isRunning ? "note an incarnation" : "note a clean end"
+            case .openSubscription(let end): return "open subscription \(end.subscription)"
+            case .subscribeToHeartbeats: return "subscribe to heartbeats"
+            case .unsubscribeFromHeartbeats: return "unsubscribe from heartbeats"
             case .sendCanary(.barrier(let number)): return "canary \(number)"
             case .sendCanary(.last): return "last canary"
-            case .pauseLine(let isPaused): return isPaused ? "pause" : "resume"
-            case .abandonLine: return "abandon line"
-            case .closeLine: return "close line"
+            case .pauseSubscription(let isPaused): return isPaused ? "pause" : "resume"
+            case .abandonSubscription: return "abandon subscription"
+            case .closeSubscription: return "close subscription"
             case .log: return "log"
             case .fail: return "fail"
             case .drained: return "drained"
@@ -55,9 +55,9 @@ struct IngestCoreTests {
 
         mutating func pass(_ seconds: Double) { now = now + TimeSpan(milliseconds: Int64(seconds * 1_000)) }
 
-        mutating func takeReceipts() {
+        mutating func takeAcknowledgements() {
             for frame in sent {
-                handle(.receiptReceived(StreamReceipt(id: frame.id, upTo: frame.seq, resendFrom: nil)))
+                handle(.acknowledgementReceived(StreamAcknowledgement(id: frame.id, upTo: frame.seq, resendFrom: nil)))
             }
             sent = []
         }
@@ -74,7 +74,7 @@ struct IngestCoreTests {
 
         mutating func hearOfTheStore() {
             var presence = Presence(
-                service: .statusStore, instance: "1", state: .running, startedAt: stamp, configDigest: "",
+                service: .statusStore, instance: "1", state: .running, startedAt: wallTime, configDigest: "",
                 incarnation: "s")
             presence.partitionCount = 1
             handle(.presenceReceived(presence))
@@ -90,31 +90,31 @@ struct IngestCoreTests {
         return subject
     }
 
-    /// With a line whose subscription stands.
+    /// With a subscription whose subscription stands.
     private func receiving() -> Subject {
         var subject = connected()
         subject.acknowledgePresence()
         subject.handle(.turnEnded)
-        subject.takeReceipts()
+        subject.takeAcknowledgements()
         subject.handle(.turnEnded)
-        subject.handle(.lineConnected)
-        subject.handle(.lineSubscribed(refused: []))
+        subject.handle(.subscriptionConnected)
+        subject.handle(.subscriptionAnswered(refused: []))
         return subject
     }
 
     @Test func itSubscribesOnceTheOwnersKnowIt() {
         var subject = Subject()
         #expect(subject.handle(.connected) == ["subscribe", "ask for notes"])
-        #expect(subject.handle(.notesEnded) == ["note a life"])
+        #expect(subject.handle(.notesEnded) == ["note an incarnation"])
         subject.hearOfTheStore()
         #expect(subject.handle(.turnEnded) == [], "nobody has acknowledged its presence")
         subject.acknowledgePresence()
         #expect(subject.handle(.turnEnded) == ["introduce 1"])
         #expect(subject.handle(.turnEnded) == [])
-        subject.takeReceipts()
-        #expect(subject.handle(.turnEnded) == ["open line 1"])
-        #expect(subject.handle(.lineConnected) == ["subscribe line"])
-        #expect(subject.handle(.lineSubscribed(refused: [])) == ["announce"])
+        subject.takeAcknowledgements()
+        #expect(subject.handle(.turnEnded) == ["open subscription 1"])
+        #expect(subject.handle(.subscriptionConnected) == ["subscribe to heartbeats"])
+        #expect(subject.handle(.subscriptionAnswered(refused: [])) == ["announce"])
         #expect(subject.core.heartbeatSession == 1)
     }
 
@@ -122,10 +122,10 @@ struct IngestCoreTests {
         var subject = connected()
         subject.acknowledgePresence()
         subject.handle(.turnEnded)
-        subject.takeReceipts()
+        subject.takeAcknowledgements()
         subject.handle(.turnEnded)
-        subject.handle(.lineConnected)
-        #expect(subject.handle(.lineSubscribed(refused: ["#"])) == [])
+        subject.handle(.subscriptionConnected)
+        #expect(subject.handle(.subscriptionAnswered(refused: ["#"])) == [])
         #expect(subject.core.heartbeatSession == nil)
     }
 
@@ -149,7 +149,7 @@ struct IngestCoreTests {
         subject.pass(4.9)
         #expect(subject.handle(.ticked) == [])
         subject.pass(0.2)
-        #expect(subject.handle(.ticked) == ["abandon line", "announce"])
+        #expect(subject.handle(.ticked) == ["abandon subscription", "announce"])
         subject.pass(1)
         #expect(subject.handle(.turnEnded) == [], "and no other begins")
         subject.acknowledgePresence()
@@ -168,28 +168,28 @@ struct IngestCoreTests {
             subject.handle(.questionReceived(BarrierQuestion(number: 7, reconciler: "r"))) == [], "it reads no canary")
         subject.acknowledgePresence()
         subject.pass(0.5)
-        #expect(!subject.handle(.ticked).contains("abandon line"))
+        #expect(!subject.handle(.ticked).contains("abandon subscription"))
         subject.pass(0.6)
-        #expect(subject.handle(.ticked).contains("abandon line"))
+        #expect(subject.handle(.ticked).contains("abandon subscription"))
         subject.acknowledgePresence()
         #expect(!subject.handle(.turnEnded).contains("introduce 2"), "none is opened that would not be read")
-        subject.takeReceipts()
+        subject.takeAcknowledgements()
         let actions = subject.handle(.turnEnded)
         #expect(actions.starts(with: ["resume", "log"]))
     }
 
     @Test func aCleanEndHandsOverFirst() {
         var subject = receiving()
-        subject.takeReceipts()
+        subject.takeAcknowledgements()
         subject.beat()
         subject.handle(.stopRequested)
-        #expect(subject.handle(.turnEnded) == ["unsubscribe line", "last canary"])
+        #expect(subject.handle(.turnEnded) == ["unsubscribe from heartbeats", "last canary"])
         subject.pass(0.03)
         #expect(subject.handle(.turnEnded) == ["batch 2"])
         #expect(subject.handle(.canaryReceived(.last)) == [])
-        #expect(subject.handle(.turnEnded) == [], "its batch has no receipt")
-        subject.takeReceipts()
-        #expect(subject.handle(.turnEnded) == ["close line", "note a clean end", "drained"])
+        #expect(subject.handle(.turnEnded) == [], "its batch has no acknowledgement")
+        subject.takeAcknowledgements()
+        #expect(subject.handle(.turnEnded) == ["close subscription", "note a clean end", "drained"])
         #expect(subject.handle(.turnEnded) == [])
     }
 
@@ -197,16 +197,16 @@ struct IngestCoreTests {
         var subject = receiving()
         subject.handle(.stopRequested)
         subject.handle(.turnEnded)
-        #expect(subject.handle(.lineLost) == ["announce"])
-        subject.takeReceipts()
+        #expect(subject.handle(.subscriptionLost) == ["announce"])
+        subject.takeAcknowledgements()
         subject.pass(3)
         #expect(!subject.handle(.turnEnded).contains("drained"))
     }
 
     @Test func withoutOwnersItReceivesNothing() {
         var subject = receiving()
-        #expect(subject.handle(.disconnected) == ["abandon line", "announce"])
-        #expect(subject.handle(.lineLost) == [])
+        #expect(subject.handle(.disconnected) == ["abandon subscription", "announce"])
+        #expect(subject.handle(.subscriptionLost) == [])
         subject.pass(5)
         #expect(subject.handle(.turnEnded) == [])
     }

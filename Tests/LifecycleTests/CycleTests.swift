@@ -5,16 +5,16 @@ import Testing
 @Suite struct CycleTests {
     @Test func provisionWakesAndWaitsForTheCheckIn() {
         var subject = Subject()
-        #expect(subject.provision() == ["provisioning (provision)", "turn?"])
+        #expect(subject.provision() == ["provisioning (provision)", "permit?"])
         #expect(subject.record.status == .provisioning)
         #expect(subject.record.generation == 1)
         #expect(subject.record.wakeAttempts == 0)
         #expect(subject.record.provisionAction == .provision)
-        #expect(subject.record.provisionRequestedAt == subject.stamp)
+        #expect(subject.record.provisionRequestedAt == subject.wallTime)
         #expect(subject.record.checkinDeadlineAt == nil)
         #expect(subject.dueIn == nil, "a deadline runs from a wake, not from a wish")
 
-        #expect(subject.turn() == ["order 1.1#1 provision"])
+        #expect(subject.grantPermit() == ["order 1.1#1 provision"])
         #expect(subject.record.revision == 1, "an order is no event")
         #expect(subject.dueIn == nil)
 
@@ -23,8 +23,8 @@ import Testing
         #expect(subject.logs == [.deadlineArmed(attempt: 1, delay: TimeSpan(milliseconds: 29_500))])
         #expect(subject.record.wakeAttempts == 1)
         #expect(subject.record.wakeDelivery == .accepted)
-        #expect(subject.record.lastWakeSentAt == subject.stamp - TimeSpan(milliseconds: 500))
-        #expect(subject.record.checkinDeadlineAt == subject.stamp + TimeSpan(milliseconds: 29_500))
+        #expect(subject.record.lastWakeSentAt == subject.wallTime - TimeSpan(milliseconds: 500))
+        #expect(subject.record.checkinDeadlineAt == subject.wallTime + TimeSpan(milliseconds: 29_500))
         #expect(subject.dueIn == 29_500)
 
         subject.pass("1s")
@@ -34,7 +34,7 @@ import Testing
         #expect(subject.record.wakeAttempts == 0)
         #expect(subject.record.checkinDeadlineAt == nil)
         #expect(subject.record.lastProvisionError == nil)
-        #expect(subject.record.lastSeenAt == subject.stamp)
+        #expect(subject.record.lastSeenAt == subject.wallTime)
         #expect(subject.record.revision == 3)
         #expect(subject.dueIn == 600_000)
     }
@@ -42,36 +42,36 @@ import Testing
     /// Command, event, action, wake reason: the contract's table.
     @Test func eachRequestHasItsEventItsActionAndItsReason() {
         var subject = Subject.online()
-        #expect(subject.update() == ["updating (update)", "turn?"])
+        #expect(subject.update() == ["updating (update)", "permit?"])
         #expect(subject.record.provisionAction == .update)
-        #expect(subject.turn() == ["order 2.1#2 update"])
-        #expect(subject.wake() == ["settle", "updating (manual)", "turn?"])
+        #expect(subject.grantPermit() == ["order 2.1#2 update"])
+        #expect(subject.wake() == ["settle", "updating (manual)", "permit?"])
         #expect(subject.record.provisionAction == .update)
-        #expect(subject.turn() == ["order 3.1#3 manual"])
-        #expect(subject.provision() == ["settle", "provisioning (provision)", "turn?"])
+        #expect(subject.grantPermit() == ["order 3.1#3 manual"])
+        #expect(subject.provision() == ["settle", "provisioning (provision)", "permit?"])
         #expect(subject.record.provisionAction == .provision)
         #expect(subject.record.status == .provisioning)
-        #expect(subject.turn() == ["order 4.1#4 provision"])
+        #expect(subject.grantPermit() == ["order 4.1#4 provision"])
         _ = subject.woken()
         _ = subject.heartbeat()
-        #expect(subject.passToDue() == ["lapsed (silent)", "updating (recover)", "turn?"])
+        #expect(subject.passToDue() == ["lapsed (silent)", "updating (recover)", "permit?"])
         #expect(subject.record.provisionAction == .recover)
         #expect(subject.record.status == .updating)
-        #expect(subject.turn() == ["order 5.1#5 recover"])
+        #expect(subject.grantPermit() == ["order 5.1#5 recover"])
     }
 
     @Test func aMissedDeadlineAsksForAnotherWakeUntilTheLast() {
         var subject = Subject.awaitingCheckin()
-        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "turn?"])
+        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "permit?"])
         #expect(subject.logs == [.deadlineHandled(attempt: 1), .retriggered(attempt: 2)])
         #expect(subject.record.status == .updating)
         #expect(subject.record.wakeAttempts == 1)
         #expect(subject.record.checkinDeadlineAt == nil)
-        #expect(subject.turn() == ["order 1.2#2 retrigger"])
+        #expect(subject.grantPermit() == ["order 1.2#2 retrigger"])
         #expect(subject.woken() == ["settle", "woken (retrigger)"])
         #expect(subject.record.wakeAttempts == 2)
-        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "turn?"])
-        _ = subject.turn()
+        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "permit?"])
+        _ = subject.grantPermit()
         _ = subject.woken()
         #expect(subject.passToDue() == ["offline (checkin_missed)"])
         #expect(
@@ -82,7 +82,7 @@ import Testing
         #expect(
             subject.record.lastProvisionError == "Agent did not check in after wake; max wake attempts reached")
         #expect(subject.dueIn == nil)
-        #expect(subject.turn() == [])
+        #expect(subject.grantPermit() == [])
     }
 
     @Test func beforeItsDeadlineNothingIsJudged() {
@@ -104,17 +104,17 @@ import Testing
         var subject = Subject.awaitingCheckin()
         _ = subject.passToDue()
         #expect(subject.heartbeat(generation: 1) == ["online (checked_in)"])
-        #expect(subject.turn() == [], "the next wake is not needed any more")
+        #expect(subject.grantPermit() == [], "the next wake is not needed any more")
         #expect(subject.record.wakeAttempts == 0)
     }
 
     @Test func anOrderCarriesTheWholeWake() throws {
         var subject = Subject([.heartbeatInterval: "20s", .checkinDeadline: "5s", .maxWakeAttempts: "2"])
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         let order = try #require(subject.orders.last)
         #expect(order.agent == Subject.address)
-        #expect((order.generation, order.attempt, order.issue) == (1, 1, 1))
+        #expect((order.generation, order.attempt, order.publication) == (1, 1, 1))
         #expect(order.maxAttempts == 2)
         #expect(order.checkinDeadline.description == "5s")
         #expect(order.heartbeatInterval.description == "20s")
@@ -127,21 +127,21 @@ import Testing
     @Test func anExpiredOrderIsIssuedAgainUnchanged() throws {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         let first = try #require(subject.orders.last)
         _ = subject.apply { machine, _, _ in machine.change { $0.record.templatesDigest = "digest-2" } }
-        #expect(subject.expired() == ["settle", "turn?"])
+        #expect(subject.expired() == ["settle", "permit?"])
         #expect(subject.record.wakeAttempts == 0, "nobody was told of it")
-        #expect(subject.turn() == ["order 1.1#2 provision"])
+        #expect(subject.grantPermit() == ["order 1.1#2 provision"])
         var expected = first
-        expected.issue = 2
+        expected.publication = 2
         #expect(subject.orders.last == expected)
     }
 
     @Test func aFailureCountsAsItsAttemptAndItsDeadlineRunsFromIt() {
         var subject = Subject([.maxWakeAttempts: "2"])
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         #expect(subject.failed(age: "2s") == ["settle", "provision_failed (the template is broken)"])
         #expect(
             subject.logs == [
@@ -151,32 +151,32 @@ import Testing
         #expect(subject.record.status == .provisioning)
         #expect(subject.record.wakeAttempts == 1)
         #expect(subject.record.lastProvisionError == "the template is broken")
-        #expect(subject.record.checkinDeadlineAt == subject.stamp + .seconds(28))
-        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "turn?"])
-        _ = subject.turn()
+        #expect(subject.record.checkinDeadlineAt == subject.wallTime + .seconds(28))
+        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "permit?"])
+        _ = subject.grantPermit()
         _ = subject.woken()
         #expect(subject.heartbeat() == ["online (checked_in)"])
         #expect(subject.record.lastProvisionError == nil)
     }
 
-    @Test func aReportOfAnEarlierIssueArmsNothing() {
+    @Test func aReportOfAnEarlierPublicationArmsNothing() {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
-        _ = subject.sightRegained()
-        _ = subject.turn()
-        #expect(subject.woken(issue: 1) == [])
+        _ = subject.grantPermit()
+        _ = subject.observabilityRestored()
+        _ = subject.grantPermit()
+        #expect(subject.woken(publication: 1) == [])
         #expect(subject.dueIn == nil)
-        #expect(subject.woken(issue: 2) == ["settle", "woken (provision)"])
-        #expect(subject.woken(issue: 2) == [], "a repeat changes nothing")
+        #expect(subject.woken(publication: 2) == ["settle", "woken (provision)"])
+        #expect(subject.woken(publication: 2) == [], "a repeat changes nothing")
     }
 
     @Test func aReportOfAnEarlierGenerationIsLoggedAndSkipped() {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.wake()
-        #expect(subject.woken(issue: 1) == [])
+        #expect(subject.woken(publication: 1) == [])
         #expect(subject.logs == [.skippedStaleGeneration(attempt: 1)])
         #expect(subject.record.wakeAttempts == 0)
     }
@@ -184,12 +184,12 @@ import Testing
     @Test func aNewRequestStartsFromNothing() {
         var subject = Subject([.maxWakeAttempts: "1"])
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.reject(.badToken)
         _ = subject.woken(delivery: .noSubscriber)
         _ = subject.passToDue()
         #expect(subject.record.lastRejection != nil)
-        #expect(subject.wake() == ["updating (manual)", "turn?"])
+        #expect(subject.wake() == ["updating (manual)", "permit?"])
         #expect(subject.record.generation == 2)
         #expect(subject.record.wakeAttempts == 0)
         #expect(subject.record.lastProvisionError == nil)
@@ -199,20 +199,20 @@ import Testing
 
     @Test func aCycleKeepsThePolicyItBeganWith() {
         var subject = Subject.awaitingCheckin()
-        _ = subject.apply { machine, around, directives in
+        _ = subject.apply { machine, context, directives in
             machine.change {
                 $0.record.policy.maxWakeAttempts = 1
                 $0.record.policy.checkinDeadline = DurationText(1, .seconds)
             }
-            machine.noteChange("updated", around, into: &directives)
+            machine.noteChange("updated", context, into: &directives)
         }
         #expect(subject.dueIn == 30_000)
-        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "turn?"])
-        _ = subject.turn()
+        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "permit?"])
+        _ = subject.grantPermit()
         #expect(subject.orders.last?.checkinDeadline.description == "30s")
         #expect(subject.orders.last?.maxAttempts == 3)
         _ = subject.wake()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         #expect(subject.orders.last?.checkinDeadline.description == "1s")
     }
 
@@ -250,7 +250,7 @@ import Testing
         let causes = Cause.allCases.filter { mask & (1 << $0.rawValue) != 0 }
         var subject = Subject([.maxWakeAttempts: "1"])
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         if causes.contains(.rejections) {
             _ = subject.reject(.malformed)
             _ = subject.heartbeat(token: "wrong")

@@ -3,7 +3,7 @@ import Testing
 
 @Suite struct DeadlineQueueTests {
     private func entry(_ due: Int64, slot: Int = 0) -> DeadlineQueue.Entry {
-        .init(due: Instant(nanoseconds: due), slot: slot, occupant: 1)
+        .init(due: Instant(nanoseconds: due), slot: slot, generation: 1)
     }
 
     @Test func entriesComeInTheirOrderAndNotBeforeTheyAreDue() {

@@ -11,13 +11,13 @@ import Testing
     @Test func nothingElseHappensToItMeanwhile() {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.delete()
         #expect(subject.record.checkinDeadlineAt == nil)
         #expect(subject.delete() == [])
         #expect(subject.pause() == [])
-        #expect(subject.turn() == [])
-        #expect(subject.sightRegained() == [])
+        #expect(subject.grantPermit() == [])
+        #expect(subject.observabilityRestored() == [])
         #expect(subject.hostReturned() == [])
         subject.pass("1s")
         #expect(subject.deadlinePassed() == [])
@@ -26,7 +26,7 @@ import Testing
 
     @Test func aPausedAgentIsDeletedToo() {
         var subject = Subject.awaitingCheckin()
-        _ = subject.pause(.gateway, until: subject.stamp + .seconds(60))
+        _ = subject.pause(.gateway, until: subject.wallTime + .seconds(60))
         #expect(subject.delete() == ["deleting", "deleted", "erase 1 r5"])
         #expect(!subject.record.isPaused)
         #expect(subject.record.pausedUntil == nil)
@@ -35,12 +35,13 @@ import Testing
     @Test func aDeletionSurvivesARestart() {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.delete()
         subject.restore(away: "1s")
-        _ = subject.sightRegained()
+        _ = subject.observabilityRestored()
         #expect(
-            subject.dueIn == AgentMachine.orderQuietAfter.milliseconds, "its order may be published by whoever has it")
+            subject.dueIn == AgentMachine.orderDrainedAfter.milliseconds, "its order may be published by whoever has it"
+        )
         #expect(subject.passToDue() == ["deleted", "erase 1 r3"])
     }
 }

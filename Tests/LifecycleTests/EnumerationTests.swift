@@ -13,11 +13,11 @@ import Testing
         var path: [LifeInput] {
             switch self {
             case .new: []
-            case .awaitingCheckin: [.provision, .turn, .wokenCurrent]
-            case .online: [.provision, .turn, .wokenCurrent, .ok]
-            case .lastDeadline: [.provision, .turn, .wokenCurrent, .timeToDue, .turn, .wokenCurrent]
-            case .orderGivenUp: [.provision, .turn, .wake, .turn]
-            case .pausedWithAnOrder: [.provision, .turn, .pause]
+            case .awaitingCheckin: [.provision, .permitGranted, .wokenCurrent]
+            case .online: [.provision, .permitGranted, .wokenCurrent, .ok]
+            case .lastDeadline: [.provision, .permitGranted, .wokenCurrent, .timeToDue, .permitGranted, .wokenCurrent]
+            case .orderGivenUp: [.provision, .permitGranted, .wake, .permitGranted]
+            case .pausedWithAnOrder: [.provision, .permitGranted, .pause]
             }
         }
     }

@@ -11,12 +11,12 @@ import Testing
                 let (instant, span) = (Instant(nanoseconds: left), TimeSpan(milliseconds: right))
                 #expect(right < 0 ? instant + span <= instant : instant + span >= instant)
                 #expect(right < 0 ? instant - span >= instant : instant - span <= instant)
-                let stamp = Timestamp(millisecondsSince1970: left)
-                #expect(right < 0 ? stamp + span <= stamp : stamp + span >= stamp)
-                #expect(right < 0 ? stamp - span >= stamp : stamp - span <= stamp)
+                let wallTime = Timestamp(millisecondsSince1970: left)
+                #expect(right < 0 ? wallTime + span <= wallTime : wallTime + span >= wallTime)
+                #expect(right < 0 ? wallTime - span >= wallTime : wallTime - span <= wallTime)
                 let since = instant.milliseconds(since: Instant(nanoseconds: right))
                 #expect(left >= right ? since >= 0 : since <= 0)
-                let passed = stamp.span(since: Timestamp(millisecondsSince1970: right))
+                let passed = wallTime.span(since: Timestamp(millisecondsSince1970: right))
                 #expect(passed.milliseconds.signum() == (left > right ? 1 : left < right ? -1 : 0))
                 #expect((TimeSpan(milliseconds: left) + span).milliseconds <= .max)
             }
@@ -52,20 +52,20 @@ import Testing
         subject.pass("30d")
         #expect(subject.deadlinePassed() == [])
         #expect(subject.record.isPaused)
-        #expect(subject.resume() == ["resumed (agent)", "turn?"])
+        #expect(subject.resume() == ["resumed (agent)", "permit?"])
     }
 
     @Test func aPauseThatEndedLongAgoIsOver() {
         var subject = Subject.awaitingCheckin()
         _ = subject.pause(until: Timestamp("0000-01-01T00:00:00Z")!)
-        #expect(subject.deadlinePassed() == ["resumed (agent)", "turn?"])
+        #expect(subject.deadlinePassed() == ["resumed (agent)", "permit?"])
         #expect(!subject.record.isPaused)
     }
 
     @Test func heartbeatsOfAnyAgeDisturbNothing() {
         var subject = Subject.online()
         for nanoseconds in ExtremeNumberTests.ends {
-            var heartbeat = Heartbeat(receivedAt: Instant(nanoseconds: nanoseconds), receivedStamp: subject.stamp)
+            var heartbeat = Heartbeat(receivedAt: Instant(nanoseconds: nanoseconds), receivedWallTime: subject.wallTime)
             heartbeat.generation = 1
             _ = subject.hear(heartbeat)
         }

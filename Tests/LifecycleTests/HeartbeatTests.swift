@@ -11,8 +11,8 @@ import Testing
         subject.pass("1s")
         #expect(subject.heartbeat() == ["seen"])
         #expect(subject.record.status == .updating)
-        #expect(subject.record.lastSeenAt == subject.stamp)
-        _ = subject.turn()
+        #expect(subject.record.lastSeenAt == subject.wallTime)
+        _ = subject.grantPermit()
         #expect(subject.heartbeat(age: "1s") == ["seen"], "received before the order")
         #expect(subject.heartbeat() == ["settle", "online (checked_in)"], "even before the report of its publication")
     }
@@ -27,7 +27,7 @@ import Testing
     @Test func theGenerationThatIsEchoedDecides() {
         var subject = Subject.awaitingCheckin()
         _ = subject.wake()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         #expect(subject.heartbeat(generation: 1) == ["changed (reported)"], "older")
         #expect(subject.heartbeat(generation: 1) == ["seen"])
@@ -44,7 +44,7 @@ import Testing
         #expect(subject.heartbeat() == ["seen"])
         #expect(subject.heartbeat(generation: 1) == ["seen"])
         #expect(subject.record.revision == revision)
-        #expect(subject.record.lastSeenAt == subject.stamp)
+        #expect(subject.record.lastSeenAt == subject.wallTime)
         #expect(subject.dueIn == 600_000)
     }
 
@@ -53,13 +53,14 @@ import Testing
         short.pass("60s")
         var long = short
         #expect(long.heartbeat() == ["seen"])
-        let isTaken = short.machine.noteHeartbeat(receivedAt: short.now, receivedStamp: short.stamp)
+        let isTaken = short.machine.noteHeartbeat(receivedAt: short.now, receivedWallTime: short.wallTime)
         #expect(isTaken)
         #expect(short.machine == long.machine)
 
         var waiting = Subject.awaitingCheckin()
         let before = waiting.machine
-        let isTakenWhileWaiting = waiting.machine.noteHeartbeat(receivedAt: waiting.now, receivedStamp: waiting.stamp)
+        let isTakenWhileWaiting = waiting.machine.noteHeartbeat(
+            receivedAt: waiting.now, receivedWallTime: waiting.wallTime)
         #expect(!isTakenWhileWaiting)
         #expect(waiting.machine == before)
     }
@@ -100,8 +101,8 @@ import Testing
         #expect(subject.logs == [.deadlineDeferred(attempt: 1, delay: .seconds(50), .extended)])
         #expect(subject.record.status == .provisioning)
         #expect(subject.record.reportedStatus == .starting)
-        #expect(subject.record.lastSeenAt == subject.stamp)
-        #expect(subject.record.checkinDeadlineAt == subject.stamp + .seconds(60))
+        #expect(subject.record.lastSeenAt == subject.wallTime)
+        #expect(subject.record.checkinDeadlineAt == subject.wallTime + .seconds(60))
         #expect(subject.dueIn == 60_000)
     }
 
@@ -109,7 +110,7 @@ import Testing
         var subject = Subject.awaitingCheckin()
         subject.pass("20s")
         _ = subject.heartbeat(.starting)
-        #expect(subject.record.checkinDeadlineAt == subject.stamp + .seconds(30))
+        #expect(subject.record.checkinDeadlineAt == subject.wallTime + .seconds(30))
     }
 
     @Test func theLaterDeadlineCounts() {
@@ -128,8 +129,8 @@ import Testing
         #expect(subject.heartbeat(.starting, extend: "2h") == ["changed (extended)"])
         #expect(subject.record.checkinDeadlineAt == deadline)
         #expect(subject.heartbeat(.starting, extend: "2h") == ["seen"], "used up")
-        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "turn?"])
-        _ = subject.turn()
+        #expect(subject.passToDue() == ["retriggered (checkin_missed)", "permit?"])
+        _ = subject.grantPermit()
         _ = subject.woken()
         #expect(subject.heartbeat(.starting, extend: "2h") == ["seen"], "the cap is the cycle's")
         #expect(subject.dueIn == 30_000)
@@ -138,11 +139,11 @@ import Testing
     @Test func startingBeforeTheReportOfItsWakeIsNotForgotten() {
         var subject = Subject([.startupExtensionMax: "2m"])
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         subject.pass("1s")
         #expect(subject.heartbeat(.starting, extend: "2m") == ["changed (reported)"])
         #expect(subject.woken(age: "1s") == ["settle", "woken (provision)"])
-        #expect(subject.record.checkinDeadlineAt == subject.stamp + .seconds(120))
+        #expect(subject.record.checkinDeadlineAt == subject.wallTime + .seconds(120))
         #expect(subject.dueIn == 120_000)
         #expect(subject.heartbeat(.starting, extend: "2h") == ["changed (extended)"])
         #expect(subject.dueIn == 149_000, "29 s and the cap of 120 s")
@@ -152,11 +153,11 @@ import Testing
         var subject = Subject.awaitingCheckin()
         _ = subject.passToDue()
         _ = subject.heartbeat(.starting, extend: "1m")
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         #expect(subject.dueIn == 60_000)
         _ = subject.wake()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         #expect(subject.dueIn == 30_000, "another cycle begins anew")
     }
@@ -164,7 +165,7 @@ import Testing
     @Test func startingOfAnOlderGenerationMovesNothing() {
         var subject = Subject.awaitingCheckin()
         _ = subject.wake()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         #expect(subject.heartbeat(.starting, generation: 1, extend: "2m") == ["changed (reported)"])
         #expect(subject.dueIn == 30_000)
@@ -202,7 +203,7 @@ import Testing
     @Test func stoppingOfAnOlderGenerationIsOnlySeen() {
         var subject = Subject.online()
         _ = subject.wake()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         #expect(subject.heartbeat(.stopping, generation: 1) == ["seen"])
         #expect(subject.record.status == .updating)
@@ -212,12 +213,12 @@ import Testing
         var subject = Subject.online()
         _ = subject.wake()
         #expect(subject.heartbeat(.stopping) == ["seen"], "received before the first wake was ordered")
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         subject.pass("1s")
         #expect(subject.heartbeat(.stopping) == ["offline (goodbye)"])
         #expect(subject.record.checkinDeadlineAt == nil)
-        #expect(subject.turn() == [])
+        #expect(subject.grantPermit() == [])
         #expect(subject.dueIn == nil)
     }
 

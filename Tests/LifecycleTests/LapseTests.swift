@@ -6,7 +6,7 @@ import Testing
     @Test func silenceStartsARecoverCycle() {
         var subject = Subject.online()
         #expect(subject.dueIn == 600_000)
-        #expect(subject.passToDue() == ["lapsed (silent)", "updating (recover)", "turn?"])
+        #expect(subject.passToDue() == ["lapsed (silent)", "updating (recover)", "permit?"])
         #expect(subject.record.status == .updating)
         #expect(subject.record.generation == 2)
     }
@@ -38,14 +38,14 @@ import Testing
         subject.isGatewayLost = true
         _ = subject.passToDue()
         subject.isGatewayLost = false
-        #expect(subject.hostReturned() == ["updating (recover)", "turn?"])
+        #expect(subject.hostReturned() == ["updating (recover)", "permit?"])
     }
 
     @Test func aNewPolicyHoldsAtOnce() {
         var subject = Subject.online()
-        _ = subject.apply { machine, around, directives in
+        _ = subject.apply { machine, context, directives in
             machine.change { $0.record.policy.offlineAfter = DurationText(1, .minutes) }
-            machine.noteChange("updated", around, into: &directives)
+            machine.noteChange("updated", context, into: &directives)
         }
         #expect(subject.dueIn == 60_000)
     }
@@ -58,8 +58,9 @@ import Testing
         #expect(subject.heartbeat(.lost, boot: "b-1") == [])
         #expect(subject.dueIn == 10_000)
         #expect(subject.record.status == .online)
-        #expect(subject.record.lastSeenAt == subject.stamp - .seconds(1), "the broker speaks for it: no sign of life")
-        #expect(subject.passToDue() == ["lapsed (lost)", "updating (recover)", "turn?"])
+        #expect(
+            subject.record.lastSeenAt == subject.wallTime - .seconds(1), "the broker speaks for it: no sign of life")
+        #expect(subject.passToDue() == ["lapsed (lost)", "updating (recover)", "permit?"])
     }
 
     @Test func withOnLapseOfflineTheGraceEndsThere() {
@@ -85,7 +86,7 @@ import Testing
         var subject = Subject.online()
         subject.pass("1s")
         _ = subject.heartbeat(.lost)
-        let isTaken = subject.machine.noteHeartbeat(receivedAt: subject.now, receivedStamp: subject.stamp)
+        let isTaken = subject.machine.noteHeartbeat(receivedAt: subject.now, receivedWallTime: subject.wallTime)
         #expect(!isTaken)
     }
 

@@ -62,10 +62,10 @@ import Testing
             subject.goOnline()
             _ = subject.heartbeat(.lost)
             subject.pass("1s")
-        case .held: held(&subject, status, row)
+        case .paused: held(&subject, status, row)
         case .leaving:
             _ = subject.provision()
-            _ = subject.turn()
+            _ = subject.grantPermit()
             _ = subject.delete()
         case .gone: break
         }
@@ -76,7 +76,7 @@ import Testing
         switch row.condition {
         case .isWanted, .hostReturnedMeanwhile:
             _ = subject.provision()
-            _ = subject.turn()
+            _ = subject.grantPermit()
             _ = subject.woken()
             _ = subject.passToDue()
         case .recoveryWaits:
@@ -100,7 +100,7 @@ import Testing
         } else if status == .updating {
             _ = subject.update()
             if row.condition != .beforeFirstOrder {
-                _ = subject.turn()
+                _ = subject.grantPermit()
                 _ = subject.woken()
                 _ = subject.passToDue()
             }
@@ -108,7 +108,7 @@ import Testing
             _ = subject.provision()
         }
         if row.before.phase == .wakeQueued { return subject.pass("1s") }
-        _ = subject.turn()
+        _ = subject.grantPermit()
         subject.pass("1s")
         if row.before.phase == .awaitingCheckin {
             _ = subject.woken()
@@ -127,7 +127,7 @@ import Testing
         case .updating, .deleting: _ = subject.update()
         }
         if status == .provisioning || status == .updating {
-            _ = subject.turn()
+            _ = subject.grantPermit()
             if row.condition != .orderUnderWay { _ = subject.woken() }
         }
         _ = subject.pause(.agent)
@@ -148,14 +148,14 @@ extension Subject {
         case .awaitingCheckin: .awaitingCheckin
         case .online: .online
         case .lost: .lost
-        case .held: .held
+        case .paused: .paused
         case .leaving: .leaving
         }
     }
 
     fileprivate mutating func goOnline() {
         _ = provision()
-        _ = turn()
+        _ = grantPermit()
         _ = woken()
         _ = heartbeat(boot: "b-1")
         pass("1m")
@@ -163,7 +163,7 @@ extension Subject {
 
     fileprivate mutating func crashAndComeBack() {
         _ = heartbeat(.stopping, exitStatus: 3)
-        _ = turn()
+        _ = grantPermit()
         _ = woken()
         pass("1s")
         _ = heartbeat(boot: "b-2")
@@ -183,7 +183,7 @@ extension Subject {
         case .wake: _ = wake()
         case .provisionWithoutWake: _ = apply { $0.provisionWithoutWake($1, into: &$2) }
         case .updateWithoutWake: _ = apply { $0.noteChange("updated", $1, into: &$2) }
-        case .turn: _ = turn()
+        case .permitGranted: _ = grantPermit()
         case .woken: _ = woken()
         case .failed: _ = failed()
         case .expired: _ = expired()
@@ -207,7 +207,7 @@ extension Subject {
         case .delete: _ = delete()
         case .rotateToken: _ = apply { $0.rotateToken(digest: "secret-2", id: "t2", $1, into: &$2) }
         case .syncTemplates: _ = apply { $0.syncTemplates(digest: "newer", $1, into: &$2) }
-        case .sightRegained: _ = sightRegained()
+        case .observabilityRestored: _ = observabilityRestored()
         }
         return recorded
     }
@@ -218,10 +218,10 @@ extension Subject {
 
     fileprivate static func tableDirective(_ directive: AgentDirective) -> LifecycleTable.Directive? {
         switch directive {
-        case .requestTurn: .askForTurn
+        case .requestTurn: .askForPermit
         case .order: .order
         case .settleOrder: .settle
-        case .noteSighting: .noteSighting
+        case .noteLastSeen: .noteLastSeen
         case .erase: .erase
         case .emit, .log, .countSequence: nil
         }

@@ -8,7 +8,7 @@ import Testing
         let first = try #require(subject.orders.last)
         subject.pass("29s")
         #expect(subject.pause() == ["paused (agent)"])
-        #expect(subject.isQuiet)
+        #expect(subject.isDrained)
         #expect(subject.record.isPaused)
         #expect(subject.record.pausedBy == [.agent])
         #expect(subject.record.checkinDeadlineAt == nil)
@@ -16,11 +16,11 @@ import Testing
         #expect(subject.dueIn == nil)
         subject.pass("2h")
         #expect(subject.deadlinePassed() == [])
-        #expect(subject.resume() == ["resumed (agent)", "turn?"])
+        #expect(subject.resume() == ["resumed (agent)", "permit?"])
         #expect(!subject.record.isPaused)
-        #expect(subject.turn() == ["order 1.1#2 provision"])
+        #expect(subject.grantPermit() == ["order 1.1#2 provision"])
         var expected = first
-        expected.issue = 2
+        expected.publication = 2
         #expect(subject.orders.last == expected)
         #expect(subject.woken() == ["settle", "woken (provision)"])
         #expect(subject.dueIn == 30_000, "a full deadline")
@@ -31,22 +31,22 @@ import Testing
         var subject = Subject.online()
         _ = subject.pause()
         #expect(subject.wake() == ["updating (manual)"])
-        #expect(subject.turn() == [])
+        #expect(subject.grantPermit() == [])
         #expect(subject.record.status == .updating)
         #expect(subject.record.generation == 2)
         #expect(subject.dueIn == nil)
-        #expect(subject.resume() == ["resumed (agent)", "turn?"])
-        #expect(subject.turn() == ["order 2.1#2 manual"])
+        #expect(subject.resume() == ["resumed (agent)", "permit?"])
+        #expect(subject.grantPermit() == ["order 2.1#2 manual"])
     }
 
     @Test func aQueuedWakeDoesNotGoOut() {
         var subject = Subject()
         _ = subject.provision()
         #expect(subject.pause() == ["paused (agent)"])
-        #expect(subject.isQuiet)
-        #expect(subject.turn() == [])
-        #expect(subject.resume() == ["resumed (agent)", "turn?"])
-        #expect(subject.turn() == ["order 1.1#1 provision"])
+        #expect(subject.isDrained)
+        #expect(subject.grantPermit() == [])
+        #expect(subject.resume() == ["resumed (agent)", "permit?"])
+        #expect(subject.grantPermit() == ["order 1.1#1 provision"])
     }
 
     @Test func anOnlineAgentDoesNotLapse() {
@@ -91,18 +91,18 @@ import Testing
     @Test func anExpiredOrderIsRepeatedOnResume() {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.pause()
         #expect(subject.expired() == [])
-        #expect(subject.isQuiet)
-        #expect(subject.resume() == ["resumed (agent)", "turn?"])
-        #expect(subject.turn() == ["order 1.1#2 provision"])
+        #expect(subject.isDrained)
+        #expect(subject.resume() == ["resumed (agent)", "permit?"])
+        #expect(subject.grantPermit() == ["order 1.1#2 provision"])
     }
 
     @Test func aFailureThatIsReportedMeanwhileCountsAsItsAttempt() {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.pause()
         #expect(subject.failed() == ["provision_failed (the template is broken)"])
         #expect(subject.record.wakeAttempts == 1)
@@ -120,13 +120,13 @@ import Testing
         #expect(subject.resume(.gateway) == [])
         #expect(subject.resume(.agent) == ["resumed (agent)"])
         #expect(subject.record.isPaused)
-        #expect(subject.resume(.board) == ["resumed (board)", "turn?"])
+        #expect(subject.resume(.board) == ["resumed (board)", "permit?"])
         #expect(!subject.record.isPaused)
     }
 
     @Test func aRepeatedPauseChangesItsEnd() {
         var subject = Subject.online()
-        let end = subject.stamp + .seconds(60)
+        let end = subject.wallTime + .seconds(60)
         _ = subject.pause(.agent, until: end)
         #expect(subject.record.pausedUntil == end)
         #expect(subject.pause(.agent) == ["paused (agent)"])
@@ -137,30 +137,30 @@ import Testing
 
     @Test func aPauseEndsAtItsTime() {
         var subject = Subject.awaitingCheckin()
-        _ = subject.pause(.agent, until: subject.stamp + .seconds(60))
+        _ = subject.pause(.agent, until: subject.wallTime + .seconds(60))
         #expect(subject.dueIn == 60_000)
-        #expect(subject.passToDue() == ["resumed (agent)", "turn?"])
+        #expect(subject.passToDue() == ["resumed (agent)", "permit?"])
         #expect(subject.record.pausedUntil == nil)
     }
 
     @Test func eachCauseEndsAtItsOwnTime() {
         var subject = Subject.online()
-        let start = subject.stamp
+        let start = subject.wallTime
         _ = subject.pause(.agent, until: start + .seconds(60))
         _ = subject.pause(.gateway, until: start + .seconds(120))
         #expect(subject.record.pausedUntil == start + .seconds(120))
         #expect(subject.passToDue() == ["resumed (agent)"])
-        #expect(subject.stamp == start + .seconds(60))
+        #expect(subject.wallTime == start + .seconds(60))
         #expect(subject.record.isPaused)
         #expect(subject.passToDue() == ["resumed (gateway)"])
-        #expect(subject.stamp == start + .seconds(120))
+        #expect(subject.wallTime == start + .seconds(120))
         #expect(!subject.record.isPaused)
     }
 
     @Test func withACauseThatHasNoEndItIsPausedUntilFurtherNotice() {
         var subject = Subject.online()
         _ = subject.pause(.agent)
-        _ = subject.pause(.gateway, until: subject.stamp + .seconds(60))
+        _ = subject.pause(.gateway, until: subject.wallTime + .seconds(60))
         #expect(subject.record.pausedUntil == nil)
         #expect(subject.passToDue() == ["resumed (gateway)"])
         #expect(subject.record.pausedBy == [.agent])
@@ -170,9 +170,9 @@ import Testing
     /// The end is a time of day; the deadline queue runs on a clock that nobody sets.
     @Test func theWallClockDecidesWhenAPauseEnds() {
         var subject = Subject.online()
-        _ = subject.pause(.agent, until: subject.stamp + .seconds(60))
+        _ = subject.pause(.agent, until: subject.wallTime + .seconds(60))
         subject.pass("1m")
-        subject.stamp = subject.stamp - .seconds(30)
+        subject.wallTime = subject.wallTime - .seconds(30)
         #expect(subject.deadlinePassed() == [])
         #expect(subject.dueIn == 30_000)
         #expect(subject.passToDue() == ["resumed (agent)"])
@@ -180,19 +180,19 @@ import Testing
 
     @Test func aPauseSurvivesARestart() {
         var subject = Subject.awaitingCheckin()
-        _ = subject.pause(.agent, until: subject.stamp + .seconds(60))
+        _ = subject.pause(.agent, until: subject.wallTime + .seconds(60))
         subject.restore(away: "20s")
-        #expect(subject.sightRegained() == [])
+        #expect(subject.observabilityRestored() == [])
         #expect(subject.dueIn == 40_000)
-        #expect(subject.passToDue() == ["resumed (agent)", "turn?"])
-        #expect(subject.turn() == ["order 1.1#2 provision"])
+        #expect(subject.passToDue() == ["resumed (agent)", "permit?"])
+        #expect(subject.grantPermit() == ["order 1.1#2 provision"])
     }
 
     @Test func aPauseThatEndedWhileNobodyOwnedItEndsNow() {
         var subject = Subject.online()
-        _ = subject.pause(.agent, until: subject.stamp + .seconds(60))
+        _ = subject.pause(.agent, until: subject.wallTime + .seconds(60))
         subject.restore(away: "10m")
-        _ = subject.sightRegained()
+        _ = subject.observabilityRestored()
         #expect(subject.deadlinePassed() == ["resumed (agent)"])
         #expect(subject.dueIn == 90_000)
     }

@@ -11,7 +11,7 @@ import Testing
         subject.pass("1s")
         #expect(subject.heartbeat(token: "wrong") == ["heartbeat_rejected (bad_token)"])
         #expect(subject.logs == [.rejected(.badToken, detail: RejectionTests.badToken)])
-        let rejection = Rejection(reason: .badToken, detail: RejectionTests.badToken, at: subject.stamp, count: 1)
+        let rejection = Rejection(reason: .badToken, detail: RejectionTests.badToken, at: subject.wallTime, count: 1)
         #expect(subject.record.lastRejection == rejection)
         #expect(subject.record.lastSeenAt == seen)
     }
@@ -40,7 +40,7 @@ import Testing
     @Test func everyStatusOfADeletingAgentIsRejected() {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.delete()
         for (index, status) in HeartbeatStatus.allCases.enumerated() {
             #expect(subject.heartbeat(status) == (index == 0 ? ["heartbeat_rejected (deleting)"] : ["seen"]))
@@ -102,7 +102,7 @@ import Testing
     @Test func theRateIsThatOfTheirReceptionNotOfTheirDelivery() {
         var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
         _ = subject.wake()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         // A minute of one heartbeat a second, handed in at once: the last of them answers the wake.
         for second in stride(from: 60, through: 1, by: -1) {
             #expect(subject.heartbeat(age: "\(second)s", generation: 1) == ["seen"])

@@ -8,7 +8,7 @@ import Testing
     @Test func itsHostsReturnRecoversAWantedAgent() {
         var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
         _ = subject.passToDue()
-        #expect(subject.hostReturned() == ["updating (recover)", "turn?"])
+        #expect(subject.hostReturned() == ["updating (recover)", "permit?"])
         #expect(subject.record.recoveries == 1)
         #expect(subject.hostReturned() == [], "its wake is queued")
     }
@@ -16,8 +16,8 @@ import Testing
     @Test func itRepeatsAWakeThatIsWaitedForWithAFullDeadline() {
         var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
         subject.pass("29s")
-        #expect(subject.hostReturned() == ["changed (host_returned)", "turn?"])
-        #expect(subject.turn() == ["order 1.1#2 provision"])
+        #expect(subject.hostReturned() == ["changed (host_returned)", "permit?"])
+        #expect(subject.grantPermit() == ["order 1.1#2 provision"])
         _ = subject.woken()
         #expect(subject.dueIn == 30_000)
     }
@@ -25,13 +25,13 @@ import Testing
     @Test func anOrderThatWasOnItsWayIsRepeatedWhenItCameTooEarly() {
         var subject = Subject()
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         subject.pass("1s")
         #expect(subject.hostReturned() == [])
         subject.pass("5s")
         var late = subject
         #expect(
-            subject.woken(age: "6s") == ["settle", "woken (provision)", "changed (host_returned)", "turn?"],
+            subject.woken(age: "6s") == ["settle", "woken (provision)", "changed (host_returned)", "permit?"],
             "published before it was there")
         #expect(late.woken() == ["settle", "woken (provision)"], "published to it")
     }
@@ -45,16 +45,16 @@ import Testing
         heard.pass("5s")
         _ = heard.heartbeat()
         #expect(heard.dueIn == 600_000)
-        #expect(subject.passToDue() == ["lapsed (host_restarted)", "updating (recover)", "turn?"])
+        #expect(subject.passToDue() == ["lapsed (host_restarted)", "updating (recover)", "permit?"])
     }
 
     @Test func anOutageBeforeDoesNotExplainTheSilenceBehindAHostThatBeganAnew() {
         var subject = Subject.online()
-        _ = subject.sightRegained()
+        _ = subject.observabilityRestored()
         var other = subject
         _ = subject.apply { $0.hostReturned($1, into: &$2) }
         #expect(subject.dueIn == 90_000)
-        _ = other.apply { $0.hostReturned(isNewLife: true, $1, into: &$2) }
+        _ = other.apply { $0.hostReturned(isNewIncarnation: true, $1, into: &$2) }
         #expect(other.dueIn == 10_000)
     }
 
@@ -70,7 +70,7 @@ import Testing
         _ = subject.passToDue()
         _ = subject.pause()
         #expect(subject.hostReturned() == [])
-        #expect(subject.resume() == ["resumed (agent)", "updating (recover)", "turn?"])
+        #expect(subject.resume() == ["resumed (agent)", "updating (recover)", "permit?"])
     }
 
     @Test func whoIsNotWantedIsLeftAlone() {
@@ -83,7 +83,7 @@ import Testing
         _ = stopped.heartbeat(.stopping, reason: .hostStopping)
         #expect(stopped.record.isWanted)
         #expect(stopped.record.offlineReason == .goodbye)
-        #expect(stopped.hostReturned() == ["updating (recover)", "turn?"])
+        #expect(stopped.hostReturned() == ["updating (recover)", "permit?"])
 
         var unwanted = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
         _ = unwanted.passToDue()
@@ -107,11 +107,11 @@ import Testing
         var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
         let seen = subject.record.lastSeenAt
         subject.pass("1s")
-        #expect(subject.heartbeat(.waiting, boot: "b-1") == ["changed (host_returned)", "turn?"])
-        _ = subject.turn()
+        #expect(subject.heartbeat(.waiting, boot: "b-1") == ["changed (host_returned)", "permit?"])
+        _ = subject.grantPermit()
         _ = subject.woken()
         _ = subject.passToDue()
-        #expect(subject.heartbeat(.waiting, boot: "b-2") == ["updating (recover)", "turn?"])
+        #expect(subject.heartbeat(.waiting, boot: "b-2") == ["updating (recover)", "permit?"])
         #expect(subject.record.lastSeenAt == seen)
         #expect(subject.record.bootID == nil)
     }
@@ -119,7 +119,7 @@ import Testing
     @Test func anOnlineAgentWhoseHostWaitsLapsesAtOnce() {
         var subject = Subject.online(boot: "b-1")
         subject.pass("1s")
-        #expect(subject.heartbeat(.waiting, boot: "b-2") == ["lapsed (host_restarted)", "updating (recover)", "turn?"])
+        #expect(subject.heartbeat(.waiting, boot: "b-2") == ["lapsed (host_restarted)", "updating (recover)", "permit?"])
 
         var late = Subject.online(boot: "b-1")
         late.pass("1s")
@@ -134,7 +134,7 @@ import Testing
         var subject = Subject.online(boot: "b-1")
         #expect(
             subject.heartbeat(.stopping, boot: "b-1", exitStatus: 3, note: "boom")
-                == ["lapsed (crashed)", "updating (recover)", "turn?"])
+                == ["lapsed (crashed)", "updating (recover)", "permit?"])
         #expect(subject.record.lastExitStatus == 3)
         #expect(subject.record.note == "boom")
         #expect(subject.record.isWanted)
@@ -163,7 +163,7 @@ import Testing
         var subject = Subject.online()
         _ = subject.pause()
         #expect(subject.heartbeat(.stopping, exitStatus: 1) == ["changed (reported)"])
-        #expect(subject.resume() == ["resumed (agent)", "lapsed (crashed)", "updating (recover)", "turn?"])
+        #expect(subject.resume() == ["resumed (agent)", "lapsed (crashed)", "updating (recover)", "permit?"])
     }
 
     // MARK: One after the other
@@ -175,7 +175,7 @@ import Testing
             subject.pass("2s")
             let lines = subject.heartbeat(.stopping, exitStatus: 3)
             if number == 1 {
-                #expect(lines == ["lapsed (crashed)", "updating (recover)", "turn?"])
+                #expect(lines == ["lapsed (crashed)", "updating (recover)", "permit?"])
                 waits.append(0)
             } else {
                 #expect(lines == ["lapsed (crashed)", "offline (lapsed)"])
@@ -183,10 +183,10 @@ import Testing
                 let wait = waits[number - 1] / 1_000
                 #expect(subject.record.lastProvisionError == "recovery \(number) in a row waits \(wait)s")
                 if number == 4 { subject.restore(away: "1s") }
-                #expect(subject.passToDue() == ["updating (recover)", "turn?"])
+                #expect(subject.passToDue() == ["updating (recover)", "permit?"])
             }
             #expect(subject.record.recoveries == number)
-            _ = subject.turn()
+            _ = subject.grantPermit()
             _ = subject.woken()
             subject.pass("1s")
             _ = subject.heartbeat()
@@ -197,7 +197,7 @@ import Testing
     @Test func whoIsOnlineForLongIsWell() {
         var subject = Subject.online()
         _ = subject.heartbeat(.stopping, exitStatus: 3)
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         subject.pass("1s")
         _ = subject.heartbeat()
@@ -212,7 +212,7 @@ import Testing
         var subject = Subject.online()
         for _ in 1...2 {
             _ = subject.heartbeat(.stopping, exitStatus: 3)
-            _ = subject.turn()
+            _ = subject.grantPermit()
             _ = subject.woken()
             subject.pass("1s")
             _ = subject.heartbeat()
@@ -225,13 +225,13 @@ import Testing
         var subject = Subject.online([.recoverBackoff: "1h", .recoverBackoffMax: "2h"])
         for _ in 1...2 {
             _ = subject.heartbeat(.stopping, exitStatus: 3)
-            _ = subject.turn()
+            _ = subject.grantPermit()
             _ = subject.woken()
             subject.pass("1s")
             if subject.record.status == .updating { _ = subject.heartbeat() }
         }
         #expect(subject.record.status == .offline)
-        #expect(subject.wake() == ["updating (manual)", "turn?"])
+        #expect(subject.wake() == ["updating (manual)", "permit?"])
         #expect(subject.record.recoveries == 0)
     }
 
@@ -240,7 +240,7 @@ import Testing
     @Test func anOlderGenerationBringsAnOfflineAgentBack() {
         var subject = Subject.online([.maxWakeAttempts: "1"])
         _ = subject.wake()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         subject.pass("1s")
         #expect(subject.heartbeat(generation: 1) == ["changed (reported)"])
@@ -255,7 +255,7 @@ import Testing
         var subject = Subject.online()
         _ = subject.passToDue()
         #expect(subject.heartbeat(generation: 1) == ["seen"], "its first wake was not ordered")
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         subject.pass("1s")
         #expect(subject.heartbeat(generation: 1) == ["online (checked_in)"])

@@ -81,12 +81,12 @@ import Testing
     /// A day in each of four centuries, and every hour of the days around a leap day.
     @Test func everyTimeIsReadBackAsItWasWritten() {
         for day in stride(from: Int64(-25_000), to: 120_000, by: 13) {
-            let stamp = Timestamp(millisecondsSince1970: day * 86_400_000 + abs(day * 7_919_317) % 86_400_000)
-            #expect(Timestamp(stamp.description) == stamp)
+            let wallTime = Timestamp(millisecondsSince1970: day * 86_400_000 + abs(day * 7_919_317) % 86_400_000)
+            #expect(Timestamp(wallTime.description) == wallTime)
         }
         for hour in Int64(474_760)..<474_860 {
-            let stamp = Timestamp(millisecondsSince1970: hour * 3_600_000 + 1)
-            #expect(Timestamp(stamp.description) == stamp)
+            let wallTime = Timestamp(millisecondsSince1970: hour * 3_600_000 + 1)
+            #expect(Timestamp(wallTime.description) == wallTime)
         }
     }
 

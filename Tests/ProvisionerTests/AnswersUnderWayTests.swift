@@ -12,7 +12,7 @@ struct AnswersUnderWayTests {
     private mutating func handle(_ input: ProvisionerInput) -> [ProvisionerAction] {
         var actions: [ProvisionerAction] = []
         core.handle(
-            input, now: Instant(nanoseconds: 1), stamp: Timestamp(millisecondsSince1970: 1_700_000_000_000),
+            input, now: Instant(nanoseconds: 1), wallTime: Timestamp(millisecondsSince1970: 1_700_000_000_000),
             into: &actions)
         return actions
     }

@@ -35,12 +35,12 @@ func testRecord(_ agent: AgentAddress) -> AgentRecord {
         createdAt: Timestamp(millisecondsSince1970: 0))
 }
 
-func requests(_ directives: [CommandDesk.Directive]) -> [PartitionRequest] {
+func requests(_ directives: [CommandHandler.Directive]) -> [PartitionRequest] {
     directives.compactMap { if case .forward(let request, _) = $0 { request } else { nil } }
 }
 
 /// The answers as `topic payload`, the topic below the replies.
-func replies(_ directives: [CommandDesk.Directive]) -> [String] {
+func replies(_ directives: [CommandHandler.Directive]) -> [String] {
     directives.compactMap { directive in
         guard case .answer(let reply) = directive else { return nil }
         return
@@ -48,7 +48,7 @@ func replies(_ directives: [CommandDesk.Directive]) -> [String] {
     }
 }
 
-func problems(_ directives: [CommandDesk.Directive]) -> [Problem] {
+func problems(_ directives: [CommandHandler.Directive]) -> [Problem] {
     directives.compactMap { directive in
         guard case .answer(let reply) = directive, reply.isProblem else { return nil }
         return try? JSON.decode(Problem.self, from: reply.payload)

@@ -12,17 +12,17 @@ struct ProvisionerCoreTests {
     private struct Subject {
         var core: ProvisionerCore
         var now = Instant(nanoseconds: 1_000_000_000)
-        let stamp = Timestamp(millisecondsSince1970: 1_700_000_000_000)
-        /// Frames that have no receipt yet.
+        let time = Timestamp(millisecondsSince1970: 1_700_000_000_000)
+        /// Frames that have no acknowledgement yet.
         var sent: [StreamFrame<PartitionMessage>] = []
-        var wakes: [WakeDesk.Key] = []
+        var wakes: [WakeHandler.Key] = []
         var questions: [String] = []
         var requests = 0
 
-        init(windowMax: Int = 10, keptMax: Int = 10) {
+        init(windowMax: Int = 10, unacknowledgedMax: Int = 10) {
             core = ProvisionerCore(
                 topics: Topics(), instance: "p", incarnation: "i", files: testFiles(), windowMax: windowMax,
-                keptMax: keptMax
+                unacknowledgedMax: unacknowledgedMax
             ) { String(Partition.fnv1a(String(decoding: $0, as: UTF8.self)), radix: 16) }
         }
 
@@ -30,7 +30,7 @@ struct ProvisionerCoreTests {
         @discardableResult
         mutating func handle(_ input: ProvisionerInput) -> [String] {
             var actions: [ProvisionerAction] = []
-            core.handle(input, now: now, stamp: stamp, into: &actions)
+            core.handle(input, now: now, wallTime: time, into: &actions)
             return actions.map { words($0) }
         }
 
@@ -77,11 +77,11 @@ struct ProvisionerCoreTests {
         mutating func pass(_ seconds: Double) { now = now + TimeSpan(milliseconds: Int64(seconds * 1_000)) }
 
         @discardableResult
-        mutating func takeReceipts() -> [String] {
+        mutating func takeAcknowledgements() -> [String] {
             let frames = sent
             sent = []
             return frames.flatMap { frame in
-                handle(.receiptReceived(StreamReceipt(id: frame.id, upTo: frame.seq, resendFrom: nil)))
+                handle(.acknowledgementReceived(StreamAcknowledgement(id: frame.id, upTo: frame.seq, resendFrom: nil)))
             }
         }
 
@@ -111,9 +111,9 @@ struct ProvisionerCoreTests {
         }
 
         @discardableResult
-        mutating func order(issue: Int = 1, age: Int64 = 0) -> [String] {
+        mutating func order(publication: Int = 1, age: Int64 = 0) -> [String] {
             let order = WakeOrder(
-                agent: ProvisionerCoreTests.agent, generation: 1, attempt: 1, issue: issue, maxAttempts: 3,
+                agent: ProvisionerCoreTests.agent, generation: 1, attempt: 1, publication: publication, maxAttempts: 3,
                 reason: .provision, checkinDeadline: DurationText(10, .seconds),
                 heartbeatInterval: DurationText(10, .seconds), resetSession: false, templatesDigest: nil,
                 role: .main, board: nil, variables: [:], traceparent: nil)
@@ -123,15 +123,15 @@ struct ProvisionerCoreTests {
         @discardableResult
         mutating func hear(_ service: ServiceName = .statusStore, partitions: Int?) -> [String] {
             var presence = Presence(
-                service: service, instance: "1", state: .running, startedAt: stamp, configDigest: "", incarnation: "s")
+                service: service, instance: "1", state: .running, startedAt: time, configDigest: "", incarnation: "s")
             presence.partitionCount = partitions
             return handle(.presenceReceived(presence))
         }
     }
 
     /// Connected, with one partition.
-    private func ready(windowMax: Int = 10, keptMax: Int = 10) -> Subject {
-        var subject = Subject(windowMax: windowMax, keptMax: keptMax)
+    private func ready(windowMax: Int = 10, unacknowledgedMax: Int = 10) -> Subject {
+        var subject = Subject(windowMax: windowMax, unacknowledgedMax: unacknowledgedMax)
         subject.handle(.connected)
         subject.hear(partitions: 1)
         return subject
@@ -164,14 +164,14 @@ struct ProvisionerCoreTests {
         #expect(subject.hear(partitions: 1) == ["subscribe orders", "forward 1"])
     }
 
-    @Test func whatHasNoReceiptComesAgainOnTheNextConnection() {
+    @Test func whatHasNoAcknowledgementComesAgainOnTheNextConnection() {
         var subject = ready()
         #expect(subject.ask("commands/wake") == ["forward 1"])
         #expect(subject.handle(.disconnected) == [])
         subject.pass(2)
         #expect(subject.handle(.ticked) == [], "there is nobody to send to")
         #expect(subject.handle(.connected) == ["subscribe own requests orders", "forward 1"])
-        subject.takeReceipts()
+        subject.takeAcknowledgements()
         subject.pass(2)
         #expect(subject.handle(.ticked) == [])
     }
@@ -233,7 +233,7 @@ struct ProvisionerCoreTests {
 
     @Test func anAnswerThatIsTooLargeSaysSo() {
         var subject = ready()
-        let large = Problem(.unavailable, String(repeating: "x", count: FilesDesk.answerBytesMax))
+        let large = Problem(.unavailable, String(repeating: "x", count: FilesHandler.answerBytesMax))
         let actions = subject.handle(.answerRefused(Reply(address("gw/x")!, large), reason: "too large"))
         #expect(actions == ["log an answer that is lost", "answer too-large"])
         let small = Problem(.unavailable, "x")
@@ -244,15 +244,15 @@ struct ProvisionerCoreTests {
 
     // MARK: Limits
 
-    @Test func commandsAreRefusedWhileTooManyFramesHaveNoReceipt() {
-        var subject = ready(keptMax: 2)
+    @Test func commandsAreRefusedWhileTooManyFramesHaveNoAcknowledgement() {
+        var subject = ready(unacknowledgedMax: 2)
         for number in 1...2 {
             #expect(subject.ask("commands/wake") == ["forward \(number)"])
             #expect(subject.answer(number) == ["answer done"], "nothing is pending")
         }
         #expect(subject.ask("commands/wake") == ["answer unavailable"])
         #expect(subject.ask("agents/gw/a/credentials") == ["answer unavailable"])
-        subject.takeReceipts()
+        subject.takeAcknowledgements()
         #expect(subject.ask("commands/wake") == ["forward 3"])
     }
 
@@ -261,7 +261,7 @@ struct ProvisionerCoreTests {
         subject.ask("commands/wake")
         subject.ask("commands/wake")
         #expect(subject.ask("commands/wake") == [])
-        #expect(subject.takeReceipts() == ["forward 3"])
+        #expect(subject.takeAcknowledgements() == ["forward 3"])
     }
 
     // MARK: Wakes
@@ -332,8 +332,8 @@ struct ProvisionerCoreTests {
         #expect(subject.answer(1) == ["answer done"])
         #expect(stop(&subject) == [], "the files are not answered")
         subject.handle(.answerReceived(.found(questionID: subject.questions[0], nil)))
-        #expect(stop(&subject) == [], "the request has no receipt")
-        subject.takeReceipts()
+        #expect(stop(&subject) == [], "the request has no acknowledgement")
+        subject.takeAcknowledgements()
         #expect(stop(&subject) == ["drained"])
     }
 
@@ -345,8 +345,8 @@ struct ProvisionerCoreTests {
         subject.handle(.canaryReceived)
         #expect(stop(&subject) == [], "the broker has not acknowledged the wake")
         #expect(subject.handle(.acknowledged(ticket: 7, reason: 0)) == ["report accepted"])
-        #expect(stop(&subject) == [], "the report has no receipt")
-        subject.takeReceipts()
+        #expect(stop(&subject) == [], "the report has no acknowledgement")
+        subject.takeAcknowledgements()
         #expect(stop(&subject) == ["drained"])
     }
 
@@ -360,8 +360,8 @@ struct ProvisionerCoreTests {
         #expect(stop(&subject) == [])
         subject.pass(0.2)
         #expect(stop(&subject) == ["answer unavailable", "answer unavailable"])
-        #expect(stop(&subject) == [], "the request has no receipt: this is no clean end")
-        subject.takeReceipts()
+        #expect(stop(&subject) == [], "the request has no acknowledgement: this is no clean end")
+        subject.takeAcknowledgements()
         #expect(stop(&subject) == ["drained"])
     }
 

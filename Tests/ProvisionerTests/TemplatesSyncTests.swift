@@ -5,23 +5,25 @@ import Testing
 
 /// `sync-templates`: the templates are read, the owner names the agents, each of them is a request.
 @Suite struct TemplatesSyncTests {
-    private var desk = CommandDesk(
+    private var handler = CommandHandler(
         instance: "1", topics: Topics(), files: testFiles(), sha256: { "sha(\(String(decoding: $0, as: UTF8.self)))" })
 
-    private mutating func handle(_ event: CommandDesk.Event, at seconds: Int64 = 0) -> [CommandDesk.Directive] {
-        var directives: [CommandDesk.Directive] = []
-        desk.handle(event, now: Instant(nanoseconds: seconds * 1_000_000_000), into: &directives)
+    private mutating func handle(_ event: CommandHandler.Event, at seconds: Int64 = 0) -> [CommandHandler.Directive] {
+        var directives: [CommandHandler.Directive] = []
+        handler.handle(event, now: Instant(nanoseconds: seconds * 1_000_000_000), into: &directives)
         return directives
     }
 
-    private mutating func ask(_ payload: String = #"{"gateway":"gw"}"#, key: String? = nil) -> [CommandDesk.Directive] {
+    private mutating func ask(_ payload: String = #"{"gateway":"gw"}"#, key: String? = nil) -> [CommandHandler
+        .Directive]
+    {
         _ = handle(.partitionsAnnounced(4))
         return handle(.commandReceived(arrival("sync-templates", payload, key: key, to: "op:eve/x", id: "r1")))
     }
 
     private mutating func answer(
         _ id: String, _ outcome: CommandOutcome, at seconds: Int64 = 0
-    ) -> [CommandDesk.Directive] {
+    ) -> [CommandHandler.Directive] {
         handle(.answered(requestID: id, outcome: outcome, mintedToken: nil), at: seconds)
     }
 
@@ -60,7 +62,7 @@ import Testing
             replies(answer("r1", .members([]))) == [
                 #"op:eve/x {"agents_skipped":1,"agents_updated":1,"errors":[],"gateway":"gw","main_updated":true}"#
             ])
-        #expect(desk.pendingCount == 0)
+        #expect(handler.pendingCount == 0)
     }
 
     @Test mutating func oneAgentsErrorStopsNoOther() throws {
@@ -87,7 +89,7 @@ import Testing
         let refused = handle(.templatesUnreadable("t/main/M.md:3: unknown directive '!x': only '!preserve' is known"))
         #expect(problems(refused).map(\.type) == [.invalidRequest])
         #expect(problems(refused).map(\.detail) == ["t/main/M.md:3: unknown directive '!x': only '!preserve' is known"])
-        #expect(requests(refused) == [] && desk.pendingCount == 0)
+        #expect(requests(refused) == [] && handler.pendingCount == 0)
     }
 
     @Test mutating func anAgentWithoutAnAnswerIsAnErrorAndWhoWaitsWaitsLonger() throws {
@@ -114,7 +116,7 @@ import Testing
         _ = handle(.templatesRead(try Self.templates("new")))
         let names = (100..<200).map { "a\($0)" }
         var sent = requests(answer("r1", .members(names))).map(\.id)
-        #expect(sent.count == CommandDesk.forwardedMax)
+        #expect(sent.count == CommandHandler.forwardedMax)
         var settled = 0
         while settled < sent.count {
             sent += requests(answer(sent[settled], .templatesSynced(.worker, isChanged: true))).map(\.id)

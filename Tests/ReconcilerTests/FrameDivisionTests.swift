@@ -3,7 +3,9 @@ import Testing
 @testable import ReconcilerCore
 
 @Suite struct FrameDivisionTests {
-    private func divide(_ sizes: [Int], _ ends: [Int]) -> [Range<Int>] { CommitLedger.frames(sizes, ends: ends) }
+    private func divide(_ sizes: [Int], _ ends: [Int]) -> [Range<Int>] {
+        AcknowledgementTracker.frames(sizes, ends: ends)
+    }
 
     @Test func whatOneInputCausedIsNeverDivided() {
         // 199 entries of one input, then three of another: the three go into the next frame together.

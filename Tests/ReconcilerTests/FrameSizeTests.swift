@@ -31,7 +31,7 @@ import Testing
     @Test(arguments: [false, true])
     func noEntryIsLargerThanItsBound(hasVariables: Bool) {
         for (name, entry) in FrameSizeTests.largest(hasVariables ? FrameSizeTests.variables : [:]) {
-            let (size, bound) = (JSON.bytes(entry).count, CommitLedger.size(of: entry))
+            let (size, bound) = (JSON.bytes(entry).count, AcknowledgementTracker.size(of: entry))
             #expect(size <= bound, "\(name)")
             #expect(size < 2 * Limits.messageBytesMax - 1_000, "\(name)")
         }
@@ -80,7 +80,7 @@ import Testing
         record.provisionAction = .provision
         record.tokenID = hex
         let order = WakeOrder(
-            agent: agent, generation: number, attempt: 100, issue: number, maxAttempts: 100, reason: .retrigger,
+            agent: agent, generation: number, attempt: 100, publication: number, maxAttempts: 100, reason: .retrigger,
             checkinDeadline: policy.checkinDeadline, heartbeatInterval: policy.heartbeatInterval, resetSession: false,
             templatesDigest: "sha256:" + hex, role: .worker, board: id, variables: variables, traceparent: trace)
         var state = AgentState(record: record)
@@ -90,8 +90,8 @@ import Testing
         cycle.firstOrderedAt = time
         cycle.firstOrderedOn = MachineInstant(boot: String(repeating: "b", count: 36), nanoseconds: .max)
         (cycle.order, cycle.extensionUsed) = (order, 2_591_999_999)
-        (state.cycle, state.issue, state.hostReturn) = (cycle, number, number)
-        state.abandonedIssues = Array(repeating: number, count: 32)
+        (state.cycle, state.publication, state.hostReturn) = (cycle, number, number)
+        state.orphanedPublications = Array(repeating: number, count: 32)
         state.pauseEnds = ["agent": time, "gateway": time, "board": time]
 
         let request = PartitionRequest(
@@ -112,7 +112,7 @@ import Testing
         (seen.agents, seen.at) = (
             Array(repeating: agent.description, count: 500), Array(repeating: Int64.max, count: 500)
         )
-        let rejected = Sighting(agent: agent, lastSeenAt: time, lastRejection: record.lastRejection)
+        let rejected = LastSeenUpdate(agent: agent, lastSeenAt: time, lastRejection: record.lastRejection)
         let credential = CredentialChange(username: agent.description, change: .overlap(digest: hex, seconds: 600))
         func entry(_ change: (inout StoreEntry) -> Void) -> StoreEntry {
             var entry = StoreEntry()
@@ -123,10 +123,10 @@ import Testing
             ("state with its order", entry { ($0.state, $0.order) = (Carried(state), Carried(order)) }),
             ("state with its event", entry { ($0.state, $0.event) = (Carried(state), event) }),
             (
-                "pause with its undertaking",
+                "pause with its intent record",
                 entry {
                     ($0.state, $0.event) = (Carried(state), event)
-                    $0.undertaking = Undertaking(request: request, count: number)
+                    $0.intentRecord = IntentRecord(request: request, count: number)
                 }
             ),
             ("event", entry { $0.event = event }),
@@ -144,7 +144,7 @@ import Testing
                 "gateway",
                 entry {
                     ($0.gateway, $0.gatewayEvent) = (gateway, gatewayEvent)
-                    $0.undertaking = Undertaking(request: request, count: number)
+                    $0.intentRecord = IntentRecord(request: request, count: number)
                 }
             ),
             (
@@ -157,8 +157,8 @@ import Testing
             (
                 "board",
                 entry {
-                    ($0.boardPause, $0.undertaking) = (
-                        BoardPause(board: id, until: time), Undertaking(request: request, count: number)
+                    ($0.boardPause, $0.intentRecord) = (
+                        BoardPause(board: id, until: time), IntentRecord(request: request, count: number)
                     )
                 }
             ),
@@ -169,7 +169,7 @@ import Testing
             ("refused", answer(.refused(Problem(member: "variables", String(repeating: "\u{1}", count: 500))))),
             ("paused", answer(.paused(number))),
             ("seen", entry { $0.seen = seen }),
-            ("sightings", entry { $0.sightings = Array(repeating: rejected, count: 500) }),
+            ("last-seen updates", entry { $0.lastSeenUpdates = Array(repeating: rejected, count: 500) }),
         ]
     }
 
@@ -180,7 +180,7 @@ import Testing
             isRendered
             ? .record(FrameSizeTests.record(), minted: false)
             : .render(RenderInputs(role: .worker, board: "b", variables: FrameSizeTests.variables))
-        var ledger = CommitLedger()
+        var ledger = AcknowledgementTracker()
         for _ in 0..<80 {
             ledger.add(FrameSizeTests.answer(outcome))
             ledger.endStep(1)

@@ -22,11 +22,11 @@ struct Ledger {
         if let gateway = entry.removedGateway { gateways[gateway] = nil }
         if let pause = entry.boardPause { boardPauses[pause.board] = pause }
         if let board = entry.resumedBoard { boardPauses[board] = nil }
-        if let undertaking = entry.undertaking {
-            let request = undertaking.request
+        if let intentRecord = entry.intentRecord {
+            let request = intentRecord.request
             var remembered = RememberedRequest(
                 id: request.id, digest: request.digest, until: .distant, mintedFor: nil)
-            remembered.undertaking = undertaking
+            remembered.intentRecord = intentRecord
             requests[request.id] = remembered
         }
         if let answer = entry.answer, answer.isFinal, answer.outcome != nil {
@@ -68,21 +68,21 @@ struct Owned {
         self.ledger = ledger
         self.milliseconds = milliseconds
         tell(.granted(ledger.grant(epoch: epoch)))
-        tell(.sightRegained)
+        tell(.observabilityRestored)
     }
 
     /// Handles an input and then, in at most so many slices, what there is to be done; what it decided.
     @discardableResult
     mutating func tell(_ event: PartitionEvent, slices: Int = .max) -> [StoreEntry] {
         var directives: [PartitionDirective] = []
-        let (now, stamp) = (
+        let (now, wallTime) = (
             Instant(nanoseconds: milliseconds * 1_000_000), Timestamp(millisecondsSince1970: milliseconds)
         )
-        owner.handle(event, now: now, stamp: stamp, into: &directives)
+        owner.handle(event, now: now, wallTime: wallTime, into: &directives)
         var left = slices
         while left > 0, let due = owner.nextWork, due <= now {
             left -= 1
-            owner.handle(.roomCame, now: now, stamp: stamp, into: &directives)
+            owner.handle(.roomCame, now: now, wallTime: wallTime, into: &directives)
         }
         let entries = directives.compactMap { directive in
             if case .commit(let entry) = directive { return entry }

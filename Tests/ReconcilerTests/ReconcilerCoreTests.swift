@@ -11,8 +11,8 @@ struct ReconcilerCoreTests {
     private struct Subject {
         var core: ReconcilerCore<PartitionOwner>
         var now = Instant(nanoseconds: 1_000_000_000_000)
-        let stamp = Timestamp(millisecondsSince1970: 1_700_000_000_000)
-        /// Frames to the store that have no receipt yet.
+        let wallTime = Timestamp(millisecondsSince1970: 1_700_000_000_000)
+        /// Frames to the store that have no acknowledgement yet.
         var sent: [StreamFrame<StoreFrame>] = []
         private var grantSeq = 0
         private var requestSeq = 0
@@ -20,7 +20,7 @@ struct ReconcilerCoreTests {
 
         init() {
             core = ReconcilerCore(
-                instance: "1", incarnation: "r", room: CommitRoom(framesMax: 2), now: now, stamp: stamp
+                instance: "1", incarnation: "r", room: Backpressure(framesMax: 2), now: now, wallTime: wallTime
             ) { PartitionOwner(partition: $0, epoch: $1, instance: "1", systemPolicy: Policy()) }
         }
 
@@ -28,7 +28,7 @@ struct ReconcilerCoreTests {
         @discardableResult
         mutating func handle(_ input: ReconcilerInput) -> [String] {
             var actions: [ReconcilerAction] = []
-            core.handle(input, now: now, stamp: stamp, into: &actions)
+            core.handle(input, now: now, wallTime: wallTime, into: &actions)
             return actions.compactMap { words($0) }
         }
 
@@ -40,7 +40,8 @@ struct ReconcilerCoreTests {
             case .send(let outgoing):
                 sent.append(outgoing.frame)
                 return "frame \(outgoing.frame.id.stream) \(outgoing.frame.seq)"
-            case .receipt(let receipt): return "receipt \(receipt.id.stream) \(receipt.upTo)"
+            case .acknowledgement(let acknowledgement):
+                return "acknowledge \(acknowledgement.id.stream) \(acknowledgement.upTo)"
             case .ask(let question, let ingest): return "ask \(ingest) \(question.number)"
             case .answer(let answer): return "answer \(answer.asker.number): \(answer.rejected?.rawValue ?? "taken")"
             case .announce: return "announce"
@@ -54,8 +55,8 @@ struct ReconcilerCoreTests {
             case .messageDropped(let unread): "dropped a \(unread.frame.body?.kind ?? "")"
             case .takenOver(let partition, let epoch, _): "owns \(partition) under \(epoch)"
             case .dropped(let partition, let epoch): "forgets \(partition) of \(epoch)"
-            case .blind(let reason): "blind: \(reason)"
-            case .sighted: "sighted"
+            case .suspended(let reason): "blind: \(reason)"
+            case .observable: "observable"
             }
         }
 
@@ -70,7 +71,7 @@ struct ReconcilerCoreTests {
         mutating func commitAll() -> [String] {
             defer { sent = [] }
             return sent.flatMap {
-                handle(.receiptReceived(StreamReceipt(id: $0.id, upTo: $0.seq, resendFrom: nil)))
+                handle(.acknowledgementReceived(StreamAcknowledgement(id: $0.id, upTo: $0.seq, resendFrom: nil)))
             }
         }
 
@@ -81,7 +82,7 @@ struct ReconcilerCoreTests {
         mutating func give(_ message: ReconcilerMessage) -> [String] {
             grantSeq += 1
             let id = StreamID(service: "status-store", instance: "1", incarnation: "s", stream: "grants-1")
-            return handle(.grantReceived(StreamFrame(id: id, seq: grantSeq, lowest: 1, held: 0, body: message)))
+            return handle(.grantReceived(StreamFrame(id: id, seq: grantSeq, lowWaterMark: 1, age: 0, body: message)))
         }
 
         mutating func ask(_ command: Command) -> [String] {
@@ -91,7 +92,7 @@ struct ReconcilerCoreTests {
                 id: "q\(requestSeq)", digest: "d\(requestSeq)", isKeyed: true, command: command,
                 minted: MintedToken(digest: "token", id: "t"), rendered: nil, traceparent: nil, provisioner: "1")
             let frame = StreamFrame(
-                id: id, seq: requestSeq, lowest: 1, held: 0, body: PartitionMessage.request(request))
+                id: id, seq: requestSeq, lowWaterMark: 1, age: 0, body: PartitionMessage.request(request))
             return handle(.frameReceived(frame, partition: 0))
         }
 
@@ -101,13 +102,13 @@ struct ReconcilerCoreTests {
         mutating func handUnread(_ kind: String) -> [String] {
             batchSeq += 1
             let frame = StreamFrame(
-                id: Subject.batches, seq: batchSeq, lowest: batchSeq, held: 0, body: UnreadBody(kind: kind))
+                id: Subject.batches, seq: batchSeq, lowWaterMark: batchSeq, age: 0, body: UnreadBody(kind: kind))
             return handle(.unreadFrameReceived(UnreadFrame(frame, partition: 0, error: "no number")))
         }
 
         mutating func hearOfAnIngest() -> [String] {
             var presence = Presence(
-                service: .heartbeatIngest, instance: "1", state: .running, startedAt: stamp, configDigest: "",
+                service: .heartbeatIngest, instance: "1", state: .running, startedAt: wallTime, configDigest: "",
                 incarnation: "i")
             presence.heartbeatSession = 1
             return handle(.presenceReceived(presence, isRetained: false))
@@ -134,7 +135,7 @@ struct ReconcilerCoreTests {
         #expect(subject.ask(gateway) == [], "it does not own it yet")
         #expect(subject.grant(0, epoch: 1, index: 2) == [], "a chunk is missing")
         #expect(subject.grant(0, epoch: 1, index: 1) == ["owns 0 under 1", "subscribe 0", "announce"])
-        #expect(subject.endTurn() == ["receipt grants-1 3"])
+        #expect(subject.endTurn() == ["acknowledge grants-1 3"])
         #expect(subject.handle(.connected) == ["subscribe [0]"])
     }
 
@@ -152,12 +153,12 @@ struct ReconcilerCoreTests {
             subject.give(.revoke(partition: 0, epoch: 2)) == ["forgets 0 of 2", "unsubscribe 0", "announce"])
     }
 
-    @Test func whatItReadsIsReceiptedOnceWhatItCausedIsCommitted() {
+    @Test func whatItReadsIsAcknowledgedOnceWhatItCausedIsCommitted() {
         var subject = owning()
         #expect(subject.ask(gateway) == [])
         #expect(subject.endTurn() == ["frame events/0/1 1"])
         #expect(subject.endTurn() == [])
-        #expect(subject.commitAll() == ["receipt requests/0 1"])
+        #expect(subject.commitAll() == ["acknowledge requests/0 1"])
     }
 
     @Test func withoutAConnectionFramesWaitForTheNext() {
@@ -177,7 +178,7 @@ struct ReconcilerCoreTests {
         #expect(!subject.core.isDrained)
         #expect(subject.ask(gateway) == [], "it takes nothing more")
         #expect(subject.grant(1, epoch: 1) == [], "nor partitions")
-        #expect(subject.commitAll() == ["receipt requests/0 1"])
+        #expect(subject.commitAll() == ["acknowledge requests/0 1"])
         #expect(subject.core.isDrained)
         #expect(subject.core.wakeAt(now: subject.now) == nil)
     }
@@ -187,11 +188,11 @@ struct ReconcilerCoreTests {
         #expect(subject.core.counters(now: subject.now)["blind_spells"] == 1, "the start")
         #expect(subject.handUnread("batch") == ["dropped a batch"])
         #expect(subject.core.counters(now: subject.now)["blind_spells"] == 2, "who is silent may have been heard")
-        #expect(subject.endTurn() == ["receipt batches/0 1"])
+        #expect(subject.endTurn() == ["acknowledge batches/0 1"])
         #expect(subject.handUnread("report") == ["dropped a report"])
         #expect(subject.core.counters(now: subject.now)["blind_spells"] == 2)
-        #expect(subject.endTurn() == ["receipt batches/0 2"])
-        #expect(subject.handUnread("introduction") == [], "its receipt would say that the ingest is asked")
+        #expect(subject.endTurn() == ["acknowledge batches/0 2"])
+        #expect(subject.handUnread("introduction") == [], "its acknowledgement would say that the ingest is asked")
         #expect(subject.endTurn() == [])
     }
 
@@ -202,8 +203,8 @@ struct ReconcilerCoreTests {
         subject.pass(1_001)
         #expect(subject.handle(.ticked).contains("blind: the status store does not commit"))
         #expect(!subject.core.hasWork(now: subject.now), "the store has no room")
-        #expect(subject.commitAll().contains("receipt requests/0 1"))
-        #expect(subject.handle(.ticked) == ["sighted", "announce"])
+        #expect(subject.commitAll().contains("acknowledge requests/0 1"))
+        #expect(subject.handle(.ticked) == ["observable", "announce"])
     }
 
     @Test func withoutAnIngestItIsBlind() {
@@ -211,9 +212,11 @@ struct ReconcilerCoreTests {
         subject.handle(.connected)
         #expect(subject.handle(.subscribed) == [])
         #expect(subject.handle(.ticked) == ["blind: no heartbeat-ingest receives heartbeats", "announce"])
-        #expect(subject.hearOfAnIngest() == ["sighted", "announce"])
+        #expect(subject.hearOfAnIngest() == ["observable", "announce"])
         #expect(
-            subject.handle(.lineEnded(HeartbeatLineEnded(ingest: "1", incarnation: "i", line: 1), isRetained: false))
+            subject.handle(
+                .subscriptionEnded(
+                    HeartbeatSubscriptionEnded(ingest: "1", incarnation: "i", subscription: 1), isRetained: false))
                 == ["blind: no heartbeat-ingest receives heartbeats", "announce"])
     }
 }

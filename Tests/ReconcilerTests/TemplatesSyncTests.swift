@@ -12,28 +12,30 @@ import Testing
     }
 
     /// A main agent, two leads and two workers of two boards.
-    private static func fleet() -> Desk {
-        var desk = Desk()
-        _ = desk.addGateway()
-        _ = desk.provision("gw/m", role: .main, board: nil, wake: false)
+    private static func fleet() -> OwnerSubject {
+        var subject = OwnerSubject()
+        _ = subject.addGateway()
+        _ = subject.provision("gw/m", role: .main, board: nil, wake: false)
         for (name, role, board) in [
             ("l1", Role.lead, "b1"), ("l2", .lead, "b2"), ("w1", .worker, "b1"), ("w2", .worker, "b2"),
         ] {
-            _ = desk.provision("gw/\(name)", role: role, board: board, wake: false)
+            _ = subject.provision("gw/\(name)", role: role, board: board, wake: false)
         }
-        return desk
+        return subject
     }
 
-    private static func ask(_ desk: inout Desk, _ agent: String, _ digest: String, _ sync: TemplatesSync) -> [String] {
-        let record = desk.record(agent)!
+    private static func ask(_ subject: inout OwnerSubject, _ agent: String, _ digest: String, _ sync: TemplatesSync)
+        -> [String]
+    {
+        let record = subject.record(agent)!
         let inputs = RenderInputs(role: record.role, board: record.board, variables: record.variables)
-        return desk.handle(
+        return subject.handle(
             .requestReceived(
                 PartitionRequest(
                     id: "s", digest: "d\(digest)", isKeyed: false, command: .syncAgent(AgentAddress(agent)!, sync),
                     minted: nil,
                     rendered: RenderedTemplates(inputs: inputs, digest: digest), traceparent: nil, provisioner: "p1"),
-                held: .zero))
+                frameAge: .zero))
     }
 
     @Test(arguments: [
@@ -50,70 +52,72 @@ import Testing
         ),
     ])
     func theOwnerNamesWhoIsMeant(sync: TemplatesSync, names: String) {
-        var desk = TemplatesSyncTests.fleet()
-        #expect(desk.ask(.syncTemplates(sync, after: nil), id: "s") == ["s: members \(names)"])
+        var subject = TemplatesSyncTests.fleet()
+        #expect(subject.ask(.syncTemplates(sync, after: nil), id: "s") == ["s: members \(names)"])
     }
 
     @Test func theyAreNamedInPages() {
-        var desk = TemplatesSyncTests.fleet()
-        for number in 100..<220 { _ = desk.provision("gw/x\(number)", wake: false) }
-        let first = desk.ask(.syncTemplates(TemplatesSyncTests.sync(), after: nil)).joined()
+        var subject = TemplatesSyncTests.fleet()
+        for number in 100..<220 { _ = subject.provision("gw/x\(number)", wake: false) }
+        let first = subject.ask(.syncTemplates(TemplatesSyncTests.sync(), after: nil)).joined()
         #expect(first.split(separator: " ").count == 102 && first.hasSuffix(" x194"))
-        #expect(desk.ask(.syncTemplates(TemplatesSyncTests.sync(), after: "x218"), id: "s") == ["s: members x219"])
-        #expect(desk.ask(.syncTemplates(TemplatesSyncTests.sync(), after: "x219"), id: "s") == ["s: members "])
+        #expect(subject.ask(.syncTemplates(TemplatesSyncTests.sync(), after: "x218"), id: "s") == ["s: members x219"])
+        #expect(subject.ask(.syncTemplates(TemplatesSyncTests.sync(), after: "x219"), id: "s") == ["s: members "])
         #expect(
-            desk.ask(.syncTemplates(TemplatesSync(gateway: "no"), after: nil), id: "s") == [
+            subject.ask(.syncTemplates(TemplatesSync(gateway: "no"), after: nil), id: "s") == [
                 "s: unknown-gateway gateway"
             ])
     }
 
     @Test func theDigestIsSetAndNobodysStatusChanges() {
-        var desk = Desk.online(["a"])
+        var subject = OwnerSubject.online(["a"])
         #expect(
-            desk.ask(.syncAgent(AgentAddress("gw/a")!, TemplatesSyncTests.sync()), id: "s") == ["s: render worker b1 0"]
+            subject.ask(.syncAgent(AgentAddress("gw/a")!, TemplatesSyncTests.sync()), id: "s") == [
+                "s: render worker b1 0"
+            ]
         )
-        let before = desk.record("gw/a")
-        let lines = TemplatesSyncTests.ask(&desk, "gw/a", "newer", TemplatesSyncTests.sync())
+        let before = subject.record("gw/a")
+        let lines = TemplatesSyncTests.ask(&subject, "gw/a", "newer", TemplatesSyncTests.sync())
         #expect(lines == ["gw/a templates_synced", "s: worker synced"])
-        #expect(desk.record("gw/a")?.templatesDigest == "newer")
-        #expect(desk.record("gw/a")?.status == .online && desk.record("gw/a")?.generation == before?.generation)
-        #expect(desk.record("gw/a")?.revision == (before?.revision ?? 0) + 1)
+        #expect(subject.record("gw/a")?.templatesDigest == "newer")
+        #expect(subject.record("gw/a")?.status == .online && subject.record("gw/a")?.generation == before?.generation)
+        #expect(subject.record("gw/a")?.revision == (before?.revision ?? 0) + 1)
     }
 
     @Test func aRunningCycleGoesOnAndItsNextAttemptSaysTheNewDigest() {
-        var desk = Desk()
-        _ = desk.addGateway()
-        _ = desk.provision("gw/a")
-        _ = desk.woken("gw/a")
-        _ = TemplatesSyncTests.ask(&desk, "gw/a", "newer", TemplatesSyncTests.sync())
-        #expect(desk.record("gw/a")?.status == .provisioning && desk.record("gw/a")?.wakeAttempts == 1)
-        _ = desk.pass(31_000)
-        #expect(desk.orders.last?.attempt == 2 && desk.orders.last?.templatesDigest == "newer")
+        var subject = OwnerSubject()
+        _ = subject.addGateway()
+        _ = subject.provision("gw/a")
+        _ = subject.woken("gw/a")
+        _ = TemplatesSyncTests.ask(&subject, "gw/a", "newer", TemplatesSyncTests.sync())
+        #expect(subject.record("gw/a")?.status == .provisioning && subject.record("gw/a")?.wakeAttempts == 1)
+        _ = subject.pass(31_000)
+        #expect(subject.orders.last?.attempt == 2 && subject.orders.last?.templatesDigest == "newer")
     }
 
     @Test func whoHasTheseTemplatesIsLeftAloneUnlessForced() {
-        var desk = Desk.online(["a"])
+        var subject = OwnerSubject.online(["a"])
         #expect(
-            TemplatesSyncTests.ask(&desk, "gw/a", "templates", TemplatesSyncTests.sync()) == [
+            TemplatesSyncTests.ask(&subject, "gw/a", "templates", TemplatesSyncTests.sync()) == [
                 "s: worker synced, as before"
             ])
-        desk = Desk.online(["a"])
+        subject = OwnerSubject.online(["a"])
         #expect(
-            TemplatesSyncTests.ask(&desk, "gw/a", "templates", TemplatesSyncTests.sync { $0.overwrites = true }) == [
+            TemplatesSyncTests.ask(&subject, "gw/a", "templates", TemplatesSyncTests.sync { $0.overwrites = true }) == [
                 "gw/a templates_synced", "s: worker synced",
             ])
     }
 
     @Test func aWakeBeginsACycleThatMayResetTheSession() {
-        var desk = Desk.online(["a"])
+        var subject = OwnerSubject.online(["a"])
         let sync = TemplatesSyncTests.sync {
             $0.wakes = true
             $0.resetsSessions = true
         }
         #expect(
-            TemplatesSyncTests.ask(&desk, "gw/a", "newer", sync) == [
+            TemplatesSyncTests.ask(&subject, "gw/a", "newer", sync) == [
                 "gw/a templates_synced", "gw/a updating (update)", "gw/a order 2.1#2", "s: worker synced",
             ])
-        #expect(desk.orders.last?.resetSession == true && desk.orders.last?.templatesDigest == "newer")
+        #expect(subject.orders.last?.resetSession == true && subject.orders.last?.templatesDigest == "newer")
     }
 }

@@ -61,7 +61,8 @@ struct VerdictBarrierTests {
         barrier.answered(answer("a", 1, ["3": 7]))
         _ = barrier.askAgain(now: start + .seconds(1))
         barrier.answered(answer("a", 1, ["3": 8]))
-        barrier.answered(BarrierAnswer(number: 1, ingest: "a", incarnation: "another life", session: 1, batches: [:]))
+        barrier.answered(
+            BarrierAnswer(number: 1, ingest: "a", incarnation: "another incarnation", session: 1, batches: [:]))
         #expect(barrier.pass { _, _, _ in false } == nil)
     }
 
@@ -95,7 +96,7 @@ struct VerdictBarrierTests {
         #expect(barrier.pass { _, _, _ in true } == start)
     }
 
-    /// Its line ended first, which was a moment of blindness, and then its life, with a batch that nobody has.
+    /// Its subscription ended first, which was a moment of suspension, and then its incarnation, with a batch that nobody has.
     @Test(arguments: [[:], ["a": "i2"]])
     func whatWasLostWithALifeIsNotWaitedFor(after: [String: String]) {
         var barrier = VerdictBarrier()
@@ -108,7 +109,7 @@ struct VerdictBarrierTests {
         #expect(barrier.pass { _, _, _ in false } == start)
     }
 
-    /// Of the life that answered nothing was heard yet.
+    /// Of the incarnation that answered nothing was heard yet.
     @Test func whatAnUnknownLifeHasInHandIsWaitedFor() {
         var barrier = VerdictBarrier()
         barrier.wait(onlyFor: ["a": "i0"])

@@ -2,11 +2,11 @@ import Lifecycle
 
 /// Values that tests share: 09:00 on the last day of January 2026 is now.
 enum Samples {
-    static let now = stamp("2026-01-31T09:00:00Z")
+    static let now = wallTime("2026-01-31T09:00:00Z")
 
-    static func stamp(_ text: String) -> Timestamp {
-        guard let stamp = Timestamp(text) else { preconditionFailure("\(text) is no timestamp") }
-        return stamp
+    static func wallTime(_ text: String) -> Timestamp {
+        guard let wallTime = Timestamp(text) else { preconditionFailure("\(text) is no timestamp") }
+        return wallTime
     }
 
     static func address(_ text: String) -> AgentAddress {
@@ -18,14 +18,14 @@ enum Samples {
     static var waiting: AgentRecord {
         var record = AgentRecord(
             address: address("gw/builder"), board: "web", role: .worker, status: .updating, policy: Policy(),
-            createdAt: stamp("2026-01-30T08:00:00Z"))
+            createdAt: wallTime("2026-01-30T08:00:00Z"))
         record.generation = 3
         record.wakeAttempts = 2
-        record.lastWakeSentAt = stamp("2026-01-31T08:59:40Z")
+        record.lastWakeSentAt = wallTime("2026-01-31T08:59:40Z")
         record.wakeDelivery = .accepted
-        record.checkinDeadlineAt = stamp("2026-01-31T09:00:10Z")
-        record.lastSeenAt = stamp("2026-01-31T06:00:00Z")
-        record.lastRejection = Rejection(reason: .badToken, at: stamp("2026-01-31T08:59:58Z"), count: 4)
+        record.checkinDeadlineAt = wallTime("2026-01-31T09:00:10Z")
+        record.lastSeenAt = wallTime("2026-01-31T06:00:00Z")
+        record.lastRejection = Rejection(reason: .badToken, at: wallTime("2026-01-31T08:59:58Z"), count: 4)
         record.reportedStatus = .degraded
         record.bootID = "b1"
         record.templatesDigest = "d2"
@@ -33,10 +33,10 @@ enum Samples {
         record.policyOverrides.maxWakeAttempts = 5
         record.policy.maxWakeAttempts = 5
         record.variables = ["LANG": "de", "COLOUR": "red"]
-        record.provisionRequestedAt = stamp("2026-01-31T08:59:00Z")
+        record.provisionRequestedAt = wallTime("2026-01-31T08:59:00Z")
         record.provisionAction = .update
         record.tokenID = "t1"
-        record.updatedAt = stamp("2026-01-31T08:59:40Z")
+        record.updatedAt = wallTime("2026-01-31T08:59:40Z")
         record.revision = 12
         return record
     }
@@ -45,7 +45,7 @@ enum Samples {
         var record = AgentRecord(
             address: address("gw/main"), board: nil, role: .main, status: .online, policy: Policy(), createdAt: now)
         record.generation = 1
-        record.lastSeenAt = stamp("2026-01-31T08:59:48Z")
+        record.lastSeenAt = wallTime("2026-01-31T08:59:48Z")
         record.revision = 3
         return record
     }
@@ -57,7 +57,7 @@ enum Samples {
         record.wakeAttempts = 3
         record.lastProvisionError = "Agent did not check in after wake; max wake attempts reached: gateway gw is lost"
         record.pausedBy = [.agent, .board]
-        record.pausedUntil = stamp("2026-01-31T10:00:00Z")
+        record.pausedUntil = wallTime("2026-01-31T10:00:00Z")
         return record
     }
 }

@@ -84,18 +84,19 @@ struct TextTests {
                 from: Array(
                     #"{"service":"reconciler","instance":"1","state":"running","version":"0.1.0",\#(more)}"#.utf8))
         }
-        let blind = try presence(
+        let suspended = try presence(
             #"""#.isEmpty
                 ? ""
                 : #""blind":"no light","blind_since":"2026-01-31T08:00:00Z","blind_spells":3,"blind_milliseconds":14250,"deferred_deadlines":1"#
         )
         #expect(
-            StatusText.services([blind], now: Samples.now, .plain).hasSuffix(
-                "reconciler/1 judges nothing, since 60m ago; was blind 3 times, 14.3 s in all; 1 deadline put off\n"))
+            StatusText.services([suspended], now: Samples.now, .plain).hasSuffix(
+                "reconciler/1 judges nothing, since 60m ago; was suspended 3 times, 14.3 s in all; 1 deadline put off\n"
+            ))
         let seeing = try presence(#""blind_spells":1,"blind_milliseconds":240,"deferred_deadlines":0"#)
         #expect(
             StatusText.services([seeing], now: Samples.now, .plain).hasSuffix(
-                "\nreconciler/1 judges; was blind once, 0.2 s in all; 0 deadlines put off\n"))
+                "\nreconciler/1 judges; was suspended once, 0.2 s in all; 0 deadlines put off\n"))
     }
 
     @Test func whatTheStoreCannotCommitIsShown() throws {

@@ -12,17 +12,17 @@ struct BrokenOwner: PartitionOwning {
     private let key: String
     /// The newest order of each agent, and those that repeat one.
     private var newestOrder: [AgentAddress: WakeOrder] = [:]
-    private var repeatedIssues: Set<Int> = []
-    private var hadSight = false
+    private var repeatedPublications: Set<Int> = []
+    private var wasObservable = false
     /// Whether its reconciler may not judge, whatever the owner was told.
-    private var isBlind = true
+    private var isSuspended = true
     /// Whether the newest input has caused entries, and came from a stream of requests.
     private var hasCaused = false
     private var isRequest = false
-    /// Last Wills that came while blind.
+    /// Last Wills that came while suspended.
     private var wills: [HeartbeatDetail] = []
     private var now = Instant(nanoseconds: 0)
-    private var stamp = Timestamp(millisecondsSince1970: 0)
+    private var wallTime = Timestamp(millisecondsSince1970: 0)
 
     init(_ owner: PartitionOwner, _ process: ReconcilerProcess) {
         self.owner = owner
@@ -39,7 +39,7 @@ struct BrokenOwner: PartitionOwning {
     var nextWork: Instant? { owner.nextWork }
 
     var dependence: Int {
-        if world.isBroken(.ownerReceiptsAfterCommit) { return 0 }
+        if world.isBroken(.ownerAcknowledgesAfterCommit) { return 0 }
         if world.isBroken(.repeatsAwaitTheFirst), isRequest, !hasCaused { return 0 }
         return owner.dependence
     }
@@ -52,41 +52,42 @@ struct BrokenOwner: PartitionOwning {
 
     /// Whether what is due is judged without a barrier.
     private var judgesByItself: Bool {
-        world.isBroken(.verdictsAwaitBarrier) || (world.isBroken(.blindnessStopsJudging) && isBlind)
+        world.isBroken(.verdictsAwaitBarrier) || (world.isBroken(.suspensionStopsJudging) && isSuspended)
     }
 
     mutating func handle(
-        _ event: PartitionEvent, now: Instant, stamp: Timestamp, into output: inout [PartitionDirective]
+        _ event: PartitionEvent, now: Instant, wallTime: Timestamp, into output: inout [PartitionDirective]
     ) {
-        (self.now, self.stamp) = (now, stamp)
+        (self.now, self.wallTime) = (now, wallTime)
         (hasCaused, isRequest) = (false, false)
         switch event {
         case .granted(let chunk): restore(altered(chunk), &output)
         case .requestReceived(let request, _):
             isRequest = true
             act(event, &output)
-            if world.isBroken(.quietIsAwaited) { pretendQuiet(request.command, &output) }
-        case .reportReceived(let report, let held):
+            if world.isBroken(.drainIsAwaited) { pretendDrained(request.command, &output) }
+        case .reportReceived(let report, let frameAge):
             isRequest = true
-            take(report, held, &output)
-        case .batchReceived(let batch, let held, let ingest):
-            process.oracle.batchArrived(batch, held: held.milliseconds, by: key)
+            take(report, frameAge, &output)
+        case .batchReceived(let batch, let frameAge, let ingest):
+            process.oracle.batchArrived(batch, frameAge: frameAge.milliseconds, by: key)
             keepWills(batch)
             act(
                 .batchReceived(
-                    altered(batch), held: world.isBroken(.heartbeatsHaveAges) ? .zero : held, ingest: ingest), &output)
+                    altered(batch), frameAge: world.isBroken(.heartbeatsHaveAges) ? .zero : frameAge, ingest: ingest),
+                &output)
             process.oracle.batchHandled()
         case .gatewayStatusReceived:
-            if world.isBroken(.gatewayWordsWait), hadSight, isBlind { break }
+            if world.isBroken(.gatewayWordsWait), wasObservable, isSuspended { break }
             act(event, &output)
-        case .sightLost:
-            isBlind = true
-            if !keepsSight { act(event, &output) }
-        case .sightRegained:
-            isBlind = false
-            process.oracle.sighted(key)
-            if !keepsSight { act(event, &output) }
-            hadSight = true
+        case .observabilityLost:
+            isSuspended = true
+            if !staysObservable { act(event, &output) }
+        case .observabilityRestored:
+            isSuspended = false
+            process.oracle.observable(key)
+            if !staysObservable { act(event, &output) }
+            wasObservable = true
         case .commitsAreLate: if !world.isBroken(.lateCommitsAreAwaited) { act(event, &output) }
         case .timePassed:
             act(event, &output)
@@ -100,15 +101,15 @@ struct BrokenOwner: PartitionOwning {
         replayWills(&output)
     }
 
-    /// Whether it is told nothing of blindness.
-    private var keepsSight: Bool {
-        hadSight && (world.isBroken(.blindnessStopsJudging) || world.isBroken(.blindnessRepeatsWakes))
+    /// Whether it is told nothing of suspension.
+    private var staysObservable: Bool {
+        wasObservable && (world.isBroken(.suspensionStopsJudging) || world.isBroken(.suspensionRepeatsWakes))
     }
 
     private mutating func act(_ event: PartitionEvent, _ output: inout [PartitionDirective]) {
         let memories = memories
         var directives: [PartitionDirective] = []
-        owner.handle(event, now: now, stamp: stamp, into: &directives)
+        owner.handle(event, now: now, wallTime: wallTime, into: &directives)
         for directive in directives {
             guard case .commit(let entry) = directive else { continue }
             hasCaused = true
@@ -124,7 +125,7 @@ struct BrokenOwner: PartitionOwning {
             if let before = newestOrder[order.agent], before.generation == order.generation,
                 before.attempt == order.attempt
             {
-                repeatedIssues.insert(order.issue)
+                repeatedPublications.insert(order.publication)
             }
             newestOrder[order.agent] = order
         }
@@ -189,13 +190,13 @@ struct BrokenOwner: PartitionOwning {
         return true
     }
 
-    private mutating func take(_ report: WakeReport, _ held: TimeSpan, _ output: inout [PartitionDirective]) {
+    private mutating func take(_ report: WakeReport, _ frameAge: TimeSpan, _ output: inout [PartitionDirective]) {
         guard let report = altered(report) else { return }
         let before = machine(of: report.agent)?.phase
-        act(.reportReceived(report, held: world.isBroken(.reportsHaveAges) ? .zero : held), &output)
+        act(.reportReceived(report, frameAge: world.isBroken(.reportsHaveAges) ? .zero : frameAge), &output)
         // Whether it has armed a deadline, and which one.
-        guard case .woken = report.outcome, before == .wakeOrdered(issue: report.issue),
-            let machine = machine(of: report.agent), machine.state.issue == report.issue,
+        guard case .woken = report.outcome, before == .wakeOrdered(publication: report.publication),
+            let machine = machine(of: report.agent), machine.state.publication == report.publication,
             case .awaitingCheckin(let due) = machine.phase
         else { return }
         process.oracle.armed(machine.state, due: process.worldTime(due), transit: process.transit)
@@ -204,9 +205,9 @@ struct BrokenOwner: PartitionOwning {
     /// The report, or what becomes of it where a rule is switched off.
     private func altered(_ report: WakeReport) -> WakeReport? {
         if world.isBroken(.failuresArm), case .failed = report.outcome { return nil }
-        if world.isBroken(.repeatsArm), repeatedIssues.contains(report.issue) { return nil }
+        if world.isBroken(.repeatsArm), repeatedPublications.contains(report.publication) { return nil }
         guard let order = newestOrder[report.agent] else { return report }
-        let isNewest = order.issue == report.issue
+        let isNewest = order.publication == report.publication
         if world.isBroken(.reportsHaveAges), isNewest { return WakeReport(order, outcome: report.outcome, age: 0) }
         if world.isBroken(.unheardWakesRepeat), isNewest,
             case .woken(let sentAt, let deadlineAt, .noSubscriber) = report.outcome
@@ -221,7 +222,7 @@ struct BrokenOwner: PartitionOwning {
     }
 
     /// Answers every order that a command has given up, so that the owner waits for none.
-    private mutating func pretendQuiet(_ command: Command, _ output: inout [PartitionDirective]) {
+    private mutating func pretendDrained(_ command: Command, _ output: inout [PartitionDirective]) {
         switch command {
         case .delete, .pause: break
         case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .resume, .addGateway, .removeGateway,
@@ -233,19 +234,19 @@ struct BrokenOwner: PartitionOwning {
         }
     }
 
-    /// Believes what was said while blind.
+    /// Believes what was said while suspended.
     private mutating func replayWills(_ output: inout [PartitionDirective]) {
-        guard !wills.isEmpty, !owner.isBlind else { return }
+        guard !wills.isEmpty, !owner.isSuspended else { return }
         let segments = wills.map {
             HeartbeatBatch.Segment(
-                at: stamp.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: $0)
+                at: wallTime.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: $0)
         }
         wills = []
-        act(.batchReceived(HeartbeatBatch(segments: segments), held: .zero), &output)
+        act(.batchReceived(HeartbeatBatch(segments: segments), frameAge: .zero), &output)
     }
 
     private mutating func keepWills(_ batch: HeartbeatBatch) {
-        guard world.isBroken(.willsWhileBlindAreForgotten), owner.isBlind else { return }
+        guard world.isBroken(.willsWhileSuspendedAreForgotten), owner.isSuspended else { return }
         wills += batch.segments.compactMap(\.detail).filter { $0.status == .lost }
     }
 
@@ -290,7 +291,7 @@ struct BrokenOwner: PartitionOwning {
 
     private mutating func tamper(_ event: PartitionEvent, before memories: [AgentAddress: Memory]) {
         switch event {
-        case .sightRegained, .roomCame:
+        case .observabilityRestored, .roomCame:
             guard !memories.isEmpty else { return }
             changeMemory { [world] agent, machine in
                 guard let before = memories[agent] else { return }
@@ -304,7 +305,8 @@ struct BrokenOwner: PartitionOwning {
         case .granted(let chunk):
             if world.isBroken(.lapsesAreExtended) { changeMemory { $1.lapseFloor = nil } }
             if world.isBroken(.restoredTimesAreClamped) { unclamp(chunk) }
-        case .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .sessionBegan, .sightLost,
+        case .requestReceived, .reportReceived, .batchReceived, .gatewayStatusReceived, .sessionBegan,
+            .observabilityLost,
             .commitsAreLate, .timePassed, .barrierPassed:
             break
         }
@@ -312,9 +314,9 @@ struct BrokenOwner: PartitionOwning {
 
     /// Times of another machine's clock as they are, be they ahead of now.
     private mutating func unclamp(_ chunk: GrantChunk) {
-        let (now, stamp) = (now, stamp)
+        let (now, wallTime) = (now, wallTime)
         func instant(_ point: Timestamp) -> Instant {
-            now + TimeSpan(milliseconds: point.millisecondsSince1970 - stamp.millisecondsSince1970)
+            now + TimeSpan(milliseconds: point.millisecondsSince1970 - wallTime.millisecondsSince1970)
         }
         for state in chunk.agents {
             changeMemory { agent, machine in

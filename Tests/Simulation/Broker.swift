@@ -210,7 +210,9 @@ final class Broker {
 
     private func isBetweenServices(_ message: SimMessage) -> Bool {
         switch message.topic {
-        case .partition, .store, .reconciler, .receipts, .presence, .answers, .barriers, .orders, .lines, .claims: true
+        case .partition, .store, .reconciler, .acknowledgements, .presence, .answers, .barriers, .orders,
+            .subscriptions, .claims:
+            true
         case .gatewayStatus, .cursor, .canary, .endings, .replies, .wake, .lifecycle, .status, .commands, .heartbeats,
             .access:
             false
@@ -246,9 +248,9 @@ final class Broker {
         case .order: .orders
         case .answer(.answer): .answers
         case .claim: .claims
-        case .store, .reconciler, .receipt, .presence, .gatewayStatus, .cursor, .answer, .command, .question,
+        case .store, .reconciler, .acknowledgement, .presence, .gatewayStatus, .cursor, .answer, .command, .question,
             .barrierAnswer,
-            .canary, .lineEnded, .endings, .reply, .heartbeat, .wake, .fact, .credentials, .acknowledged:
+            .canary, .subscriptionEnded, .endings, .reply, .heartbeat, .wake, .fact, .credentials, .acknowledged:
             nil
         }
     }

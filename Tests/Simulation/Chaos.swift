@@ -125,7 +125,7 @@ extension Simulation {
         case .crashProvisioner: crash(world.random.pick(provisioners))
         case .crashBroker: crashBroker()
         case .dropConnection: broker.drop(world.random.pick(clients))
-        case .dropHeartbeats: broker.drop(world.random.pick(ingests).line)
+        case .dropHeartbeats: broker.drop(world.random.pick(ingests).subscription)
         case .cutConnection: broker.cut(world.random.pick(clients))
         case .stallBroker: broker.stall(until: world.time + world.random.int(50_000...4_000_000))
         case .pauseStore: pause(store)
@@ -143,9 +143,9 @@ extension Simulation {
         case .stopIngest: stop(world.random.pick(ingests))
         case .stopProvisioner: stop(world.random.pick(provisioners))
         case .saveBroker: broker.save()
-        case .cutHeartbeats: broker.cut(world.random.pick(ingests).line)
+        case .cutHeartbeats: broker.cut(world.random.pick(ingests).subscription)
         case .interruptConnection: broker.interrupt(world.random.pick(clients))
-        case .interruptHeartbeats: broker.interrupt(world.random.pick(ingests).line)
+        case .interruptHeartbeats: broker.interrupt(world.random.pick(ingests).subscription)
         }
     }
 
@@ -203,7 +203,7 @@ extension Simulation {
         }
     }
 
-    private var clients: [Client] { processes + ingests.map(\.line) }
+    private var clients: [Client] { processes + ingests.map(\.subscription) }
 
     private func stepWallClock() {
         oracle.lastWallStep = world.time

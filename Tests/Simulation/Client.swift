@@ -29,7 +29,7 @@ class Client {
     let name: String
     var session: Session?
     /// Counts starts of the process.
-    private(set) var life = 0
+    private(set) var launch = 0
     private(set) var isUp = false
     var pausedUntil: Int64 = 0
 
@@ -43,7 +43,7 @@ class Client {
 
     func start() {
         precondition(!isUp)
-        life += 1
+        launch += 1
         isUp = true
         started()
         connectSoon()
@@ -102,9 +102,9 @@ class Client {
     var isAdmitted: Bool { true }
 
     func connectSoon() {
-        let life = life
+        let launch = launch
         world.after(world.random.int(connectTime)) { [unowned self] in
-            guard isUp, self.life == life, session == nil else { return }
+            guard isUp, self.launch == launch, session == nil else { return }
             guard broker.isUp, !isPaused, isAdmitted else { return connectSoon() }
             session = broker.open(self, wills: wills())
             opened()

@@ -42,12 +42,12 @@ final class GatewayClient: Client {
     /// Until it is connected again its agents are not well.
     private var isHurt = false
     /// Whether it tells one start of it from another.
-    private let tellsLife: Bool
+    private let tellsIncarnation: Bool
 
     init(_ gateway: String, _ broker: Broker, _ oracle: Oracle, agents count: Int) {
         self.gateway = gateway
         self.oracle = oracle
-        tellsLife = broker.world.random.chance(broker.world.plan.bootsPercent)
+        tellsIncarnation = broker.world.random.chance(broker.world.plan.bootsPercent)
         agents = (0..<count).compactMap { AgentAddress(gateway: gateway, agent: "a\($0)") }.map { Agent(address: $0) }
         super.init("gateway/\(gateway)", broker)
         for index in agents.indices {
@@ -132,7 +132,7 @@ final class GatewayClient: Client {
     }
 
     private func status(_ state: GatewayStatusMessage.State) -> SimMessage {
-        let status = GatewayStatusMessage(state: state, bootID: tellsLife ? "life-\(life)" : nil)
+        let status = GatewayStatusMessage(state: state, bootID: tellsIncarnation ? "life-\(launch)" : nil)
         return SimMessage(
             topic: .gatewayStatus, body: .gatewayStatus(gateway, status), retainedKey: "gateway/\(gateway)")
     }
@@ -163,9 +163,9 @@ final class GatewayClient: Client {
 
     private func answer(_ index: Int, after delay: Int64) {
         agents[index].plan += 1
-        let (life, plan) = (life, agents[index].plan)
+        let (launch, plan) = (launch, agents[index].plan)
         world.after(delay) { [unowned self] in
-            guard isUp, self.life == life, agents[index].plan == plan else { return }
+            guard isUp, self.launch == launch, agents[index].plan == plan else { return }
             let isShy = agents[index].mode == .shy
             let isNew = !agents[index].isRunning
             let last = goodbye(index)
@@ -185,15 +185,15 @@ final class GatewayClient: Client {
             // The start before this one is heard of late.
             guard isNew, agents[index].tellsBoots, world.random.chance(30) else { return }
             world.after(world.random.int(100_000...900_000)) { [unowned self] in
-                if isUp, self.life == life { send(last) }
+                if isUp, self.launch == launch { send(last) }
             }
         }
     }
 
     private func beatLater(_ index: Int) {
-        let (life, plan) = (life, agents[index].plan)
+        let (launch, plan) = (launch, agents[index].plan)
         world.after(world.random.int(300_000...420_000)) { [unowned self] in
-            guard isUp, self.life == life, agents[index].plan == plan, agents[index].isRunning else { return }
+            guard isUp, self.launch == launch, agents[index].plan == plan, agents[index].isRunning else { return }
             var detail = HeartbeatDetail(agent: agents[index].address)
             if agents[index].echoes { detail.generation = agents[index].newest.generation }
             detail.bootID = agents[index].bootID

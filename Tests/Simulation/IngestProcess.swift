@@ -4,10 +4,10 @@ import Lifecycle
 import Streams
 
 /// The connection of an ingest on which heartbeats come.
-final class HeartbeatLine: Client {
+final class HeartbeatSubscription: Client {
     unowned let process: IngestProcess
-    /// The Last Will of the line that is open, or being opened.
-    private var end: HeartbeatLineEnded?
+    /// The Last Will of the subscription that is open, or being opened.
+    private var end: HeartbeatSubscriptionEnded?
 
     init(_ process: IngestProcess) {
         self.process = process
@@ -22,40 +22,43 @@ final class HeartbeatLine: Client {
 
     override func started() { end = nil }
 
-    func open(_ end: HeartbeatLineEnded) {
+    func open(_ end: HeartbeatSubscriptionEnded) {
         self.end = end
         connectSoon()
     }
 
-    /// A line that ends is not made again.
+    /// A subscription that ends is not made again.
     override func connectSoon() {
         if end != nil { super.connectSoon() }
     }
 
     override func wills() -> [SimMessage] {
         guard let end else { return [] }
-        return [SimMessage(topic: .lines, body: .lineEnded(end), retainedKey: "lines/\(process.name)")]
+        return [
+            SimMessage(
+                topic: .subscriptions, body: .subscriptionEnded(end), retainedKey: "subscriptions/\(process.name)")
+        ]
     }
 
     override func opened() {
         guard end != nil else { return abandon() }
-        process.handle(.lineConnected)
+        process.handle(.subscriptionConnected)
     }
 
-    override func subscribed() { process.handle(.lineSubscribed(refused: [])) }
+    override func subscribed() { process.handle(.subscriptionAnswered(refused: [])) }
 
     override func closed() {
         let wasWanted = end != nil
         end = nil
         process.dropOthers()
-        if wasWanted { process.handle(.lineLost) }
+        if wasWanted { process.handle(.subscriptionLost) }
     }
 
     override func lostConnection() {
         guard process.isPaused else { return super.lostConnection() }
-        let (life, session) = (life, session)
+        let (launch, session) = (launch, session)
         world.at(process.pausedUntil) { [unowned self] in
-            guard isUp, self.life == life, self.session === session else { return }
+            guard isUp, self.launch == launch, self.session === session else { return }
             lostConnection()
         }
     }
@@ -73,20 +76,20 @@ final class HeartbeatLine: Client {
 
 /// Hosts the real `IngestCore`, with a connection for heartbeats and one for everything else.
 final class IngestProcess: Process {
-    /// What may wait for receipts: small, so that reading stops.
+    /// What may wait for acknowledgements: small, so that reading stops.
     private static let backlogBytesMax = 20_000
 
     private var core: IngestCore!
-    private(set) lazy var line = HeartbeatLine(self)
+    private(set) lazy var subscription = HeartbeatSubscription(self)
     private(set) var isReadingPaused = false
-    /// What lies in the socket of a line that is not read.
+    /// What lies in the socket of a subscription that is not read.
     private var unread: [SimMessage] = []
     private var isDrainedByCore = false
     private var announcedAt: [Int: Instant] = [:]
     /// The subscription to heartbeats that stands.
     var heartbeatSession: Int? { core?.heartbeatSession }
     /// Lives that ended with something in hand.
-    private(set) var lostLives: Set<Int> = []
+    private(set) var lostIncarnations: Set<Int> = []
 
     override func begin() {
         core = IngestCore(
@@ -96,7 +99,7 @@ final class IngestProcess: Process {
         unread = []
         isDrainedByCore = false
         announcedAt = [:]
-        line.start()
+        subscription.start()
         every(200_000) { [unowned self] in handle(.ticked) }
         every(1_000_000) { [unowned self] in handle(.secondPassed) }
     }
@@ -104,9 +107,9 @@ final class IngestProcess: Process {
     override func crashed() {
         super.crashed()
         unread = []
-        guard line.isUp else { return }
-        lostLives.insert(life)
-        line.crash()
+        guard subscription.isUp else { return }
+        lostIncarnations.insert(launch)
+        subscription.crash()
     }
 
     override func connected() { handle(.connected) }
@@ -124,13 +127,15 @@ final class IngestProcess: Process {
         case .heartbeat(let detail): read(message) { handle(.heartbeatsReceived(heartbeat(detail), at: now)) }
         case .canary(let canary): read(message) { handle(.canaryReceived(canary)) }
         case .question(let question): handle(.questionReceived(question))
-        case .receipt, .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command,
-            .barrierAnswer, .reply, .wake, .fact, .credentials, .claim, .acknowledged, .lineEnded, .endings:
+        case .acknowledgement, .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command,
+            .barrierAnswer, .reply, .wake, .fact, .credentials, .claim, .acknowledged, .subscriptionEnded, .endings:
             break
         }
     }
 
-    override func received(_ receipt: StreamReceipt) { handle(.receiptReceived(receipt)) }
+    override func received(_ acknowledgement: StreamAcknowledgement) {
+        handle(.acknowledgementReceived(acknowledgement))
+    }
 
     override func acknowledged(_ ticket: Int, isHeard: Bool) {
         if let at = announcedAt.removeValue(forKey: ticket) { handle(.presenceAcknowledged(announcedAt: at)) }
@@ -139,8 +144,9 @@ final class IngestProcess: Process {
     override func isOfOtherConnection(_ message: SimMessage) -> Bool {
         switch message.topic {
         case .heartbeats, .canary: true
-        case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .replies, .wake, .lifecycle, .status, .access, .orders, .commands, .lines, .endings, .claims:
+        case .partition, .store, .reconciler, .acknowledgements, .presence, .gatewayStatus, .cursor, .answers,
+            .barriers,
+            .replies, .wake, .lifecycle, .status, .access, .orders, .commands, .subscriptions, .endings, .claims:
             false
         }
     }
@@ -164,22 +170,22 @@ final class IngestProcess: Process {
     }
 
     override func shutDown() {
-        if !hasHandedOver { lostLives.insert(life) }
-        // What has not been handed over is not left behind in silence: the line's Last Will tells.
-        if hasHandedOver || world.isBroken(.stopsAreHonest) { line.shutDown() } else { line.crash() }
+        if !hasHandedOver { lostIncarnations.insert(launch) }
+        // What has not been handed over is not left behind in silence: the subscription's Last Will tells.
+        if hasHandedOver || world.isBroken(.stopsAreHonest) { subscription.shutDown() } else { subscription.crash() }
         super.shutDown()
     }
 
     override func pause(until: Int64) {
         super.pause(until: until)
-        timeOut(line)
+        timeOut(subscription)
     }
 
     override func stalled() {
-        if line.isWanted {
-            line.abandon()
+        if subscription.isWanted {
+            subscription.abandon()
             dropOthers()
-            handle(.lineLost)
+            handle(.subscriptionLost)
         }
         handle(.stalled)
     }
@@ -187,7 +193,7 @@ final class IngestProcess: Process {
     override func describe(_ presence: inout Presence) {
         guard isUp else { return }
         core.describe(&presence)
-        if world.isBroken(.lostSubscriptionsBlind) { presence.heartbeatSession = 1 }
+        if world.isBroken(.lostSubscriptionsSuspend) { presence.heartbeatSession = 1 }
     }
 
     override var wantsPresenceAcknowledged: Bool { true }
@@ -199,7 +205,7 @@ final class IngestProcess: Process {
     func handle(_ input: IngestInput) {
         guard isUp, core != nil else { return }
         var actions: [IngestAction] = []
-        core.handle(input, now: now, stamp: stamp, into: &actions)
+        core.handle(input, now: now, wallTime: wallTime, into: &actions)
         actions.forEach(carryOut)
     }
 
@@ -207,7 +213,7 @@ final class IngestProcess: Process {
         switch action {
         case .subscribe:
             subscribe([
-                .receipts(service: service.rawValue, instance: instance), .presence,
+                .acknowledgements(service: service.rawValue, instance: instance), .presence,
                 .barriers(service: service.rawValue, instance: instance),
             ])
         case .send(let outgoing): if !hides(outgoing) { publish([outgoing]) { .partition($0) } }
@@ -220,16 +226,17 @@ final class IngestProcess: Process {
             if let past = retainedEndings { handle(.noteFound(past)) }
             handle(.notesEnded)
         case .note(let past): publish(.endings, .endings(past), retained: endingsKey)
-        case .openLine(let end): line.open(end)
-        case .subscribeLine:
-            if let session = line.session { broker.subscribe(session, [.canary(instance), .heartbeats]) }
-        case .unsubscribeLine: if let session = line.session { broker.unsubscribe(session, .heartbeats) }
+        case .openSubscription(let end): subscription.open(end)
+        case .subscribeToHeartbeats:
+            if let session = subscription.session { broker.subscribe(session, [.canary(instance), .heartbeats]) }
+        case .unsubscribeFromHeartbeats:
+            if let session = subscription.session { broker.unsubscribe(session, .heartbeats) }
         case .sendCanary(let canary): send(canary)
-        case .pauseLine(let isPaused): pauseReading(isPaused)
-        case .abandonLine:
-            line.abandon()
+        case .pauseSubscription(let isPaused): pauseReading(isPaused)
+        case .abandonSubscription:
+            subscription.abandon()
             dropOthers()
-        case .closeLine, .log: break
+        case .closeSubscription, .log: break
         case .fail(let reason): preconditionFailure(reason)
         case .drained: isDrainedByCore = true
         }
@@ -242,7 +249,7 @@ final class IngestProcess: Process {
 
     private func send(_ canary: IngestCanary) {
         if case .barrier = canary, world.isBroken(.canariesProveTheLine) { return handle(.canaryReceived(canary)) }
-        guard let session = line.session else { return }
+        guard let session = subscription.session else { return }
         broker.publish(session, SimMessage(topic: .canary(instance), body: .canary(canary)))
     }
 
@@ -255,7 +262,7 @@ final class IngestProcess: Process {
         messages.forEach(received)
     }
 
-    /// Takes what came on the line, unless it is left in its socket.
+    /// Takes what came on the subscription, unless it is left in its socket.
     private func read(_ message: SimMessage, _ take: () -> Void) {
         guard !isReadingPaused else { return unread.append(message) }
         if case .heartbeat(let detail) = message.body { oracle.heartbeatReceived(detail, by: self) }
@@ -273,24 +280,25 @@ final class IngestProcess: Process {
 
     private var endingsKey: String { "endings/\(name)" }
 
-    private var retainedEndings: UncleanEnds? {
+    private var retainedEndings: CrashLoopBackoff? {
         guard case .endings(let past)? = broker.isRetaining(endingsKey)?.body else { return nil }
         return world.isBroken(.flappingIngestsWait) ? nil : past
     }
 
     private func altered(_ answer: BarrierAnswer) -> BarrierAnswer {
-        let session = world.isBroken(.lostSubscriptionsBlind) ? 1 : answer.session
+        let session = world.isBroken(.lostSubscriptionsSuspend) ? 1 : answer.session
         let isStopping = answer.isStopping == true && !world.isBroken(.stoppingIngestsSaySo)
         return BarrierAnswer(
             number: answer.number, ingest: answer.ingest, incarnation: answer.incarnation, session: session,
             batches: answer.batches, isStopping: isStopping)
     }
 
-    /// An introduction that no owner is told, and that counts as receipted all the same.
+    /// An introduction that no owner is told, and that counts as acknowledged all the same.
     private func hides(_ outgoing: StreamSenders<PartitionMessage>.Outgoing) -> Bool {
         guard world.isBroken(.ingestsAreKnownFirst), case .introduction? = outgoing.frame.body else { return false }
         handle(
-            .receiptReceived(StreamReceipt(id: outgoing.frame.id, upTo: outgoing.frame.seq, resendFrom: nil)))
+            .acknowledgementReceived(
+                StreamAcknowledgement(id: outgoing.frame.id, upTo: outgoing.frame.seq, resendFrom: nil)))
         return true
     }
 }

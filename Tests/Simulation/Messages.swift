@@ -8,7 +8,7 @@ enum SimTopic: Hashable {
     case partition(Int)
     case store
     case reconciler(String)
-    case receipts(service: String, instance: String)
+    case acknowledgements(service: String, instance: String)
     case presence
     case gatewayStatus
     case cursor
@@ -16,7 +16,7 @@ enum SimTopic: Hashable {
     case barriers(service: String, instance: String)
     case canary(String)
     case claims
-    case lines
+    case subscriptions
     case endings
     case replies
     case wake(AgentAddress)
@@ -32,8 +32,9 @@ enum SimTopic: Hashable {
     var isShared: Bool {
         switch self {
         case .orders, .commands, .heartbeats: true
-        case .partition, .store, .reconciler, .receipts, .presence, .gatewayStatus, .cursor, .answers, .barriers,
-            .canary, .lines, .endings, .claims, .replies, .wake, .lifecycle, .status, .access:
+        case .partition, .store, .reconciler, .acknowledgements, .presence, .gatewayStatus, .cursor, .answers,
+            .barriers,
+            .canary, .subscriptions, .endings, .claims, .replies, .wake, .lifecycle, .status, .access:
             false
         }
     }
@@ -53,7 +54,7 @@ enum SimBody {
     case partition(StreamFrame<PartitionMessage>)
     case store(StreamFrame<StoreFrame>)
     case reconciler(StreamFrame<ReconcilerMessage>)
-    case receipt(StreamReceipt)
+    case acknowledgement(StreamAcknowledgement)
     case presence(Presence)
     case gatewayStatus(String, GatewayStatusMessage)
     case cursor(CursorMessage)
@@ -64,11 +65,11 @@ enum SimBody {
     case question(BarrierQuestion)
     case barrierAnswer(BarrierAnswer)
     case canary(IngestCanary)
-    case lineEnded(HeartbeatLineEnded)
-    case endings(UncleanEnds)
+    case subscriptionEnded(HeartbeatSubscriptionEnded)
+    case endings(CrashLoopBackoff)
     case reply(key: String, isProblem: Bool, payload: [UInt8])
     case heartbeat(HeartbeatDetail)
-    case wake(WakeMessage, issue: Int, digest: String?)
+    case wake(WakeMessage, publication: Int, digest: String?)
     case fact(PublishedFact)
     case credentials([CredentialChange])
     /// The broker's acknowledgement of a publication.

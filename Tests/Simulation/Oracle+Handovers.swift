@@ -7,7 +7,7 @@ struct Handovers {
     /// on another one may be lost with it.
     fileprivate var commands: [Int: [String]] = [:]
     fileprivate var orders: [Int: [Issue]] = [:]
-    /// Frames that have no receipt.
+    /// Frames that have no acknowledgement.
     fileprivate var frames: [StreamID: [(seq: Int, body: PartitionMessage)]] = [:]
     /// The newest frame of each stream.
     fileprivate var newest: [StreamID: Int] = [:]
@@ -22,8 +22,8 @@ extension Oracle {
         }
         // Elsewhere an order may be lost on its way.
         if case .order(let message) = message.body, world.plan.isHonest {
-            let issue = Issue(agent: message.order.agent, issue: message.order.issue)
-            handovers.orders[session.number, default: []].append(issue)
+            let publication = Issue(agent: message.order.agent, publication: message.order.publication)
+            handovers.orders[session.number, default: []].append(publication)
         }
     }
 
@@ -36,28 +36,28 @@ extension Oracle {
         guard let body = frame.body, frame.seq > handovers.newest[frame.id] ?? 0 else { return }
         handovers.newest[frame.id] = frame.seq
         handovers.frames[frame.id, default: []].append((frame.seq, body))
-        // It may have waited for receipts of those before it.
-        let made = world.time - frame.held * 1_000
+        // It may have waited for acknowledgements of those before it.
+        let made = world.time - frame.age * 1_000
         switch body {
         case .request(let request):
             if requests[request.id] == nil {
                 requests[request.id] = (request.traceparent ?? "", request.command, made)
             }
         case .report(let report):
-            let issue = Issue(agent: report.agent, issue: report.issue)
-            if case .failed = report.outcome { wakeFailed(issue, at: made) }
-            if let session = provisioner.session { handovers.orders[session.number]?.removeAll { $0 == issue } }
+            let publication = Issue(agent: report.agent, publication: report.publication)
+            if case .failed = report.outcome { wakeFailed(publication, at: made) }
+            if let session = provisioner.session { handovers.orders[session.number]?.removeAll { $0 == publication } }
         case .batch, .introduction: break
         }
     }
 
-    /// A receipt means that all that was caused is committed.
-    func receipted(_ id: StreamID, upTo seq: Int) {
+    /// An acknowledgement means that all that was caused is committed.
+    func acknowledged(_ id: StreamID, upTo seq: Int) {
         guard var open = handovers.frames[id] else { return }
         for item in open.prefix(while: { $0.seq <= seq }) {
-            guard case .request(let request) = item.body, answers[request.id] == nil, !undertaken.contains(request.id)
+            guard case .request(let request) = item.body, answers[request.id] == nil, !intended.contains(request.id)
             else { continue }
-            violate("\(request.id) is receipted and nothing is committed")
+            violate("\(request.id) is acknowledged and nothing is committed")
         }
         open.removeAll { $0.seq <= seq }
         handovers.frames[id] = open
@@ -68,10 +68,10 @@ extension Oracle {
         if let tag = handovers.commands[session.number]?.first {
             violate("\(provisioner.name) has stopped and \(tag) is not answered")
         }
-        if let issue = handovers.orders[session.number]?.first {
-            violate("\(provisioner.name) has stopped and an order of \(issue.agent) is not reported")
+        if let publication = handovers.orders[session.number]?.first {
+            violate("\(provisioner.name) has stopped and an order of \(publication.agent) is not reported")
         }
         let isLeft = handovers.frames.contains { $0.key.incarnation == provisioner.incarnation && !$0.value.isEmpty }
-        if isLeft { violate("\(provisioner.name) has stopped and what it has sent has no receipt") }
+        if isLeft { violate("\(provisioner.name) has stopped and what it has sent has no acknowledgement") }
     }
 }

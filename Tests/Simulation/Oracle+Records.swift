@@ -63,8 +63,8 @@ extension Oracle {
             isGatewayLost: lostGateways.contains(agent.gateway))
         if let broken = law.violation { violate("\(event.id) \(event.event.rawValue): \(broken)") }
         agents[agent]?.lastEvent = event.event
-        let issue = Issue(agent: agent, issue: state.cycle?.order?.issue ?? -1)
-        if event.event == .woken, let at = state.record.checkinDeadlineAt, let times = told[issue],
+        let publication = Issue(agent: agent, publication: state.cycle?.order?.publication ?? -1)
+        if event.event == .woken, let at = state.record.checkinDeadlineAt, let times = told[publication],
             !times.contains(where: { $0 == at || ($0 < at && state.cycle?.extensionUsed ?? 0 > 0) })
         {
             violate("\(event.id) woken: its deadline is not that of its wake")
@@ -110,7 +110,7 @@ extension Oracle {
     }
 
     func orderPublished(_ order: WakeOrder) {
-        if committedOrders[Issue(agent: order.agent, issue: order.issue)] == nil {
+        if committedOrders[Issue(agent: order.agent, publication: order.publication)] == nil {
             violate("\(order.agent) has an order that is published and not committed")
         }
     }
@@ -120,7 +120,7 @@ extension Oracle {
     }
 
     /// A command that was begun and is not answered.
-    var openUndertaking: String? { undertaken.filter { !traced.contains("executed \($0)") }.min() }
+    var openIntentRecord: String? { intended.filter { !traced.contains("executed \($0)") }.min() }
 
     /// The first event that was committed and never reached the broker.
     var missingEvent: String? { committedEvents.filter { !$0.isEmpty && !arrivedEvents.contains($0) }.min() }

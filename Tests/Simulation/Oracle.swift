@@ -4,7 +4,7 @@ import Lifecycle
 /// One publication of one wake.
 struct Issue: Hashable {
     let agent: AgentAddress
-    let issue: Int
+    let publication: Int
 }
 
 /// Sees everything and holds it against the invariants of the contract, at every step.
@@ -17,7 +17,7 @@ final class Oracle {
         let at: Int64
         let detail: HeartbeatDetail
         let ingest: IngestProcess
-        let life: Int
+        let launch: Int
     }
 
     /// What was committed of one agent.
@@ -30,7 +30,7 @@ final class Oracle {
         /// The newest wake under each attempt of this generation.
         var frozen: WakeOrder?
         /// No wake may be published: paused and answered.
-        var isQuiet = false
+        var isDrained = false
         var deletedGeneration = 0
         var resumedAt: Int64 = -1
         var heartbeats: [Received] = []
@@ -57,7 +57,7 @@ final class Oracle {
     var answers: [String: Int] = [:]
     var requests: [String: (key: String, command: Command, at: Int64)] = [:]
     var handovers = Handovers()
-    var undertaken: Set<String> = []
+    var intended: Set<String> = []
     var traced: Set<String> = []
     /// When the first wake of each cycle was ordered: by an owner, and by the owner whose order was committed.
     private var orderDecidedAt: [String: Int64] = [:]
@@ -68,7 +68,7 @@ final class Oracle {
     /// Wakes that reached nobody.
     var unheard: Set<Issue> = []
     var outages = Outages()
-    private var failedIssues: Set<Issue> = []
+    private var failedPublications: Set<Issue> = []
     var publishedRevision: [AgentAddress: Int] = [:]
     var answerTexts: [String: String] = [:]
     var lostGateways: Set<String> = []
@@ -102,15 +102,15 @@ final class Oracle {
 
     func heartbeatReceived(_ detail: HeartbeatDetail, by ingest: IngestProcess) {
         agents[detail.agent, default: History()].heartbeats.append(
-            Received(at: world.time, detail: detail, ingest: ingest, life: ingest.life))
+            Received(at: world.time, detail: detail, ingest: ingest, launch: ingest.launch))
         if (agents[detail.agent]?.heartbeats.count ?? 0) > 60 { agents[detail.agent]?.heartbeats.removeFirst(20) }
     }
 
     /// The batch that an owner is about to handle, with when each heartbeat was received as far as its ages tell.
-    func batchArrived(_ message: HeartbeatBatch, held: Int64, by owner: String) {
+    func batchArrived(_ message: HeartbeatBatch, frameAge: Int64, by owner: String) {
         batch = []
         for segment in message.segments {
-            let at = world.time - (segment.age + held) * 1_000
+            let at = world.time - (segment.age + frameAge) * 1_000
             for name in segment.names {
                 guard let agent = AgentAddress(name) else { continue }
                 batch.append((agent, at, HeartbeatDetail(agent: agent)))
@@ -202,7 +202,7 @@ final class Oracle {
             }
             agents[tombstone.agent]?.state = nil
         }
-        if let undertaking = entry.undertaking { undertaken.insert(undertaking.request.id) }
+        if let intentRecord = entry.intentRecord { intended.insert(intentRecord.request.id) }
         if let answer = entry.answer { check(answer) }
     }
 
@@ -247,8 +247,8 @@ final class Oracle {
         case .online: agents[agent]?.isOffline = false
         case .resumed:
             agents[agent]?.resumedAt = world.time
-            if !state.record.isPaused { agents[agent]?.isQuiet = false }
-        case .deleting: agents[agent]?.isQuiet = false
+            if !state.record.isPaused { agents[agent]?.isDrained = false }
+        case .deleting: agents[agent]?.isDrained = false
         case .offline:
             if agents[agent]?.isOffline == true { violate("\(agent) is offline twice") }
             agents[agent]?.isOffline = true
@@ -268,25 +268,25 @@ final class Oracle {
 
     // MARK: Verdicts
 
-    /// A missed check-in: its deadline ran from the publication of the newest issue, and nobody was wronged.
+    /// A missed check-in: its deadline ran from the publication of the newest publication, and nobody was wronged.
     private func judge(_ state: AgentState, _ decided: Int64, isFinal: Bool) {
         let agent = state.record.address
-        let issue = Issue(agent: agent, issue: state.issue)
-        guard let order = committedOrders[issue], let published = outcomeAt[issue] else {
+        let publication = Issue(agent: agent, publication: state.publication)
+        guard let order = committedOrders[publication], let published = outcomeAt[publication] else {
             return violate("\(agent) missed a wake that was never published")
         }
         let due = published + order.checkinDeadline.span.milliseconds * 1_000
         if decided < due - Oracle.tolerance {
             violate("\(agent) was judged \((due - decided) / 1_000) ms before its deadline")
         }
-        guard isFinal, !failedIssues.contains(issue) else { return }
+        guard isFinal, !failedPublications.contains(publication) else { return }
         if let model = model(agent), model.mode == .well || model.mode == .shy, !model.echoes {
-            judge(agent, issue, model, published, due)
+            judge(agent, publication, model, published, due)
         }
         let ordered = firstOrdered["\(agent)#\(order.generation)"] ?? 0
         guard clocksAgree else { return }
         let inTime = agents[agent]?.heartbeats.first {
-            $0.at >= ordered && $0.at <= due && !$0.ingest.lostLives.contains($0.life)
+            $0.at >= ordered && $0.at <= due && !$0.ingest.lostIncarnations.contains($0.launch)
                 && [nil, .ok, .degraded].contains($0.detail.status)
                 && ($0.detail.generation == nil || $0.detail.generation == order.generation)
         }
@@ -315,14 +315,14 @@ final class Oracle {
     private func check(_ order: WakeOrder) {
         var history = agents[order.agent, default: History()]
         defer { agents[order.agent] = history }
-        committedOrders[Issue(agent: order.agent, issue: order.issue)] = order
+        committedOrders[Issue(agent: order.agent, publication: order.publication)] = order
         guard order.generation == history.generation else {
             return violate("\(order.agent) is ordered in generation \(order.generation) of \(history.generation)")
         }
         if order.attempt > order.maxAttempts { violate("\(order.agent) has attempt \(order.attempt)") }
         if order.attempt == history.attempt {
             var again = order
-            again.issue = history.frozen?.issue ?? order.issue
+            again.publication = history.frozen?.publication ?? order.publication
             if let frozen = history.frozen, again != frozen { violate("\(order.agent) has two wakes under one number") }
         } else if order.attempt != history.attempt + 1 {
             violate("\(order.agent) has attempt \(order.attempt) after \(history.attempt)")
@@ -332,9 +332,9 @@ final class Oracle {
     }
 
     func wakePublished(_ wake: WakeMessage, _ order: WakeOrder, digest: String?) {
-        let issue = Issue(agent: wake.agent, issue: order.issue)
-        world.note("wake \(wake.agent) \(wake.generation).\(wake.attempt) issue \(order.issue)")
-        guard let committed = committedOrders[issue] else {
+        let publication = Issue(agent: wake.agent, publication: order.publication)
+        world.note("wake \(wake.agent) \(wake.generation).\(wake.attempt) publication \(order.publication)")
+        guard let committed = committedOrders[publication] else {
             return violate("\(wake.agent) is woken by an order that was not committed")
         }
         if committed.templatesDigest != digest || committed.generation != wake.generation
@@ -343,18 +343,18 @@ final class Oracle {
             violate("\(wake.agent) has two wakes under one number")
         }
         // The same publication by a second provisioner, which was given the order as well, starts nothing.
-        told[issue, default: []].append(wake.deadlineAt)
-        publishedAt[issue] = world.time
-        guard outcomeAt[issue] == nil else { return }
-        outcomeAt[issue] = world.time
+        told[publication, default: []].append(wake.deadlineAt)
+        publishedAt[publication] = world.time
+        guard outcomeAt[publication] == nil else { return }
+        outcomeAt[publication] = world.time
         guard let history = agents[wake.agent] else { return }
-        if history.isQuiet { violate("\(wake.agent) is woken after its pause was answered") }
+        if history.isDrained { violate("\(wake.agent) is woken after its pause was answered") }
         if wake.generation <= history.deletedGeneration { violate("\(wake.agent) is woken after it was deleted") }
     }
 
-    func wakeFailed(_ issue: Issue, at made: Int64) {
-        failedIssues.insert(issue)
-        outcomeAt[issue] = min(outcomeAt[issue] ?? made, made)
+    func wakeFailed(_ publication: Issue, at made: Int64) {
+        failedPublications.insert(publication)
+        outcomeAt[publication] = min(outcomeAt[publication] ?? made, made)
     }
 
     // MARK: Answers
@@ -371,8 +371,8 @@ final class Oracle {
             // A pause that was ended meanwhile, and another one, are not told apart.
             if history.resumedAt >= request.at { continue }
             switch target {
-            case .agent(let one): if one == agent { agents[agent]?.isQuiet = true }
-            case .gateway(let gateway): if gateway == agent.gateway { agents[agent]?.isQuiet = true }
+            case .agent(let one): if one == agent { agents[agent]?.isDrained = true }
+            case .gateway(let gateway): if gateway == agent.gateway { agents[agent]?.isDrained = true }
             case .board: break
             }
         }

@@ -3,16 +3,16 @@ import Contract
 // What makes the absence of a rule show often. A rule that is not mentioned shows whatever the faults are.
 extension Plan {
     static func look(for rule: Rule, _ plan: inout Plan) {
-        (blindness[rule] ?? memory[rule] ?? messages[rule])?(&plan)
+        (suspension[rule] ?? memory[rule] ?? messages[rule])?(&plan)
     }
 
     /// By what heartbeats are lost, and agents seem to be.
-    private static let blindness: [Rule: @Sendable (inout Plan) -> Void] = [
-        .lostSubscriptionsBlind: {
+    private static let suspension: [Rule: @Sendable (inout Plan) -> Void] = [
+        .lostSubscriptionsSuspend: {
             $0.beHonest([.dropHeartbeats, .changeAgent], every: 400_000)
             $0.lookForLostAnswers()
         },
-        .uncleanEndsBlind: {
+        .uncleanEndsSuspend: {
             $0.beHonest([.crashIngest, .changeAgent], every: 2_000_000)
             ($0.ingests, $0.troubles) = (3, [.batches: Trouble(lost: 50)])
             $0.lookForLostAnswers()
@@ -22,16 +22,16 @@ extension Plan {
             $0.ingests = 2
             $0.lookForLostAnswers()
         },
-        .absentIngestsBlind: {
+        .absentIngestsSuspend: {
             $0.beHonest([.stopIngest], every: 2_000_000)
             $0.ingests = 1
             $0.lookForLostAnswers()
         },
-        .silentIngestsBlind: {
+        .silentIngestsSuspend: {
             $0.beHonest([.stallBroker, .changeAgent], every: 2_000_000)
             $0.lookForLostAnswers()
         },
-        .lateCommitsBlind: {
+        .lateCommitsSuspend: {
             $0.beHonest([.stallBroker, .failCommits, .changeAgent], every: 2_000_000)
             $0.lookForLostAnswers()
         },
@@ -40,8 +40,8 @@ extension Plan {
             $0.lookForLostAnswers()
             ($0.gatewayReturnMax, $0.wishes, $0.agentsPerGateway) = (2_500_000, [.wake], 3)
         },
-        .blindnessStopsJudging: { $0.lookForOutages() },
-        .blindnessRepeatsWakes: { $0.lookForOutages() },
+        .suspensionStopsJudging: { $0.lookForOutages() },
+        .suspensionRepeatsWakes: { $0.lookForOutages() },
         .ingestsAreKnownFirst: {
             $0.lookForSlowAnswers()
             // An owner that begins later finds it by its presence.
@@ -82,7 +82,7 @@ extension Plan {
             ($0.faultEvery, $0.favourite) = (1_000_000, .well)
         },
         .graceRunsAnew: { $0.lookForLastWills() },
-        .willsWhileBlindAreForgotten: {
+        .willsWhileSuspendedAreForgotten: {
             $0.lookForLastWills()
             ($0.faults, $0.commitsFailMin, $0.longMax) = ([.failCommits, .crashGateway], 3_000_000, 5_000_000)
         },
@@ -101,7 +101,7 @@ extension Plan {
             ($0.favourite, $0.commandEvery, $0.reconcilers) = (.silent, 8_000_000, 2)
         },
         .grantsFollowPresence: { $0.faults = [.crashReconciler, .changeAgent] },
-        .undertakingsSurvive: { ($0.faults, $0.faultEvery) = ([.crashReconciler, .changeAgent], 1_000_000) },
+        .intentRecordsSurvive: { ($0.faults, $0.faultEvery) = ([.crashReconciler, .changeAgent], 1_000_000) },
         .epochsAreNew: {
             ($0.faults, $0.faultEvery) = ([.crashStore, .pauseReconciler, .crashReconciler], 1_000_000)
         },
@@ -116,7 +116,7 @@ extension Plan {
             ($0.faults, $0.faultEvery, $0.commandEvery) = ([.crashBroker, .cutConnection], 600_000, 300_000)
         },
         .tombstonesAreKept: { $0.commandEvery = 300_000 },
-        .quietIsAwaited: { $0.commandEvery = 300_000 },
+        .drainIsAwaited: { $0.commandEvery = 300_000 },
         .failuresArm: {
             ($0.faults, $0.faultEvery) = ([.crashProvisioner, .changeAgent], 1_000_000)
             ($0.provisioners, $0.brokenTemplatesPercent) = (1, 50)
@@ -153,7 +153,7 @@ extension Plan {
         },
         .ordersRepeat: { $0.troubles = [.orders: Trouble(lost: 60)] },
         .questionsRepeat: { ($0.isHonest, $0.lossPercent) = (false, max($0.lossPercent, 10)) },
-        .receiptsNameTheirLife: {
+        .acknowledgementsNameTheirIncarnation: {
             ($0.isHonest, $0.lossPercent, $0.latePercent, $0.lateMax) = (false, 0, 30, 2_000_000)
             ($0.faults, $0.faultEvery, $0.commandEvery) = ([.crashProvisioner, .crashIngest], 600_000, 300_000)
         },

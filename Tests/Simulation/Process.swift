@@ -42,9 +42,9 @@ class Process: Client {
     private(set) var instance = ""
     /// What its streams say and hear.
     private(set) lazy var streamRules = StreamRules(world)
-    var incarnation: String { "\(instance)-\(life)" }
+    var incarnation: String { "\(instance)-\(launch)" }
     var now: Instant { Instant(nanoseconds: (world.time + clockOffset + steps) * 1_000) }
-    var stamp: Timestamp { Timestamp(millisecondsSince1970: 1_700_000_000_000 + world.time / 1_000 + wallOffset) }
+    var wallTime: Timestamp { Timestamp(millisecondsSince1970: 1_700_000_000_000 + world.time / 1_000 + wallOffset) }
     var isConnected: Bool { session != nil }
 
     /// The world's time of a reading of this process's clock.
@@ -62,7 +62,7 @@ class Process: Client {
     func subscriptionsStand() {}
     func disconnected() {}
     func received(_ message: SimMessage) {}
-    func received(_ receipt: StreamReceipt) {}
+    func received(_ acknowledgement: StreamAcknowledgement) {}
     func acknowledged(_ ticket: Int, isHeard: Bool) {}
     /// How many steps the end of a turn has: the process may die between them.
     var endSteps: Int { 1 }
@@ -149,9 +149,9 @@ class Process: Client {
     override func lostConnection() {
         // A stopped process notices when it goes on.
         guard isPaused else { return super.lostConnection() }
-        let (life, session) = (life, session)
+        let (launch, session) = (launch, session)
         world.at(pausedUntil) { [unowned self] in
-            guard isUp, self.life == life, self.session === session else { return }
+            guard isUp, self.launch == launch, self.session === session else { return }
             lostConnection()
         }
     }
@@ -180,7 +180,7 @@ class Process: Client {
 
     /// The streams of one kind that it sends.
     ///
-    /// - Parameter windowMax: small, so that frames wait for receipts.
+    /// - Parameter windowMax: small, so that frames wait for acknowledgements.
     func senders<Body>(windowMax: Int = 6) -> StreamSenders<Body> {
         StreamSenders(
             service: service, instance: instance, incarnation: incarnation, windowMax: windowMax)
@@ -198,9 +198,11 @@ class Process: Client {
         }
     }
 
-    func publish(_ receipts: [StreamReceipt]) {
-        for receipt in receipts {
-            publish(.receipts(service: receipt.id.service, instance: receipt.id.instance), .receipt(receipt))
+    func publish(_ acknowledgements: [StreamAcknowledgement]) {
+        for acknowledgement in acknowledgements {
+            publish(
+                .acknowledgements(service: acknowledgement.id.service, instance: acknowledgement.id.instance),
+                .acknowledgement(acknowledgement))
         }
     }
 
@@ -244,9 +246,9 @@ class Process: Client {
         guard isUp, !isInTurn else { return }
         if let turnAt, turnAt <= when { return }
         turnAt = when
-        let life = life
+        let launch = launch
         world.at(when) { [unowned self] in
-            guard isUp, self.life == life, !isInTurn, turnAt == when else { return }
+            guard isUp, self.launch == launch, !isInTurn, turnAt == when else { return }
             turn(planned: when)
         }
     }
@@ -254,9 +256,9 @@ class Process: Client {
     private func turn(planned: Int64) {
         if isPaused {
             turnAt = pausedUntil
-            let (life, at) = (life, pausedUntil)
+            let (launch, at) = (launch, pausedUntil)
             return world.at(at) { [unowned self] in
-                guard isUp, self.life == life, !isInTurn, turnAt == at else { return }
+                guard isUp, self.launch == launch, !isInTurn, turnAt == at else { return }
                 turn(planned: planned)
             }
         }
@@ -275,9 +277,9 @@ class Process: Client {
     }
 
     private func continueTurn(began: Int64, step: Int) {
-        let life = life
+        let launch = launch
         world.at(max(world.time + world.random.int(10...600), pausedUntil)) { [unowned self] in
-            guard isUp, self.life == life else { return }
+            guard isUp, self.launch == launch else { return }
             guard !isPaused else { return continueTurn(began: began, step: step) }
             turnEnded(step: step)
             if step + 1 < endSteps {
@@ -307,10 +309,11 @@ class Process: Client {
     }
 
     private func handle(_ message: SimMessage) {
-        world.mix(life)
+        world.mix(launch)
         switch message.body {
         case .acknowledged(let ticket, let isHeard): acknowledged(ticket, isHeard: isHeard)
-        case .receipt(let receipt): received(streamRules.incoming(receipt, incarnation: incarnation))
+        case .acknowledgement(let acknowledgement):
+            received(streamRules.incoming(acknowledgement, incarnation: incarnation))
         default: received(message)
         }
     }

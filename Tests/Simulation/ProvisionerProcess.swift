@@ -47,26 +47,29 @@ final class ProvisionerProcess: Process {
         switch message.body {
         case .answer(let answer): handle(.answerReceived(altered(answer)))
         case .order(let message):
-            orders[Issue(agent: message.order.agent, issue: message.order.issue)] = message.order
+            orders[Issue(agent: message.order.agent, publication: message.order.publication)] = message.order
             handle(.orderReceived(message))
         case .command(let command): handle(.requestReceived(request(command)))
         case .presence(let presence):
             check(presence)
             handle(.presenceReceived(presence))
         case .canary: handle(.canaryReceived)
-        case .receipt, .partition, .store, .reconciler, .gatewayStatus, .cursor, .reply, .question, .barrierAnswer,
-            .heartbeat, .wake, .fact, .credentials, .claim, .acknowledged, .lineEnded, .endings:
+        case .acknowledgement, .partition, .store, .reconciler, .gatewayStatus, .cursor, .reply, .question,
+            .barrierAnswer,
+            .heartbeat, .wake, .fact, .credentials, .claim, .acknowledged, .subscriptionEnded, .endings:
             break
         }
     }
 
-    override func received(_ receipt: StreamReceipt) {
-        handle(.receiptReceived(receipt))
-        if receipt.id.incarnation == incarnation { oracle.receipted(receipt.id, upTo: receipt.upTo) }
+    override func received(_ acknowledgement: StreamAcknowledgement) {
+        handle(.acknowledgementReceived(acknowledgement))
+        if acknowledgement.id.incarnation == incarnation {
+            oracle.acknowledged(acknowledgement.id, upTo: acknowledgement.upTo)
+        }
     }
 
     override func acknowledged(_ ticket: Int, isHeard: Bool) {
-        if let issue = wakes.removeValue(forKey: ticket), !isHeard { oracle.wakeReachedNobody(issue) }
+        if let publication = wakes.removeValue(forKey: ticket), !isHeard { oracle.wakeReachedNobody(publication) }
         handle(.acknowledged(ticket: ticket, reason: isHeard ? 0 : 0x10))
     }
 
@@ -93,7 +96,7 @@ final class ProvisionerProcess: Process {
 
     private func handle(_ input: ProvisionerInput) {
         var actions: [ProvisionerAction] = []
-        core.handle(input, now: now, stamp: stamp, into: &actions)
+        core.handle(input, now: now, wallTime: wallTime, into: &actions)
         actions.forEach(carryOut)
     }
 
@@ -107,7 +110,7 @@ final class ProvisionerProcess: Process {
         case .claim(let claim): if !grants(claim) { publish(.claims, .claim(claim)) }
         case .answer(let reply): answer(reply)
         case .publishWake(let key, let message, let expirySeconds, _):
-            handle(.wakeHandedOver(key, ticket: publish(message, issue: key.issue, expirySeconds)))
+            handle(.wakeHandedOver(key, ticket: publish(message, publication: key.publication, expirySeconds)))
         case .readTemplates: handle(.templatesRead(templates))
         case .sendCanary: publish(.canary(instance), .onlyCanary)
         case .ask, .publishTemplates, .log: break
@@ -120,7 +123,7 @@ final class ProvisionerProcess: Process {
         switch subscription {
         case .own:
             [
-                .receipts(service: service.rawValue, instance: instance), .answers(instance), .presence,
+                .acknowledgements(service: service.rawValue, instance: instance), .answers(instance), .presence,
                 .canary(instance),
             ]
         case .requests: [.commands]
@@ -144,15 +147,16 @@ final class ProvisionerProcess: Process {
         if let session { oracle.replied(tag, session) }
     }
 
-    private func publish(_ wake: WakeMessage, issue number: Int, _ expirySeconds: UInt32) -> Int? {
-        let issue = Issue(agent: wake.agent, issue: number)
-        guard isConnected, let order = orders[issue] else { return nil }
+    private func publish(_ wake: WakeMessage, publication number: Int, _ expirySeconds: UInt32) -> Int? {
+        let publication = Issue(agent: wake.agent, publication: number)
+        guard isConnected, let order = orders[publication] else { return nil }
         let digest = digest(of: order)
         oracle.wakePublished(wake, order, digest: digest)
         let ticket = publish(
-            .wake(wake.agent), .wake(wake, issue: number, digest: digest), expiry: Int64(expirySeconds) * 1_000_000,
+            .wake(wake.agent), .wake(wake, publication: number, digest: digest),
+            expiry: Int64(expirySeconds) * 1_000_000,
             wantsTicket: true)
-        if let ticket { wakes[ticket] = issue }
+        if let ticket { wakes[ticket] = publication }
         return ticket
     }
 

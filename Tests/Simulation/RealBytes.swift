@@ -13,14 +13,14 @@ enum RealBytes {
         case .partition(let frame): .partition(recode(frame))
         case .store(let frame): .store(recode(frame))
         case .reconciler(let frame): .reconciler(recode(frame))
-        case .receipt(let receipt): .receipt(recode(receipt))
+        case .acknowledgement(let acknowledgement): .acknowledgement(recode(acknowledgement))
         case .presence(let presence): .presence(recode(presence))
         case .order(let message): .order(recode(message))
         case .answer(let message): .answer(recode(message))
         case .claim(let claim): .claim(recode(claim))
         case .question(let question): .question(recode(question))
         case .barrierAnswer(let answer): .barrierAnswer(recode(answer))
-        case .lineEnded(let end): .lineEnded(recode(end))
+        case .subscriptionEnded(let end): .subscriptionEnded(recode(end))
         case .endings(let ends): .endings(recode(ends))
         case .gatewayStatus, .cursor, .command, .canary, .reply, .heartbeat, .wake, .fact, .credentials, .acknowledged:
             body

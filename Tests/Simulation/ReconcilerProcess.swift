@@ -34,7 +34,7 @@ final class ReconcilerProcess: Process {
         let boot = world.plan.isOneMachine ? "machine" : instance
         core = ReconcilerCore(
             instance: instance, incarnation: incarnation, windowMax: 6, windowOfAll: .max,
-            room: CommitRoom(framesMax: 8), limits: limits, now: now, stamp: stamp
+            room: Backpressure(framesMax: 8), limits: limits, now: now, wallTime: wallTime
         ) { [unowned self] partition, epoch in
             let owner = PartitionOwner(
                 partition: partition, epoch: epoch, instance: instance, systemPolicy: policy, boot: boot,
@@ -56,11 +56,11 @@ final class ReconcilerProcess: Process {
             guard case .partition(let number) = message.topic else { return }
             transit = world.time - message.sentAt
             world.note(
-                "\(name) has \(frame.id.incarnation) \(frame.id.stream) \(frame.seq) of \(frame.lowest)\(frame.body == nil ? " announced" : "")"
+                "\(name) has \(frame.id.incarnation) \(frame.id.stream) \(frame.seq) of \(frame.lowWaterMark)\(frame.body == nil ? " announced" : "")"
             )
             handle(.frameReceived(streamRules.incoming(frame), partition: number))
         case .reconciler(let frame):
-            world.note("\(name) got grant frame \(frame.id.stream) \(frame.seq) of \(frame.lowest)")
+            world.note("\(name) got grant frame \(frame.id.stream) \(frame.seq) of \(frame.lowWaterMark)")
             handle(.grantReceived(streamRules.incoming(frame)))
         case .presence(let presence):
             check(presence)
@@ -71,16 +71,19 @@ final class ReconcilerProcess: Process {
             let batches = answer.batches.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
             world.note("\(name) has barrier \(answer.number) of \(answer.incarnation): \(batches)")
             handle(.answerReceived(altered(answer)))
-        case .lineEnded(let end):
-            guard !world.isBroken(.lostSubscriptionsBlind), !world.isBroken(.uncleanEndsBlind) else { return }
-            handle(.lineEnded(end, isRetained: message.isRetained))
-        case .receipt, .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat, .wake, .fact,
+        case .subscriptionEnded(let end):
+            guard !world.isBroken(.lostSubscriptionsSuspend), !world.isBroken(.uncleanEndsSuspend) else { return }
+            handle(.subscriptionEnded(end, isRetained: message.isRetained))
+        case .acknowledgement, .store, .cursor, .order, .answer, .command, .question, .canary, .reply, .heartbeat,
+            .wake, .fact,
             .credentials, .claim, .acknowledged, .endings:
             break
         }
     }
 
-    override func received(_ receipt: StreamReceipt) { handle(.receiptReceived(receipt)) }
+    override func received(_ acknowledgement: StreamAcknowledgement) {
+        handle(.acknowledgementReceived(acknowledgement))
+    }
 
     override func turnEnded(step: Int) {
         handle(.turnEnded)
@@ -113,7 +116,7 @@ final class ReconcilerProcess: Process {
     func handle(_ input: ReconcilerInput) {
         guard isUp, core != nil else { return }
         var actions: [ReconcilerAction] = []
-        core.handle(input, now: now, stamp: stamp, into: &actions)
+        core.handle(input, now: now, wallTime: wallTime, into: &actions)
         actions.forEach(carryOut)
     }
 
@@ -121,14 +124,14 @@ final class ReconcilerProcess: Process {
         switch action {
         case .subscribe(let partitions):
             subscribe([
-                .receipts(service: service.rawValue, instance: instance), .reconciler(instance), .presence,
-                .gatewayStatus, .barriers(service: service.rawValue, instance: instance), .lines,
+                .acknowledgements(service: service.rawValue, instance: instance), .reconciler(instance), .presence,
+                .gatewayStatus, .barriers(service: service.rawValue, instance: instance), .subscriptions,
             ])
             subscribe(partitions.map { .partition($0) })
         case .subscribePartition(let number): subscribe([.partition(number)])
         case .unsubscribePartition(let number): unsubscribe(.partition(number))
         case .send(let frame): publish([frame]) { .store($0) }
-        case .receipt(let receipt): publish([receipt])
+        case .acknowledgement(let acknowledgement): publish([acknowledgement])
         case .ask(let question, let ingest): ask(question, ingest)
         case .answer: break  // nobody hands heartbeats in by HTTP
         case .announce: announce()
@@ -140,22 +143,22 @@ final class ReconcilerProcess: Process {
         switch log {
         case .takenOver(let partition, let epoch, _): world.note("\(name) owns \(partition) under \(epoch)")
         case .dropped(let partition, let epoch): world.note("\(name) drops \(partition) of \(epoch)")
-        case .blind(let reason): world.note("\(name) is blind: \(reason)")
-        case .sighted: world.note("\(name) is sighted")
+        case .suspended(let reason): world.note("\(name) is suspended: \(reason)")
+        case .observable: world.note("\(name) is observable")
         case .lifecycle, .missingAgent, .messageDropped: break
         }
     }
 
     private func tick() {
         noteStuck()
-        if world.isBroken(.absentIngestsBlind), isConnected { handle(.presenceReceived(ofNobody, isRetained: false)) }
+        if world.isBroken(.absentIngestsSuspend), isConnected { handle(.presenceReceived(ofNobody, isRetained: false)) }
         handle(.ticked)
     }
 
     /// The partitions that it claims, with their epochs.
     private var claims: [(Int, Int)] {
         var presence = Presence(
-            service: service, instance: instance, state: .running, startedAt: stamp, configDigest: "",
+            service: service, instance: instance, state: .running, startedAt: wallTime, configDigest: "",
             incarnation: incarnation)
         describe(&presence)
         return (presence.partitions ?? [:]).compactMap { number, epoch in Int(number).map { ($0, epoch) } }
@@ -169,17 +172,17 @@ final class ReconcilerProcess: Process {
 
     // MARK: Rules that are switched off
 
-    /// With limits that never come what is not said is never taken for blindness.
-    private var limits: SightLimits {
-        var limits = SightLimits()
-        if world.isBroken(.lateCommitsBlind) { limits.store = .seconds(1_000_000) }
-        if world.isBroken(.silentIngestsBlind) { limits.answer = .seconds(1_000_000) }
+    /// With limits that never come what is not said is never taken for suspension.
+    private var limits: ObservabilityLimits {
+        var limits = ObservabilityLimits()
+        if world.isBroken(.lateCommitsSuspend) { limits.store = .seconds(1_000_000) }
+        if world.isBroken(.silentIngestsSuspend) { limits.answer = .seconds(1_000_000) }
         return limits
     }
 
     private var ofNobody: Presence {
         var presence = Presence(
-            service: .heartbeatIngest, instance: ReconcilerProcess.nobody, state: .running, startedAt: stamp,
+            service: .heartbeatIngest, instance: ReconcilerProcess.nobody, state: .running, startedAt: wallTime,
             configDigest: "", incarnation: ReconcilerProcess.nobody)
         presence.heartbeatSession = 1
         return presence
@@ -199,7 +202,7 @@ final class ReconcilerProcess: Process {
     }
 
     private func altered(_ presence: Presence) -> Presence {
-        guard world.isBroken(.uncleanEndsBlind), presence.state == .lost else { return presence }
+        guard world.isBroken(.uncleanEndsSuspend), presence.state == .lost else { return presence }
         var presence = presence
         presence.state = .stopped
         return presence

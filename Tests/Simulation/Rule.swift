@@ -1,21 +1,21 @@
 /// A rule of the protocol that the simulator can switch off, to show that it would be found missing.
 public enum Rule: String, CaseIterable, Sendable {
     // The store.
-    case publishAfterCommit, storeReceiptsAfterCommit, epochIsChecked, outboxRepeats, ordersRepeat
-    case statusesAreRepublished, oldNotesCount, tombstonesAreKept, requestsAreRemembered, undertakingsSurvive
+    case publishAfterCommit, storeAcknowledgesAfterCommit, epochIsChecked, outboxRepeats, ordersRepeat
+    case statusesAreRepublished, oldNotesCount, tombstonesAreKept, requestsAreRemembered, intentRecordsSurvive
     case framesApplyOnce, credentialsComeFirst, grantsFollowPresence, refusedOwnersReload
     case staleClaimsEnd, epochsAreNew, tombstonesAreRepublished
     // Streams.
-    case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowest, receiptsNameTheirLife
+    case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowWaterMark, acknowledgementsNameTheirIncarnation
     // The owner.
-    case ownerReceiptsAfterCommit, repeatsAwaitTheFirst, blindnessStopsJudging, blindnessRepeatsWakes
-    case lapsesAreExtended, graceRunsAnew, uncleanEndsBlind, lostSubscriptionsBlind, gatewayWordsWait
-    case absentIngestsBlind, silentIngestsBlind, lateCommitsBlind, willsWhileBlindAreForgotten
+    case ownerAcknowledgesAfterCommit, repeatsAwaitTheFirst, suspensionStopsJudging, suspensionRepeatsWakes
+    case lapsesAreExtended, graceRunsAnew, uncleanEndsSuspend, lostSubscriptionsSuspend, gatewayWordsWait
+    case absentIngestsSuspend, silentIngestsSuspend, lateCommitsSuspend, willsWhileSuspendedAreForgotten
     case verdictsAwaitBarrier, verdictsAwaitBatches, verdictsAreOfTheirQuestion, questionsRepeat
     case heartbeatsHaveAges, checkinsCountOnceOrdered, olderEchoesSettleNothing, otherBootsSayNothing
     case unheardWakesRepeat
     case failuresArm, repeatsArm, lateReportsArmNothing, resumesRepeat, cyclesKeepTheirPolicy, wakesArePaced
-    case quietIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped, reportsHaveAges, deadlinesIgnoreWallClocks
+    case drainIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped, reportsHaveAges, deadlinesIgnoreWallClocks
     // The ingest.
     case ingestsDrain, stoppingIngestsSaySo, ingestsAreKnownFirst, canariesProveTheLine, flappingIngestsWait
     case fullIngestsPause

@@ -19,7 +19,7 @@ extension Rule {
 
     public static var rows: [Row] { parts.flatMap(\.rows) }
 
-    static let parts = [store, streams, ownership, blindness, wakes, ingest, provisioner, agents, services]
+    static let parts = [store, streams, ownership, suspension, wakes, ingest, provisioner, agents, services]
 
     private static let store = Part(
         title: "The status store",
@@ -28,7 +28,7 @@ extension Rule {
                 .publishAfterCommit, "What follows from a frame is published once it is committed",
                 without: "an event is shown that a crash takes back"),
             Row(
-                .storeReceiptsAfterCommit, "A frame is receipted once it is committed",
+                .storeAcknowledgesAfterCommit, "A frame is acknowledged once it is committed",
                 without: "a crash loses what its sender has forgotten"),
             Row(
                 .epochIsChecked, "A frame under another epoch is refused",
@@ -52,7 +52,7 @@ extension Rule {
                 .requestsAreRemembered, "Executed requests come with the snapshot",
                 without: "a repeated command is executed twice"),
             Row(
-                .undertakingsSurvive, "What was begun and not answered comes with the snapshot",
+                .intentRecordsSurvive, "What was begun and not answered comes with the snapshot",
                 without: "its effect stays half done, or its repeat is answered otherwise"),
             Row(
                 .framesApplyOnce, "A frame is applied once",
@@ -81,45 +81,46 @@ extension Rule {
         title: "Streams",
         rows: [
             Row(
-                .incarnationsDiffer, "A new life numbers its frames in streams of its own",
-                without: "its frames are taken for repeats of the old life's"),
+                .incarnationsDiffer, "A new incarnation numbers its frames in streams of its own",
+                without: "its frames are taken for repeats of an earlier incarnation's"),
             Row(
-                .framesRepeat, "What has no receipt is sent again",
+                .framesRepeat, "What has no acknowledgement is sent again",
                 without: "commands are never answered"),
             Row(
                 .gapsWait, "A frame behind a gap waits",
-                without: "what was lost is receipted"),
+                without: "what was lost is acknowledged"),
             Row(
-                .startsAtLowest, "A receiver without state starts at the lowest frame that is kept",
+                .startsAtLowWaterMark, "A receiver without state starts at the lowest frame that is kept",
                 without: "a new owner waits for what is gone"),
             Row(
-                .receiptsNameTheirLife, "A receipt counts for the life of the sender that it names",
-                without: "a receipt of the old life's frames makes the new one forget its own"),
+                .acknowledgementsNameTheirIncarnation,
+                "An acknowledgement counts for the launch of the sender that it names",
+                without: "an acknowledgement of an earlier incarnation's frames makes the new one forget its own"),
         ])
 
     private static let ownership = Part(
         title: "The owner of a partition: what it takes and answers",
         rows: [
             Row(
-                .ownerReceiptsAfterCommit, "An input is receipted once all that it caused is committed",
+                .ownerAcknowledgesAfterCommit, "An input is acknowledged once all that it caused is committed",
                 without: "a fenced owner loses commands and check-ins"),
             Row(
                 .repeatsAwaitTheFirst,
-                "A request or report that causes nothing is receipted once all before it is committed",
-                without: "a repeat is receipted, and the command it repeats is lost with its owner"),
+                "A request or report that causes nothing is acknowledged once all before it is committed",
+                without: "a repeat is acknowledged, and the command it repeats is lost with its owner"),
             Row(
-                .gatewayWordsWait, "What gateways say while blind is believed once sight is back",
+                .gatewayWordsWait, "What gateways say while suspended is believed once observability is back",
                 without: "a gateway that is back counts as lost"),
         ])
 
-    private static let blindness = Part(
-        title: "The owner: blindness and verdicts",
+    private static let suspension = Part(
+        title: "The owner: suspension and verdicts",
         rows: [
             Row(
-                .blindnessStopsJudging, "While blind nothing is judged",
+                .suspensionStopsJudging, "While suspended nothing is judged",
                 without: "our own outage turns agents offline"),
             Row(
-                .blindnessRepeatsWakes, "When it ends the same wake is repeated, and a full deadline runs",
+                .suspensionRepeatsWakes, "When it ends the same wake is repeated, and a full deadline runs",
                 without: "answers that were lost are not asked again"),
             Row(
                 .lapsesAreExtended, "When it ends online agents get an interval and a deadline more",
@@ -128,22 +129,22 @@ extension Rule {
                 .graceRunsAnew, "When it ends the grace after a Last Will runs anew",
                 without: "an agent lapses that came back meanwhile"),
             Row(
-                .uncleanEndsBlind, "An ingest that ended uncleanly is a moment of blindness",
+                .uncleanEndsSuspend, "An ingest that ended uncleanly is a moment of suspension",
                 without: "the heartbeats it had in hand are missed"),
             Row(
-                .lostSubscriptionsBlind, "An ingest whose subscription was lost meanwhile has missed something",
+                .lostSubscriptionsSuspend, "An ingest whose subscription was lost meanwhile has missed something",
                 without: "those heartbeats are held against agents"),
             Row(
-                .absentIngestsBlind, "Without an ingest that receives heartbeats nobody sees",
+                .absentIngestsSuspend, "Without an ingest that receives heartbeats nobody sees",
                 without: "what came meanwhile is held against agents"),
             Row(
-                .silentIngestsBlind, "A question without an answer for a second is blindness",
+                .silentIngestsSuspend, "A question without an answer for a second is suspension",
                 without: "wakes that a broker held up are held against agents"),
             Row(
-                .lateCommitsBlind, "So is a frame without a receipt for a second",
+                .lateCommitsSuspend, "So is a frame without an acknowledgement for a second",
                 without: "verdicts are given while nothing can be committed"),
             Row(
-                .willsWhileBlindAreForgotten, "A Last Will that came while blind says nothing afterwards",
+                .willsWhileSuspendedAreForgotten, "A Last Will that came while suspended says nothing afterwards",
                 without: "an agent lapses by it sooner than an outage of ours lets anybody"),
             Row(
                 .verdictsAwaitBarrier, "A verdict waits until all ingests have answered",
@@ -179,12 +180,12 @@ extension Rule {
                 without: "an agent stays in `updating`"),
             Row(
                 .repeatsArm, "The report of a repeat arms the deadline",
-                without: "an agent stays in `updating` after blindness"),
+                without: "an agent stays in `updating` after suspension"),
             Row(
                 .unheardWakesRepeat, "A wake that reached nobody is repeated when its gateway is back",
                 without: "an agent is judged by a wake that it could not get"),
             Row(
-                .lateReportsArmNothing, "Only the report of the newest issue arms the deadline",
+                .lateReportsArmNothing, "Only the report of the newest publication arms the deadline",
                 without: "a deadline runs from another publication than its wake's"),
             Row(
                 .resumesRepeat, "A resume repeats the wake",
@@ -196,7 +197,7 @@ extension Rule {
                 .wakesArePaced, "Wakes of one gateway go at its rate",
                 without: "a storm is not paced"),
             Row(
-                .quietIsAwaited, "`deleted` and the answer to `pause` wait for orders that were given up",
+                .drainIsAwaited, "`deleted` and the answer to `pause` wait for orders that were given up",
                 without: "a wake follows the answer"),
             Row(
                 .lateCommitsAreAwaited, "And for as long as their giving up was not committed",

@@ -168,7 +168,7 @@ public final class Simulation {
                 }
             }
         }
-        if let request = oracle.openUndertaking { return "\(request) was begun and is not answered" }
+        if let request = oracle.openIntentRecord { return "\(request) was begun and is not answered" }
         if let event = oracle.missingEvent { return "\(event) was never published" }
         return nil
     }

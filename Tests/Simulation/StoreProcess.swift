@@ -16,7 +16,7 @@ final class StoreProcess: Process {
     private var tickets: [Int: Int] = [:]
     /// The simulated broker has the plugin: it answers with its acknowledgement.
     private var accessQuestions: [Int: String] = [:]
-    /// The orders that were published in this life, where they are never again.
+    /// The orders that were published in this launch, where they are never again.
     private var ordersOnce: Set<Issue> = []
 
     init(_ broker: Broker, _ oracle: Oracle, _ database: any StatusDatabase) {
@@ -30,7 +30,7 @@ final class StoreProcess: Process {
         core = database.read { [unowned self] _ in
             try StoreCore(
                 database, topics: Topics(), instance: instance, incarnation: incarnation, historyDays: 30,
-                chunkBytesMax: StoreProcess.chunkBytesMax, now: now, stamp: stamp)
+                chunkBytesMax: StoreProcess.chunkBytesMax, now: now, wallTime: wallTime)
         }
         isDrainedByCore = false
         (tickets, accessQuestions) = ([:], [:])
@@ -59,14 +59,16 @@ final class StoreProcess: Process {
             handle(.presenceReceived(altered(presence), isRetained: message.isRetained))
         case .claim(let claim): handle(.claimReceived(claim))
         case .cursor(let note): if message.isRetained { handle(.noteFound(altered(note))) }
-        case .receipt, .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question,
+        case .acknowledgement, .partition, .reconciler, .gatewayStatus, .order, .answer, .command, .reply, .question,
             .barrierAnswer,
-            .canary, .heartbeat, .wake, .fact, .credentials, .acknowledged, .lineEnded, .endings:
+            .canary, .heartbeat, .wake, .fact, .credentials, .acknowledged, .subscriptionEnded, .endings:
             break
         }
     }
 
-    override func received(_ receipt: StreamReceipt) { handle(.receiptReceived(receipt)) }
+    override func received(_ acknowledgement: StreamAcknowledgement) {
+        handle(.acknowledgementReceived(acknowledgement))
+    }
 
     override func acknowledged(_ ticket: Int, isHeard: Bool) {
         guard let ticket = tickets.removeValue(forKey: ticket) else { return }
@@ -92,7 +94,7 @@ final class StoreProcess: Process {
 
     private func handle(_ input: StoreInput) {
         var actions: [StoreAction] = []
-        core.handle(input, now: now, stamp: stamp, into: &actions)
+        core.handle(input, now: now, wallTime: wallTime, into: &actions)
         actions.forEach(carryOut)
     }
 
@@ -105,11 +107,11 @@ final class StoreProcess: Process {
         switch action {
         case .subscribe:
             subscribe([
-                .store, .presence, .cursor, .claims, .receipts(service: service.rawValue, instance: instance),
+                .store, .presence, .cursor, .claims, .acknowledgements(service: service.rawValue, instance: instance),
             ])
         case .send(let outgoing):
             publish([.init(destination: outgoing.destination, frame: read(outgoing.frame))]) { .reconciler($0) }
-        case .receipt(let receipt): publish([receipt])
+        case .acknowledgement(let acknowledgement): publish([acknowledgement])
         case .publish(let message, let ticket):
             guard let ticket else {
                 publish(message, wantsTicket: false)
@@ -158,8 +160,8 @@ final class StoreProcess: Process {
     }
 
     private func publish(_ order: WakeOrder) {
-        let issue = Issue(agent: order.agent, issue: order.issue)
-        if world.isBroken(.ordersRepeat), !ordersOnce.insert(issue).inserted { return }
+        let publication = Issue(agent: order.agent, publication: order.publication)
+        if world.isBroken(.ordersRepeat), !ordersOnce.insert(publication).inserted { return }
         let expiry = world.isBroken(.oldOrdersExpire) ? nil : WakeOrder.lifetime.milliseconds * 1_000
         oracle.orderPublished(order)
         publish(.orders, .order(OrderMessage(order: order, age: 0)), expiry: expiry)
@@ -180,7 +182,8 @@ final class StoreProcess: Process {
     /// The frame as a reconciler reads it.
     private func read(_ frame: StreamFrame<GrantMessage>) -> StreamFrame<ReconcilerMessage> {
         guard let body = frame.body else {
-            return StreamFrame(id: frame.id, seq: frame.seq, lowest: frame.lowest, held: frame.held, body: nil)
+            return StreamFrame(
+                id: frame.id, seq: frame.seq, lowWaterMark: frame.lowWaterMark, age: frame.age, body: nil)
         }
         if world.sendsBytes {
             return value(Carried(encoded: RawFrame.compose(frame, body: body.bytes)))
@@ -192,7 +195,8 @@ final class StoreProcess: Process {
             message = .grant(chunk)
         case .revoke(let partition, let epoch): message = .revoke(partition: partition, epoch: epoch)
         }
-        return StreamFrame(id: frame.id, seq: frame.seq, lowest: frame.lowest, held: frame.held, body: message)
+        return StreamFrame(
+            id: frame.id, seq: frame.seq, lowWaterMark: frame.lowWaterMark, age: frame.age, body: message)
     }
 
     private func value<Value>(_ carried: Carried<Value>) -> Value { database.read { _ in try carried.decoded() } }
@@ -211,8 +215,8 @@ final class StoreProcess: Process {
         if world.isBroken(.grantsFollowPresence) {
             // It is taken for whoever owned something under its name.
             let owned = database.read { try $0.owners() }.filter { $0.instance == presence.instance }
-            guard let life = owned.first?.incarnation else { return presence }
-            presence.incarnation = life
+            guard let launch = owned.first?.incarnation else { return presence }
+            presence.incarnation = launch
             presence.partitions = Dictionary(uniqueKeysWithValues: owned.map { (String($0.partition), $0.epoch) })
         }
         if [.staleClaimsEnd, .refusedOwnersReload].contains(where: world.isBroken) {
@@ -228,8 +232,8 @@ final class StoreProcess: Process {
     /// What follows from a frame, before it is committed.
     private func foretell(_ frame: StreamFrame<StoreFrame>) {
         guard let body = frame.body else { return }
-        if world.isBroken(.storeReceiptsAfterCommit) {
-            publish([StreamReceipt(id: frame.id, upTo: frame.seq, resendFrom: nil)])
+        if world.isBroken(.storeAcknowledgesAfterCommit) {
+            publish([StreamAcknowledgement(id: frame.id, upTo: frame.seq, resendFrom: nil)])
         }
         guard world.isBroken(.publishAfterCommit) else { return }
         for entry in body.entries {

@@ -22,7 +22,7 @@ struct StreamRules {
                 return StreamSenders<Body>.Outgoing(
                     destination: outgoing.destination,
                     frame: StreamFrame(
-                        id: id, seq: frame.seq, lowest: frame.lowest, held: frame.held, body: frame.body))
+                        id: id, seq: frame.seq, lowWaterMark: frame.lowWaterMark, age: frame.age, body: frame.body))
             }
         }
         guard world.isBroken(.framesRepeat) else { return frames }
@@ -36,17 +36,20 @@ struct StreamRules {
 
     /// A frame as its receiver reads it.
     func incoming<Body>(_ frame: StreamFrame<Body>) -> StreamFrame<Body> {
-        var lowest = frame.lowest
-        if world.isBroken(.startsAtLowest) { lowest = 1 }
-        if world.isBroken(.gapsWait), frame.body != nil { lowest = frame.seq }
-        return StreamFrame(id: frame.id, seq: frame.seq, lowest: lowest, held: frame.held, body: frame.body)
+        var lowWaterMark = frame.lowWaterMark
+        if world.isBroken(.startsAtLowWaterMark) { lowWaterMark = 1 }
+        if world.isBroken(.gapsWait), frame.body != nil { lowWaterMark = frame.seq }
+        return StreamFrame(id: frame.id, seq: frame.seq, lowWaterMark: lowWaterMark, age: frame.age, body: frame.body)
     }
 
-    /// A receipt as the sender of this incarnation reads it.
-    func incoming(_ receipt: StreamReceipt, incarnation: String) -> StreamReceipt {
-        guard world.isBroken(.receiptsNameTheirLife) || world.isBroken(.incarnationsDiffer) else { return receipt }
-        return StreamReceipt(
-            id: named(receipt.id, incarnation), upTo: receipt.upTo, resendFrom: receipt.resendFrom)
+    /// An acknowledgement as the sender of this incarnation reads it.
+    func incoming(_ acknowledgement: StreamAcknowledgement, incarnation: String) -> StreamAcknowledgement {
+        guard world.isBroken(.acknowledgementsNameTheirIncarnation) || world.isBroken(.incarnationsDiffer) else {
+            return acknowledgement
+        }
+        return StreamAcknowledgement(
+            id: named(acknowledgement.id, incarnation), upTo: acknowledgement.upTo,
+            resendFrom: acknowledgement.resendFrom)
     }
 
     private func named(_ id: StreamID, _ incarnation: String) -> StreamID {

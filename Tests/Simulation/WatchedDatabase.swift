@@ -84,18 +84,18 @@ final class WatchedDatabase: DatabaseProxy {
                     oracle.committed(entry, epoch: frame.frame.epoch, partition: frame.frame.partition)
                 }
             case .failed(let error): oracle.violate("\(frame.stream) \(frame.seq) cannot be applied: \(error)")
-            case .duplicate, .refused, .heldBack: break
+            case .duplicate, .refused, .blocked: break
             }
         }
         guard world.isBroken(.refusedOwnersReload) else { return report }
         // Whoever is refused is not told, and waits.
         return CommitReport(
-            results: report.results.map { $0 == .refused ? .heldBack : $0 }, orders: report.orders)
+            results: report.results.map { $0 == .refused ? .blocked : $0 }, orders: report.orders)
     }
 
-    override func bury(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {
-        try checkDisk("bury")
-        return try inner.bury(letter)
+    override func deadLetter(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {
+        try checkDisk("deadLetter")
+        return try inner.deadLetter(letter)
     }
 
     override func grant(
@@ -150,7 +150,7 @@ final class WatchedDatabase: DatabaseProxy {
     override func requests(of partition: Int, at places: ArraySlice<Int64>) throws(StorageError) -> [RememberedRequest]
     {
         let requests = try inner.requests(of: partition, at: places)
-        return world.isBroken(.undertakingsSurvive) ? requests.filter { $0.undertaking == nil } : requests
+        return world.isBroken(.intentRecordsSurvive) ? requests.filter { $0.intentRecord == nil } : requests
     }
 
     override func statuses(
@@ -177,13 +177,13 @@ final class WatchedDatabase: DatabaseProxy {
                 body = StoreFrame(partition: body.partition, epoch: owner.epoch, entries: body.entries)
             }
             if world.isBroken(.incarnationsDiffer), owner.instance == stream.instance {
-                stream = life(owner, of: stream)
+                stream = launch(owner, of: stream)
             }
             if world.isBroken(.epochIsChecked) {
-                stream = life(owner, of: stream)
+                stream = launch(owner, of: stream)
                 body = StoreFrame(partition: body.partition, epoch: owner.epoch, entries: body.entries)
             }
-            if world.isBroken(.framesApplyOnce), body.epoch == owner.epoch, stream == life(owner, of: stream) {
+            if world.isBroken(.framesApplyOnce), body.epoch == owner.epoch, stream == launch(owner, of: stream) {
                 let last = applied[owner.partition].map { $0.stream == stream.stream ? $0.seq : 0 } ?? 0
                 seq = last + 1
                 applied[owner.partition] = (stream.stream, seq)
@@ -193,7 +193,7 @@ final class WatchedDatabase: DatabaseProxy {
     }
 
     /// The stream as one of this owner's.
-    private func life(_ owner: PartitionOwner, of stream: StreamID) -> StreamID {
+    private func launch(_ owner: PartitionOwner, of stream: StreamID) -> StreamID {
         StreamID(
             service: stream.service, instance: owner.instance, incarnation: owner.incarnation, stream: stream.stream)
     }

@@ -22,9 +22,9 @@ import Testing
 
     /// Those that few seeds show; `rollcall-simulate --broken each` finds all of them.
     @Test(arguments: [
-        Rule.publishAfterCommit, .storeReceiptsAfterCommit, .epochIsChecked, .requestsAreRemembered,
+        Rule.publishAfterCommit, .storeAcknowledgesAfterCommit, .epochIsChecked, .requestsAreRemembered,
         .incarnationsDiffer,
-        .gapsWait, .ownerReceiptsAfterCommit, .verdictsAwaitBarrier, .heartbeatsHaveAges, .repeatsAreFrozen,
+        .gapsWait, .ownerAcknowledgesAfterCommit, .verdictsAwaitBarrier, .heartbeatsHaveAges, .repeatsAreFrozen,
     ])
     func aRuleThatIsSwitchedOffIsFound(rule: Rule) {
         #expect(Simulation.firstSeed(without: rule, count: 40) != nil)

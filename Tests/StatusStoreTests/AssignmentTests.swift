@@ -4,7 +4,7 @@ import Testing
 
 @testable import StatusStoreCore
 
-private let stamp = Timestamp(millisecondsSince1970: 0)
+private let wallTime = Timestamp(millisecondsSince1970: 0)
 
 func at(_ seconds: Double) -> Instant { Instant(nanoseconds: Int64(seconds * 1e9) + 1_000_000_000_000) }
 
@@ -13,7 +13,7 @@ func presence(
     service: ServiceName = .reconciler
 ) -> Presence {
     var presence = Presence(
-        service: service, instance: instance, state: state, startedAt: stamp, configDigest: "c",
+        service: service, instance: instance, state: state, startedAt: wallTime, configDigest: "c",
         incarnation: incarnation)
     presence.partitions = Dictionary(uniqueKeysWithValues: epochs.map { (String($0.key), $0.value) })
     return presence
@@ -72,13 +72,13 @@ func presence(
         return result
     }
 
-    /// Carries out what was decided, at epoch `epoch`, and receipts it.
+    /// Carries out what was decided, at epoch `epoch`, and acknowledgements it.
     private func carryOut(
         _ directives: [PartitionAssignment.Directive], _ assignment: inout PartitionAssignment, epoch: Int, now: Instant
     ) {
         for case .grant(let partition, let instance, let incarnation) in directives {
             assignment.granted(partition, to: .init(epoch: epoch, instance: instance, incarnation: incarnation))
-            assignment.receipted(partition, epoch: epoch, now: now)
+            assignment.acknowledged(partition, epoch: epoch, now: now)
         }
     }
 
@@ -144,7 +144,7 @@ func presence(
         assignment.granted(0, to: .init(epoch: 8, instance: "r1", incarnation: "i1"))
         members.heard(presence("r1", epochs: [0: 7]), isRetained: false, now: at(60))
         #expect(assignment.decide(members, now: at(60)).isEmpty, "the grant is still under way")
-        assignment.receipted(0, epoch: 8, now: at(60))
+        assignment.acknowledged(0, epoch: 8, now: at(60))
         members.heard(presence("r1"), isRetained: false, now: at(64))
         #expect(assignment.decide(members, now: at(64)).isEmpty)
         members.heard(presence("r1"), isRetained: false, now: at(66))
@@ -154,7 +154,7 @@ func presence(
     @Test func whoClaimsWhatAnotherHasGotIsToldUntilItSaysSoNoMore() {
         let (mine, other) = ("r1", "r2")
         let partition = (0..<64).first { PartitionAssignment.winner(of: $0, among: [mine, other]) == other } ?? 0
-        // Another life of the store gave it to r2 before r1 was heard.
+        // Another incarnation of the store gave it to r2 before r1 was heard.
         var assignment = PartitionAssignment(
             partitionCount: 64, owners: [partition: .init(epoch: 9, instance: other, incarnation: "i1")], now: at(0))
         for index in 0..<64 where index != partition {
@@ -217,7 +217,7 @@ func presence(
             // Each time it owned the partition, and lost it.
             let now = at(Double(round) * 10)
             assignment.granted(0, to: .init(epoch: round, instance: "r1", incarnation: "i1"))
-            assignment.receipted(0, epoch: round, now: now)
+            assignment.acknowledged(0, epoch: round, now: now)
             members.heard(presence("r1", epochs: [0: round]), isRetained: false, now: now)
             assignment.heard("r1", among: members, now: now)
             members.heard(presence("r1"), isRetained: false, now: now + .seconds(3))

@@ -38,10 +38,10 @@ import Testing
         let body = GrantMessage.grant(next.chunk, agents: next.agents).bytes
         #expect(body.count < 500_000)
         let frame = StreamFrame<Bool>(
-            id: StreamID(service: "s", instance: "i", incarnation: "n", stream: "x"), seq: 4, lowest: 2, held: 7,
+            id: StreamID(service: "s", instance: "i", incarnation: "n", stream: "x"), seq: 4, lowWaterMark: 2, age: 7,
             body: true)
         let raw = try JSON.decode(StreamFrame<ReconcilerMessage>.self, from: RawFrame.compose(frame, body: body))
-        #expect([raw.seq, raw.lowest, Int(raw.held)] == [4, 2, 7])
+        #expect([raw.seq, raw.lowWaterMark, Int(raw.age)] == [4, 2, 7])
         guard case .grant(let chunk) = raw.body else { return nil }
         return chunk
     }

@@ -20,7 +20,7 @@ extension StoreCoreTests {
         #expect(
             subject.turn() == ["log accessMissing", "announce", "problem unavailable"])
         var presence = Presence(
-            service: .statusStore, instance: "1", state: .running, startedAt: subject.stamp, configDigest: "",
+            service: .statusStore, instance: "1", state: .running, startedAt: subject.wallTime, configDigest: "",
             incarnation: "s1")
         subject.core.describe(&presence)
         #expect(presence.unserved?.contains("access plugin does not answer") == true)
@@ -44,7 +44,7 @@ extension StoreCoreTests {
         _ = subject.acknowledge()
         subject.handle(.accessAnswered("s1.1"))
         subject.receive(1, credential("gw"), change(1))
-        #expect(subject.turn() == ["receipt 1"], "committed, and nothing is minted")
+        #expect(subject.turn() == ["acknowledge 1"], "committed, and nothing is minted")
         subject.pass(5)
         #expect(subject.turn().contains("log accessMissing"))
     }

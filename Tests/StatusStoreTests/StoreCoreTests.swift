@@ -66,12 +66,12 @@ import Testing
         return subject
     }
 
-    @Test func aFrameIsReceiptedAndPublishedOnceItIsCommitted() throws {
+    @Test func aFrameIsAcknowledgedAndPublishedOnceItIsCommitted() throws {
         var subject = try granted()
         subject.receive(1, change(1))
         #expect(subject.turn(.commit) == [])
         #expect(try subject.database.record(of: StoreCoreTests.agent) != nil)
-        #expect(subject.turn(.grant) == ["receipt 1"])
+        #expect(subject.turn(.grant) == ["acknowledge 1"])
         #expect(subject.turn(.publish) == ["event changed gw/a 1", "status gw/a"])
         #expect(subject.turn(.answer) == [])
         subject.receive(3, change(3))
@@ -85,7 +85,7 @@ import Testing
         #expect(subject.turn() == [], "what was not judged comes again")
         #expect(subject.handle(.connected) == ["subscribe"])
         subject.receive(1, credential("gw"), change(1))
-        #expect(subject.turn() == ["receipt 1", "table"])
+        #expect(subject.turn() == ["acknowledge 1", "table"])
         #expect(subject.acknowledge(.unheard(reason: 0x10)) == ["log accessRefused"])
         #expect(subject.turn() == [], "the plugin is not there")
         #expect(subject.core.wakeAt == subject.now + .seconds(1))
@@ -101,7 +101,7 @@ import Testing
     @Test func whatIsBehindACredentialWaitsUntilThePluginHasIt() throws {
         var subject = try granted()
         subject.receive(1, credential("gw/a"), answer("q"))
-        #expect(subject.turn() == ["receipt 1", "credentials of gw/a"])
+        #expect(subject.turn() == ["acknowledge 1", "credentials of gw/a"])
         #expect(subject.acknowledge(.unheard(reason: 0x10)) == ["log accessRefused"])
         #expect(subject.turn() == [])
         subject.pass(1)
@@ -150,7 +150,7 @@ import Testing
 
     // MARK: Trouble with the database
 
-    @Test func aCommitThatFailsIsTriedAgainAndReceiptsNothing() throws {
+    @Test func aCommitThatFailsIsTriedAgainAndAcknowledgementsNothing() throws {
         var subject = try granted()
         subject.database.failing = [.commit: .full]
         subject.receive(1, change(1))
@@ -161,9 +161,9 @@ import Testing
         #expect(subject.core.wakeAt == subject.now + .seconds(1))
         subject.database.failing = [:]
         subject.pass(0.5)
-        #expect(!subject.turn().contains("receipt 1"), "not before its time")
+        #expect(!subject.turn().contains("acknowledge 1"), "not before its time")
         subject.pass(0.5)
-        #expect(subject.turn().prefix(3) == ["log commitsAgain", "announce", "receipt 1"])
+        #expect(subject.turn().prefix(3) == ["log commitsAgain", "announce", "acknowledge 1"])
     }
 
     @Test func whatCannotBeGrantedHoldsUpNobody() throws {
@@ -194,7 +194,7 @@ import Testing
             subject.pass(0.05)
         }
         let last = subject.turn()
-        #expect(last.prefix(4) == ["log deadLetter", "log frameRefused", "announce", "receipt 1"])
+        #expect(last.prefix(4) == ["log deadLetter", "log frameRefused", "announce", "acknowledge 1"])
         #expect(last.contains("revoke 1"))
         var presence = presence("1", service: .statusStore)
         subject.core.describe(&presence)
@@ -206,7 +206,7 @@ import Testing
         let body = #"{"partition":0,"epoch":1,"entries":7}"#
         let id = JSON.text(StoreSubject.stream)
         subject.handle(
-            .frameReceived(.bytes(Array(#"{"id":\#(id),"seq":1,"lowest":1,"held":0,"body":\#(body)}"#.utf8))))
+            .frameReceived(.bytes(Array(#"{"id":\#(id),"seq":1,"lowWaterMark":1,"age":0,"body":\#(body)}"#.utf8))))
         subject.handle(.frameReceived(.bytes(Array("no frame".utf8))))
         #expect(subject.turn() == ["log frameUnreadable"])
         for _ in 1..<FrameAttempts.max {
@@ -229,7 +229,7 @@ import Testing
         #expect(subject.turn() == ["log frameRefused", "revoke 7"])
     }
 
-    @Test func aGrantComesAgainUntilItIsReceipted() throws {
+    @Test func aGrantComesAgainUntilItIsAcknowledged() throws {
         var subject = try connected()
         subject.hear(.reconciler)
         #expect(subject.turn() == ["log partitionGranted", "grant 1 with 0 agents"])
@@ -260,10 +260,10 @@ import Testing
         subject.pass(0.2)
         subject.handle(.turnEnded(.commit))
         #expect(!subject.core.isUnfinished, "its time is over")
-        #expect(subject.turn(.grant) == ["receipt 2"])
+        #expect(subject.turn(.grant) == ["acknowledge 2"])
         #expect(subject.core.wakeAt == subject.now, "the third has the next turn")
         #expect(subject.turn(.commit) == [])
-        #expect(subject.turn(.grant) == ["receipt 3"])
+        #expect(subject.turn(.grant) == ["acknowledge 3"])
         #expect(subject.core.wakeAt != subject.now)
     }
 
@@ -318,7 +318,8 @@ import Testing
         var entry = change(1)
         entry.order = Carried(
             WakeOrder(
-                agent: StoreCoreTests.agent, generation: 1, attempt: 1, issue: 7, maxAttempts: 3, reason: .provision,
+                agent: StoreCoreTests.agent, generation: 1, attempt: 1, publication: 7, maxAttempts: 3,
+                reason: .provision,
                 checkinDeadline: DurationText(30, .seconds), heartbeatInterval: DurationText(60, .seconds),
                 resetSession: false, templatesDigest: nil, role: .main, board: nil, variables: [:], traceparent: nil))
         subject.receive(1, entry)
@@ -366,7 +367,7 @@ import Testing
         subject.receive(1, answer("q"))
         #expect(subject.handle(.stopRequested) == [])
         subject.receive(2, answer("r"))
-        #expect(subject.turn() == ["receipt 1", "answer q to p1"])
+        #expect(subject.turn() == ["acknowledge 1", "answer q to p1"])
         #expect(subject.handle(.stopRequested) == [], "the broker has not taken it")
         _ = subject.acknowledge()
         subject.turn()

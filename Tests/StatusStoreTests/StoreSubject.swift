@@ -55,7 +55,7 @@ struct StoreSubject {
     let database: FailingDatabase
     var core: StoreCore
     var now = Instant(nanoseconds: 1_000_000_000_000)
-    var stamp = Timestamp(millisecondsSince1970: 1_700_000_000_000)
+    var wallTime = Timestamp(millisecondsSince1970: 1_700_000_000_000)
     /// In words, each with its ticket.
     private(set) var underWay: [(words: String, ticket: Int)] = []
     private var sent: [StreamFrame<GrantMessage>] = []
@@ -72,14 +72,14 @@ struct StoreSubject {
         self.database = database
         core = try StoreCore(
             database, topics: Topics(), instance: "1", incarnation: "s1", historyDays: 30, access: access, now: now,
-            stamp: stamp)
+            wallTime: wallTime)
     }
 
     /// Hands an input in; what is wanted, in words.
     @discardableResult
     mutating func handle(_ input: StoreInput) -> [String] {
         var actions: [StoreAction] = []
-        core.handle(input, now: now, stamp: stamp, into: &actions)
+        core.handle(input, now: now, wallTime: wallTime, into: &actions)
         return actions.compactMap { action in
             if case .publish(.accessQuestion(let question), let ticket?) = action { questions[ticket] = question }
             let words = words(action)
@@ -110,10 +110,10 @@ struct StoreSubject {
         }
     }
 
-    /// Everything that a reconciler was sent is receipted.
+    /// Everything that a reconciler was sent is acknowledged.
     mutating func takeGrants() {
         for frame in sent {
-            handle(.receiptReceived(StreamReceipt(id: frame.id, upTo: frame.seq, resendFrom: nil)))
+            handle(.acknowledgementReceived(StreamAcknowledgement(id: frame.id, upTo: frame.seq, resendFrom: nil)))
         }
         sent = []
     }
@@ -125,7 +125,7 @@ struct StoreSubject {
 
     mutating func receive(_ seq: Int, epoch: Int = 1, _ entries: StoreEntry...) {
         let frame = StreamFrame(
-            id: StoreSubject.stream, seq: seq, lowest: 1, held: 0,
+            id: StoreSubject.stream, seq: seq, lowWaterMark: 1, age: 0,
             body: StoreFrame(partition: 0, epoch: epoch, entries: entries))
         handle(.frameReceived(.decoded(frame)))
     }
@@ -138,10 +138,10 @@ struct StoreSubject {
             switch outgoing.frame.body {
             case .grant(let chunk, let agents): return "grant \(chunk.epoch) with \(agents.count) agents"
             case .revoke(_, let epoch): return "revoke \(epoch)"
-            case nil: return "announcement"
+            case nil: return "advertisement"
             }
-        case .receipt(let receipt):
-            return receipt.resendFrom.map { "ask from \($0)" } ?? "receipt \(receipt.upTo)"
+        case .acknowledgement(let acknowledgement):
+            return acknowledgement.resendFrom.map { "ask from \($0)" } ?? "acknowledge \(acknowledgement.upTo)"
         case .publish(let message, let ticket):
             let words = words(message)
             if let ticket { underWay.append((words, ticket)) }
@@ -169,7 +169,7 @@ struct StoreSubject {
         case .credentials(let changes): "credentials of \(changes.map(\.username).joined(separator: ","))"
         case .accessTable: "table"
         case .accessQuestion: "question"
-        case .order(let order): "order \(order.value?.issue ?? 0)"
+        case .order(let order): "order \(order.value?.publication ?? 0)"
         case .note(let note): "note \(note.published)"
         case .reply(.success, let address): "reply to \(address.topic)"
         case .reply(.failure(let problem), _): "problem \(problem.type.rawValue)"

@@ -6,7 +6,7 @@ public import Storage
 public enum WorkloadStep: Sendable {
     case grant(partition: Int, instance: String)
     case commit([ReceivedFrame], published: Int64)
-    case bury(DeadLetter)
+    case deadLetter(DeadLetter)
     case tidy(published: Int64)
     /// Close the database and open it again: the log is copied into the file and deleted.
     case reopen
@@ -48,7 +48,7 @@ public struct Workload: Sendable {
         steps.append(.reopen)
         commit([(ada, offline("gw/b")), (other, paused("\(otherGateway)/a"))])
         commit([(ada, deleted("gw/b")), (other, undertaken("\(otherGateway)/a"))])
-        bury(ada)
+        deadLetter(ada)
         grant(ada, to: "r2")
         commit([(ada, provision("gw/b")), (ada, provision("gw/c"))])
         steps.append(.tidy(published: last - Workload.lag))
@@ -63,7 +63,7 @@ public struct Workload: Sendable {
         case .grant(let partition, let instance):
             _ = try database.grant(partition, instance: instance, incarnation: "i", above: 0)
         case .commit(let frames, let published): _ = try database.commit(frames, published: published, now: noon)
-        case .bury(let letter): _ = try database.bury(letter)
+        case .deadLetter(let letter): _ = try database.deadLetter(letter)
         case .tidy(let published):
             _ = try database.tidy(
                 published: published, now: noon, historyBefore: noon - .seconds(60), historyBytesMax: .max, limit: 1_000
@@ -87,9 +87,9 @@ public struct Workload: Sendable {
     }
 
     /// A frame that is never taken: what its sender believes is forgotten with its epoch.
-    private mutating func bury(_ partition: Int) {
+    private mutating func deadLetter(_ partition: Int) {
         let before = revisions
-        steps.append(.bury(DeadLetter(frame(partition, provision("gw/c")), error: "never", at: Workload.noon)))
+        steps.append(.deadLetter(DeadLetter(frame(partition, provision("gw/c")), error: "never", at: Workload.noon)))
         revisions = before
         epochs[partition, default: 0] += 1
     }
@@ -163,7 +163,7 @@ public struct Workload: Sendable {
         var entry = StoreEntry()
         entry.order = Carried(
             WakeOrder(
-                agent: address(agent), generation: 1, attempt: attempt, issue: attempt, maxAttempts: 3,
+                agent: address(agent), generation: 1, attempt: attempt, publication: attempt, maxAttempts: 3,
                 reason: .provision, checkinDeadline: DurationText(30, .seconds),
                 heartbeatInterval: DurationText(60, .seconds), resetSession: false, templatesDigest: nil, role: .main,
                 board: nil, variables: [:], traceparent: nil))
@@ -199,8 +199,8 @@ public struct Workload: Sendable {
         seen.agents = agents
         seen.at = agents.map { _ in Workload.noon.millisecondsSince1970 + 7 }
         entry.seen = seen
-        entry.sightings = [
-            Sighting(
+        entry.lastSeenUpdates = [
+            LastSeenUpdate(
                 agent: Workload.address(agents[0]), lastSeenAt: nil,
                 lastRejection: Rejection(reason: .badToken, at: Workload.noon, count: 2))
         ]
@@ -215,7 +215,7 @@ public struct Workload: Sendable {
 
     private func undertaken(_ agent: String) -> [StoreEntry] {
         var entry = StoreEntry()
-        entry.undertaking = Undertaking(
+        entry.intentRecord = IntentRecord(
             request: PartitionRequest(
                 id: "resume", digest: "d", isKeyed: true, command: .resume(.agent(Workload.address(agent))),
                 minted: nil, rendered: nil, traceparent: nil, provisioner: "p1"), count: 1)

@@ -15,7 +15,7 @@ import Testing
         _ = try database.grant(elsewhere, instance: "r1", incarnation: "i1")
         try database.commit(frame(1, change("gw/a", 1)))
 
-        let ended = try database.bury(letter(frame(2, change("gw/b", 1))))
+        let ended = try database.deadLetter(letter(frame(2, change("gw/b", 1))))
         #expect(ended == [EndedEpoch(partition: partition, epoch: 1)])
         // What its sender built on it is not taken, nor the letter itself once more.
         #expect(
@@ -37,8 +37,8 @@ import Testing
         let database = try implementation.open(place)
         try database.grantToFirst()
         try database.grantToFirst()
-        #expect(try database.bury(letter(frame(1, epoch: 1, change("gw/a", 1)))).isEmpty)
-        #expect(try database.bury(letter(frame(1, epoch: 2, stream: stream(incarnation: "i0")))).isEmpty)
+        #expect(try database.deadLetter(letter(frame(1, epoch: 1, change("gw/a", 1)))).isEmpty)
+        #expect(try database.deadLetter(letter(frame(1, epoch: 2, stream: stream(incarnation: "i0")))).isEmpty)
         #expect(try database.commit(frame(1, epoch: 2, change("gw/a", 1))).results == [.applied])
     }
 
@@ -58,9 +58,9 @@ import Testing
             return
         }
         #expect(error.kind == .content)
-        #expect([report.results[0], report.results[2]] == [.applied, .heldBack])
+        #expect([report.results[0], report.results[2]] == [.applied, .blocked])
         #expect(try database.commit(unreadable(1), unreadable(2, epoch: 7)).results == [.duplicate, .refused])
-        #expect(try database.bury(letter(unreadable(2))) == [EndedEpoch(partition: partition, epoch: 1)])
+        #expect(try database.deadLetter(letter(unreadable(2))) == [EndedEpoch(partition: partition, epoch: 1)])
     }
 
     @Test(arguments: Implementation.allCases)
@@ -76,7 +76,7 @@ import Testing
             Issue.record("no failure")
             return
         }
-        #expect(try Set(database.bury(letter(unreadable)).map(\.partition)) == [partition, elsewhere])
+        #expect(try Set(database.deadLetter(letter(unreadable)).map(\.partition)) == [partition, elsewhere])
         #expect(try database.owners().first { $0.partition == others }?.epoch == 1)
     }
 
@@ -86,7 +86,7 @@ import Testing
         let database = try implementation.open(place)
         #expect(try database.deadLetters(limit: 10).kept == 0)
         let count = DeadLetter.keptMax + 5
-        for seq in 1...count { _ = try database.bury(letter(frame(seq))) }
+        for seq in 1...count { _ = try database.deadLetter(letter(frame(seq))) }
         let (total, kept, newest) = try database.deadLetters(limit: 2)
         #expect((total, kept) == (count, DeadLetter.keptMax))
         #expect(newest.map(\.number) == [count, count - 1])

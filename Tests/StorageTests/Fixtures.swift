@@ -99,9 +99,9 @@ func frame(
         stream: name, seq: seq, frame: StoreFrame(partition: number, epoch: epoch, entries: entries))
 }
 
-func order(_ agent: String, issue: Int) -> WakeOrder {
+func order(_ agent: String, publication: Int) -> WakeOrder {
     WakeOrder(
-        agent: address(agent), generation: 1, attempt: 1, issue: issue, maxAttempts: 3, reason: .provision,
+        agent: address(agent), generation: 1, attempt: 1, publication: publication, maxAttempts: 3, reason: .provision,
         checkinDeadline: DurationText(30, .seconds), heartbeatInterval: DurationText(60, .seconds), resetSession: false,
         templatesDigest: nil, role: .main, board: nil, variables: [:], traceparent: nil)
 }

@@ -83,7 +83,7 @@ import Testing
             return
         }
         #expect(error.kind == .constraint)
-        #expect([report.results[0], report.results[2], report.results[3]] == [.applied, .heldBack, .applied])
+        #expect([report.results[0], report.results[2], report.results[3]] == [.applied, .blocked, .applied])
         #expect(try database.record(of: address("gw/b")) == nil)
         #expect(try database.record(of: address("gw/c")) == nil)
         #expect(try database.identities(after: nil, limit: 10).isEmpty)
@@ -193,15 +193,15 @@ import Testing
         let database = try implementation.open(place)
         try database.grantToFirst()
         var first = change("gw/a", 1)
-        first.order = Carried(order("gw/a", issue: 1))
+        first.order = Carried(order("gw/a", publication: 1))
         var second = change("gw/b", 1)
-        second.order = Carried(order("gw/b", issue: 1))
+        second.order = Carried(order("gw/b", publication: 1))
         var again = StoreEntry()
-        again.order = Carried(order("gw/a", issue: 2))
+        again.order = Carried(order("gw/a", publication: 2))
         try database.commit(frame(1, first), frame(2, second), frame(3, again))
         let orders = try database.orders(after: 0, limit: 10)
         #expect(orders.map(\.agent) == [address("gw/b"), address("gw/a")])
-        #expect(try database.order(of: address("gw/a"))?.decoded() == order("gw/a", issue: 2))
+        #expect(try database.order(of: address("gw/a"))?.decoded() == order("gw/a", publication: 2))
         var settled = StoreEntry()
         settled.settledOrder = address("gw/a")
         #expect(try database.commit(frame(4, settled)).orders == [.settled(address("gw/a"))])
@@ -211,17 +211,17 @@ import Testing
     }
 
     @Test(arguments: Implementation.allCases)
-    func sightingsChangeTheRecordAndNothingElse(_ implementation: Implementation) throws {
+    func lastSeenUpdatesChangeTheRecordAndNothingElse(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try implementation.open(place)
         try database.grantToFirst()
         try database.commit(frame(1, change("gw/a", 1)))
         var seen = StoreEntry()
         let rejection = Rejection(reason: .badToken, at: noon, count: 3)
-        seen.sightings = [
-            Sighting(agent: address("gw/a"), lastSeenAt: noon + .seconds(5), lastRejection: nil),
-            Sighting(agent: address("gw/a"), lastSeenAt: nil, lastRejection: rejection),
-            Sighting(agent: address("gw/nobody"), lastSeenAt: noon, lastRejection: nil),
+        seen.lastSeenUpdates = [
+            LastSeenUpdate(agent: address("gw/a"), lastSeenAt: noon + .seconds(5), lastRejection: nil),
+            LastSeenUpdate(agent: address("gw/a"), lastSeenAt: nil, lastRejection: rejection),
+            LastSeenUpdate(agent: address("gw/nobody"), lastSeenAt: noon, lastRejection: nil),
         ]
         try database.commit(frame(2, seen))
         let record = try #require(try database.record(of: address("gw/a"))).decoded()

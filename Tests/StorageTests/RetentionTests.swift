@@ -37,9 +37,9 @@ import Testing
         let database = try implementation.open(place)
         try database.grantToFirst()
         try changes(database, 1..<11, at: noon + .seconds(86_400 * days))
-        try database.note(KeptTime(kept: noon, wall: noon))
+        try database.note(RetentionTime(kept: noon, wall: noon))
         try changes(database, 11..<16, at: noon)
-        try database.note(KeptTime(kept: noon + .seconds(7_200), wall: noon))
+        try database.note(RetentionTime(kept: noon + .seconds(7_200), wall: noon))
         try tidy(database, before: noon)
         #expect(try left(database).count == 15, "none is older than its first note")
         try tidy(database, before: noon + .seconds(1))
@@ -70,9 +70,9 @@ import Testing
     func theClockIsNoted(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try implementation.open(place)
-        #expect(try database.keptTime() == nil)
-        let time = KeptTime(kept: noon, wall: noon + .seconds(-86_400 * 3_650))
+        #expect(try database.retentionTime() == nil)
+        let time = RetentionTime(kept: noon, wall: noon + .seconds(-86_400 * 3_650))
         try database.note(time)
-        #expect(try database.keptTime() == time)
+        #expect(try database.retentionTime() == time)
     }
 }

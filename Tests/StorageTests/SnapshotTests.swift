@@ -100,7 +100,7 @@ import Testing
     }
 
     @Test(arguments: Implementation.allCases)
-    func anUndertakingComesWithTheSnapshotUntilItIsAnswered(_ implementation: Implementation) throws {
+    func anIntentRecordComesWithTheSnapshotUntilItIsAnswered(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try implementation.open(place)
         try database.grantToFirst()
@@ -109,14 +109,14 @@ import Testing
             rendered: nil,
             traceparent: nil, provisioner: "p1")
         var entry = StoreEntry()
-        entry.undertaking = Undertaking(request: request, count: 3)
+        entry.intentRecord = IntentRecord(request: request, count: 3)
         try database.commit(frame(1, entry))
         #expect(try database.outbox(after: 0, limit: 10).isEmpty)
-        #expect(try database.requests(of: database.grantToFirst()).map(\.undertaking) == [entry.undertaking])
+        #expect(try database.requests(of: database.grantToFirst()).map(\.intentRecord) == [entry.intentRecord])
         try database.commit(frame(1, epoch: 2, stream: stream("events/2"), answer("q", .paused(3))))
         let remembered = try database.requests(of: database.grantToFirst())
         #expect(remembered.map(\.id) == ["q"])
-        #expect(remembered.map(\.undertaking) == [nil])
+        #expect(remembered.map(\.intentRecord) == [nil])
     }
 
     @Test(arguments: Implementation.allCases)
@@ -132,7 +132,7 @@ import Testing
             return try database.tidy(
                 published: published, now: now, historyBefore: now - .seconds(3_600), historyBytesMax: .max, limit: 100)
         }
-        try database.note(KeptTime(kept: noon, wall: noon))
+        try database.note(RetentionTime(kept: noon, wall: noon))
         #expect(try !tidy(601, published: 0))
         #expect(try database.requests(of: database.grantToFirst()).map(\.id) == ["long"])
         // What is not yet published stays, however old.

@@ -86,10 +86,10 @@ struct ProcessTests {
         readiness.heard(reconciler)
         #expect(readiness.missing == ["1 of 2 partitions have an owner"])
         reconciler.partitions = ["0": 1, "1": 1]
-        reconciler.blind = "starting"
+        reconciler.suspended = "starting"
         readiness.heard(reconciler)
         #expect(readiness.missing == ["reconciler/1 judges nothing: starting"])
-        reconciler.blind = nil
+        reconciler.suspended = nil
         readiness.heard(reconciler)
         #expect(readiness.missing == [])
     }

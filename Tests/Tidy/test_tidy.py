@@ -61,6 +61,15 @@ IMPURE = re.compile(
     r"\bClock\.(?:now|stamp)\b|SystemRandomNumberGenerator|\.random\(|\bDate\(|ContinuousClock|SuspendingClock|"
     r"DispatchTime|\bawait\b|\basync\b|\bprint\(")
 DECLARATION = re.compile(r"^( *)(?:(?:@\w+(?:\([^)]*\))? |[a-z]+(?:\(set\))? )*)(?:func |init[?(<]|deinit\b|subscript[(<])")
+# Words that the glossary has replaced, as whole words or as the parts of a name, with those that stand for them.
+REPLACED = {
+    "receipt": "acknowledgement", "sighting": "last-seen update", "undertaking": "intent record", "surroundings": "context",
+    "occupant": "slot generation",
+    "keeping clock": "retention clock", "blindness": "suspension", "group work": "bulk operation", "commit room": "backpressure",
+    "commit ledger": "acknowledgement tracker", "wake pace": "wake limiter", "turn came": "permit granted",
+    "command desk": "command handler", "wake desk": "wake handler",
+    "files desk": "files handler", "heartbeat line": "heartbeat subscription", "peer lives": "peer incarnations",
+}
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
@@ -143,6 +152,19 @@ class Tidy(unittest.TestCase):
             # The data of a test may be long.
             if name_of(path).startswith(("Services", "Shared", "Tests/Simulation/")):
                 found += [f"{name_of(path)}:{line} has {length} lines" for line, length in long_functions(text)]
+        self.assertEqual(found, [])
+
+    def test_replaced_words_are_gone(self):
+        words = re.compile("|".join(rf"\b{word}" for word in REPLACED))
+        found = []
+        for path in tracked("*.swift", "*.py", "*.md", "*.yaml"):
+            # The names inside a database stay as they are.
+            if path == pathlib.Path(__file__).resolve() or name_of(path).startswith("Shared/SQLiteStorage/"):
+                continue
+            for number, line in enumerate(path.read_text().split("\n"), 1):
+                # `unreadReceiptsMax` is read as "unread receipts max".
+                parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", line).replace("_", " ").lower()
+                found += [f"{name_of(path)}:{number}: {word}: {REPLACED[word]}" for word in words.findall(parts)]
         self.assertEqual(found, [])
 
     def test_links_lead_somewhere(self):

@@ -52,14 +52,14 @@ final class StormAftermath {
         let owner = watch.owner(of: partition)
         let process = (owner?.instance).map { $0 == "1" ? "reconciler" : "reconciler/\($0)" } ?? "reconciler"
         try kill(process, as: step) { [watch, partition] in
-            watch.owner(of: partition).map { $0.epoch > owner?.epoch ?? 0 && !$0.isBlind } ?? false
+            watch.owner(of: partition).map { $0.epoch > owner?.epoch ?? 0 && !$0.isSuspended } ?? false
         }
     }
 
     /// The same with the store.
     func killStore() throws(ServiceFailure) {
         try kill("status-store", as: "store_killed") { [watch, partition] in
-            watch.owner(of: partition).map { !$0.isBlind } ?? false
+            watch.owner(of: partition).map { !$0.isSuspended } ?? false
         }
     }
 
@@ -97,10 +97,10 @@ final class StormAftermath {
         _ = try system.insist(.update, change, for: patience)
         let answered = Clock.now()
         guard system.loop.run(until: isBack, for: patience) else { throw ServiceFailure("\(process) is not back") }
-        let sighted = Clock.now()
+        let observable = Clock.now()
         system.wait(milliseconds: 2_000)
         note(step, from: start, to: answered)
-        steps[step]?.sightedSeconds = StormReport.seconds(from: start, to: sighted)
+        steps[step]?.observableSeconds = StormReport.seconds(from: start, to: observable)
     }
 
     private func note(_ step: String, from start: Instant, to end: Instant) {

@@ -163,13 +163,13 @@ final class StormBench {
         report.eventLatencyMilliseconds = BenchReport.Latency(witnesses.eventLatencies)
         report.lookupMilliseconds = BenchReport.Latency(witnesses.lookupLatencies)
         report.lastSeenAgeMilliseconds = BenchReport.Latency(witnesses.lastSeenAges)
-        report.blindSpells = watch.blindSpells
+        report.suspensions = watch.suspensions
         expect(report.stalls.values.reduce(0, +) == 0, "a service stalled")
         expect(watch.losses == 0 && fleet.losses == 0 && witnessFleet.losses == 0, "a connection of ours was lost")
         expect(watch.lostEvents == 0, "revisions were left out")
         expect(watch.witnessVerdicts == 0, "a beating agent lapsed or went offline")
         expect(watch.excessiveWakes == 0, "an agent was woken more often than max_wake_attempts")
-        expect(witnesses.lateSightings == 0, "last_seen_at was more than 5 s late")
+        expect(witnesses.lateLastSeenUpdates == 0, "last_seen_at was more than 5 s late")
         expect(witnesses.unanswered == 0, "\(witnesses.unanswered) lookups had no answer")
         // The rate, what may be saved up of it, and what a busy machine made late by most of a second.
         let rate = options.wakeRate.perSecond

@@ -52,7 +52,7 @@ struct StormOptions {
         }
     }
 
-    /// The policy of the gateways that fall silent. Its interval is how often they beat: what a blind time puts lapses off by.
+    /// The policy of the gateways that fall silent. Its interval is how often they beat: what a suspended time puts lapses off by.
     var policy: JSONValue {
         .object([
             "checkin_deadline": .string(deadline.description), "max_wake_attempts": .integer(Int64(attempts)),

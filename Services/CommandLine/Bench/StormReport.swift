@@ -40,7 +40,7 @@ struct StormReport: Encodable {
     /// Without the time in which others had the processor: what it would be on a machine of its own.
     var longestWorkMilliseconds: [String: Int64] = [:]
     var stalls: [String: Int64] = [:]
-    var blindSpells: [String: Int] = [:]
+    var suspensions: [String: Int] = [:]
     var peakMemoryMiB: [String: Int] = [:]
     var cpuSeconds: [String: Double] = [:]
     /// What must not be; empty when all is well.
@@ -51,14 +51,14 @@ struct StormReport: Encodable {
         /// Until the answer; to a change of one agent, when a process was killed.
         var seconds: Double
         /// Until the owner of its partition judges again.
-        var sightedSeconds: Double?
+        var observableSeconds: Double?
         var longestTurnMilliseconds: [String: Int64]
         var longestWorkMilliseconds: [String: Int64]
         var stalls: Int64
 
         enum CodingKeys: String, CodingKey {
             case seconds, stalls
-            case sightedSeconds = "sighted_seconds"
+            case observableSeconds = "sighted_seconds"
             case longestTurnMilliseconds = "longest_turn_ms"
             case longestWorkMilliseconds = "longest_turn_cpu_ms"
         }
@@ -99,7 +99,7 @@ struct StormReport: Encodable {
         case lastSeenAgeMilliseconds = "last_seen_age_ms"
         case longestTurnMilliseconds = "longest_turn_ms"
         case longestWorkMilliseconds = "longest_turn_cpu_ms"
-        case blindSpells = "blind_spells"
+        case suspensions = "blind_spells"
         case peakMemoryMiB = "peak_memory_mib"
         case cpuSeconds = "cpu_seconds"
     }

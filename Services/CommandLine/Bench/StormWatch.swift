@@ -60,9 +60,9 @@ final class StormWatch: ConnectionDelegate {
     private(set) var losses = 0
     /// Of each gateway, its events with their counts of agents, in order.
     private(set) var gatewayEvents: [String: [(event: GatewayEvent, agents: Int)]] = [:]
-    /// How often reconcilers said that they are blind, by the reason.
-    private(set) var blindSpells: [String: Int] = [:]
-    private var blind: [String: String] = [:]
+    /// How often reconcilers said that they are suspended, by the reason.
+    private(set) var suspensions: [String: Int] = [:]
+    private var suspended: [String: String] = [:]
     private var owned: [String: [String: Int]] = [:]
     /// Called for each wake of an agent.
     var woken: (_ gateway: Substring, _ agent: Substring) -> Void = { _, _ in }
@@ -87,9 +87,9 @@ final class StormWatch: ConnectionDelegate {
     var busiestSecond: Int { wakeWindows.values.map(\.busiest).max() ?? 0 }
 
     /// The reconciler that owns a partition, as its presence says.
-    func owner(of partition: Int) -> (instance: String, epoch: Int, isBlind: Bool)? {
+    func owner(of partition: Int) -> (instance: String, epoch: Int, isSuspended: Bool)? {
         let owners = owned.compactMap { instance, epochs in
-            epochs[String(partition)].map { (instance, $0, blind[instance] != nil) }
+            epochs[String(partition)].map { (instance, $0, suspended[instance] != nil) }
         }
         return owners.max { $0.1 < $1.1 }
     }
@@ -199,8 +199,8 @@ final class StormWatch: ConnectionDelegate {
     private func heard(_ presence: Presence) {
         guard presence.service == ServiceName.reconciler.rawValue else { return }
         let name = presence.instance
-        if let reason = presence.blind, blind[name] != reason { blindSpells[reason, default: 0] += 1 }
-        blind[name] = presence.blind
+        if let reason = presence.suspended, suspended[name] != reason { suspensions[reason, default: 0] += 1 }
+        suspended[name] = presence.suspended
         owned[name] = presence.state == .running ? presence.partitions : nil
     }
 }

@@ -30,7 +30,7 @@ final class StormWitnesses {
     private(set) var eventLatencies: [Double] = []
     private(set) var lookupLatencies: [Double] = []
     private(set) var lastSeenAges: [Double] = []
-    private(set) var lateSightings = 0
+    private(set) var lateLastSeenUpdates = 0
     private(set) var unanswered = 0
 
     init(_ system: BenchSystem, _ fleet: StormFleet, _ gateways: [StormGateway]) {
@@ -39,7 +39,7 @@ final class StormWitnesses {
         self.gateways = gateways
         system.loop.every(StormWitnesses.beatInterval) { [unowned self] in
             fleet.beat()
-            beatAt.append(Clock.stamp())
+            beatAt.append(Clock.wallTime())
         }
     }
 
@@ -84,7 +84,7 @@ final class StormWitnesses {
         let agent = 1 + nextLookup / gateways.count % max(1, gateway.agents.count - 1)
         nextLookup += 1
         guard agent < gateway.agents.count else { return }
-        let (asked, askedAt) = (Clock.now(), Clock.stamp())
+        let (asked, askedAt) = (Clock.now(), Clock.wallTime())
         let address = JSONValue.string("\(gateway.name)/\(gateway.agents[agent])")
         system.supervisor.operatorLink?.request(.get, ["agent": address]) { [weak self] result in
             self?.answered(result, asked, askedAt)
@@ -104,7 +104,7 @@ final class StormWitnesses {
         else { return }
         lastSeenAges.append(Double(max(0, newest.millisecondsSince1970 - seen.millisecondsSince1970)))
         let due = askedAt - StormWitnesses.lastSeenLimit
-        if let last = beatAt.last(where: { $0 <= due }), seen < last { lateSightings += 1 }
+        if let last = beatAt.last(where: { $0 <= due }), seen < last { lateLastSeenUpdates += 1 }
     }
 
     private func milliseconds(since instant: Instant) -> Double {

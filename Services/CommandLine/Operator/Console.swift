@@ -15,7 +15,7 @@ struct Console {
         style = Style(isColoured: isTerminal && (arguments.environmentValue("NO_COLOR") ?? "").isEmpty)
     }
 
-    var now: Timestamp { Clock.stamp() }
+    var now: Timestamp { Clock.wallTime() }
 
     /// Writes to standard output; when nobody reads any more the program ends.
     func write(_ text: String) {

@@ -67,7 +67,7 @@ private struct Examination {
                 presences[delivery.topic] = try? JSON.decode(Presence.self, from: delivery.payload)
             }
         }
-        var gathering = Gathering(at: Clock.stamp(), subject: subject)
+        var gathering = Gathering(at: Clock.wallTime(), subject: subject)
         do {
             try session.connect()
         } catch {

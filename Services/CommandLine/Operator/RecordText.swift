@@ -46,7 +46,7 @@ enum RecordText {
 
     /// Everything about one agent, a line a subject.
     static func sheet(_ record: AgentRecord, now: Timestamp, _ style: Style) -> String {
-        let ago = { (stamp: Timestamp?) in RelativeTime.text(stamp, now: now) }
+        let ago = { (wallTime: Timestamp?) in RelativeTime.text(wallTime, now: now) }
         var lines: [(String, String)] = [
             ("role", record.role.rawValue + (record.board.map { ", board \($0)" } ?? "")),
             ("generation", generation(record, ago)),

@@ -16,19 +16,22 @@ enum StatusText {
                 .init(partitions(presence)),
             ]
         }
-        let blindness = presences.compactMap { StatusText.blindness($0, now: now) }
-        return table.text(style) + (blindness.isEmpty ? "" : "\n" + blindness.joined())
+        let suspension = presences.compactMap { StatusText.suspension($0, now: now) }
+        return table.text(style) + (suspension.isEmpty ? "" : "\n" + suspension.joined())
     }
 
     /// What a reconciler says of the times in which it could judge nothing.
-    private static func blindness(_ presence: JSONValue, now: Timestamp) -> String? {
-        guard let spells = presence["blind_spells"]?.integer, presence["state"]?.string == "running" else { return nil }
+    private static func suspension(_ presence: JSONValue, now: Timestamp) -> String? {
+        guard let suspensions = presence["blind_spells"]?.integer, presence["state"]?.string == "running" else {
+            return nil
+        }
         let since = presence["blind_since"]?.string.flatMap(Timestamp.init)
         let tenths = ((presence["blind_milliseconds"]?.integer ?? 0) + 50) / 100
         let deferred = presence["deferred_deadlines"]?.integer ?? 0
         var text = "\(presence["service"]?.string ?? "?")/\(presence["instance"]?.string ?? "?")"
         text += presence["blind"] == nil ? " judges" : " judges nothing, since \(RelativeTime.text(since, now: now))"
-        text += "; was blind \(spells == 1 ? "once" : "\(spells) times"), \(tenths / 10).\(tenths % 10) s in all"
+        text +=
+            "; was suspended \(suspensions == 1 ? "once" : "\(suspensions) times"), \(tenths / 10).\(tenths % 10) s in all"
         return text + "; \(deferred) deadline\(deferred == 1 ? "" : "s") put off\n"
     }
 
@@ -45,8 +48,8 @@ enum StatusText {
         }
         let texts = ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
         let owned = numbers.isEmpty ? "" : "\(texts.joined(separator: ", ")) (\(numbers.count))"
-        guard let blind = presence["blind"]?.string else { return owned }
-        return owned + (owned.isEmpty ? "" : "; ") + "judges nothing: \(blind)"
+        guard let suspended = presence["blind"]?.string else { return owned }
+        return owned + (owned.isEmpty ? "" : "; ") + "judges nothing: \(suspended)"
     }
 
     /// What of the services a person has to see to, a line each, behind an empty one; nothing when all is well.

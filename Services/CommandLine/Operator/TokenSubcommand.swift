@@ -66,7 +66,8 @@ extension Subcommand {
         }
         let text = Token().text
         let token = OperatorToken(
-            name: name, scope: scope, digest: Digest(of: text).description, expires: length.map { Clock.stamp() + $0 })
+            name: name, scope: scope, digest: Digest(of: text).description,
+            expires: length.map { Clock.wallTime() + $0 })
         try file.write(tokens + [token])
         return text
     }

@@ -63,7 +63,7 @@ enum RuntimeNote: Hashable, Sendable {
     case removed
 }
 
-/// What the lives of one turn ask for.
+/// What the runs of one turn ask for.
 struct Output {
     let isConnected: Bool
     var directives: [RuntimeDirective] = []
@@ -79,8 +79,8 @@ struct Output {
 /// A value: events and the time in, directives out. What it knows is in memory only: after a restart the first wake of
 /// each agent starts its command.
 struct RuntimeCore: Sendable {
-    private var lives: [AgentAddress: AgentLife] = [:]
-    /// The keys of `lives`, sorted, so that equal events give equal directives.
+    private var runs: [AgentAddress: AgentRun] = [:]
+    /// The keys of `runs`, sorted, so that equal events give equal directives.
     private var order: [AgentAddress] = []
     private var isConnected = false
     private var isStopping = false
@@ -88,16 +88,16 @@ struct RuntimeCore: Sendable {
 
     /// When `timePassed` is wanted next; `nil` when nothing waits for time.
     var nextDue: Instant? {
-        lives.values.reduce(into: nil as Instant?) { earliest, life in
-            guard let due = life.nextDue(isConnected: isConnected) else { return }
+        runs.values.reduce(into: nil as Instant?) { earliest, run in
+            guard let due = run.nextDue(isConnected: isConnected) else { return }
             earliest = earliest.map { min($0, due) } ?? due
         }
     }
 
-    func wantsFiles(_ agent: AgentAddress) -> Bool { lives[agent]?.wantsFiles ?? false }
+    func wantsFiles(_ agent: AgentAddress) -> Bool { runs[agent]?.wantsFiles ?? false }
 
     /// Whether also files that the agent edits are to be written.
-    func overwritesFiles(_ agent: AgentAddress) -> Bool { lives[agent]?.overwritesFiles ?? false }
+    func overwritesFiles(_ agent: AgentAddress) -> Bool { runs[agent]?.overwritesFiles ?? false }
 
     mutating func handle(_ event: RuntimeEvent, now: Instant, into directives: inout [RuntimeDirective]) {
         if case .connected = event { isConnected = true }
@@ -106,7 +106,7 @@ struct RuntimeCore: Sendable {
         apply(event, now: now, into: &output)
         directives += output.directives
         if !output.beats.isEmpty { directives.append(.publish(output.beats.sorted { $0.agent < $1.agent })) }
-        guard isStopping, !isFinished, lives.values.allSatisfy({ $0.phase == .idle }) else { return }
+        guard isStopping, !isFinished, runs.values.allSatisfy({ $0.phase == .idle }) else { return }
         isFinished = true
         directives.append(.finish)
     }
@@ -116,51 +116,51 @@ struct RuntimeCore: Sendable {
         case .woken(let wake, let installedDigest):
             guard !isStopping else { return }
             add(wake.agent)
-            lives[wake.agent]?.woken(wake, installedDigest: installedDigest, now: now, into: &output)
+            runs[wake.agent]?.woken(wake, installedDigest: installedDigest, now: now, into: &output)
         case .templatesAnnounced(let message, let installedDigest):
             guard !isStopping else { return }
             add(message.agent)
-            lives[message.agent]?.templatesAnnounced(message, installedDigest: installedDigest, now: now, into: &output)
-        case .filesArrived(let agent, let digest): lives[agent]?.filesArrived(digest: digest, now: now, into: &output)
-        case .filesFailed(let agent, let note): lives[agent]?.filesFailed(note, into: &output)
+            runs[message.agent]?.templatesAnnounced(message, installedDigest: installedDigest, now: now, into: &output)
+        case .filesArrived(let agent, let digest): runs[agent]?.filesArrived(digest: digest, now: now, into: &output)
+        case .filesFailed(let agent, let note): runs[agent]?.filesFailed(note, into: &output)
         case .processStarted(let agent, let run, let bootID):
-            lives[agent]?.processStarted(run: run, bootID: bootID, now: now)
-        case .startFailed(let agent, let run, let note): lives[agent]?.startFailed(run: run, note, into: &output)
+            runs[agent]?.processStarted(run: run, bootID: bootID, now: now)
+        case .startFailed(let agent, let run, let note): runs[agent]?.startFailed(run: run, note, into: &output)
         case .processExited(let agent, let run, let status):
-            lives[agent]?.processExited(run: run, status: status, now: now, into: &output)
-        case .recovering(let agent, let generation): lives[agent]?.recovering(generation)
-        case .removed(let agent, let generation): lives[agent]?.removed(generation: generation, now: now, into: &output)
+            runs[agent]?.processExited(run: run, status: status, now: now, into: &output)
+        case .recovering(let agent, let generation): runs[agent]?.recovering(generation)
+        case .removed(let agent, let generation): runs[agent]?.removed(generation: generation, now: now, into: &output)
         case .connected(let host):
             if let host { add(host.agent) }
-            forEachLife { $0.connected(hostBootID: host?.bootID, now: now, into: &output) }
+            forEachRun { $0.connected(hostBootID: host?.bootID, now: now, into: &output) }
         case .disconnected: return
         case .timePassed: timePassed(now: now, into: &output)
         case .stopRequested:
             isStopping = true
-            forEachLife { $0.stopRequested(now: now, into: &output) }
-        case .stopLimitPassed: forEachLife { $0.stopLimitPassed(now: now, into: &output) }
+            forEachRun { $0.stopRequested(now: now, into: &output) }
+        case .stopLimitPassed: forEachRun { $0.stopLimitPassed(now: now, into: &output) }
         }
     }
 
     private mutating func timePassed(now: Instant, into output: inout Output) {
-        forEachLife { $0.timePassed(now: now, into: &output) }
+        forEachRun { $0.timePassed(now: now, into: &output) }
         guard isConnected else { return }
-        forEachLife { $0.beatIfDue(isJoining: false, now: now, into: &output) }
+        forEachRun { $0.beatIfDue(isJoining: false, now: now, into: &output) }
         guard !output.beats.isEmpty else { return }
-        forEachLife { $0.beatIfDue(isJoining: true, now: now, into: &output) }
+        forEachRun { $0.beatIfDue(isJoining: true, now: now, into: &output) }
     }
 
     private mutating func add(_ agent: AgentAddress) {
-        guard lives[agent] == nil else { return }
-        lives[agent] = AgentLife(address: agent)
+        guard runs[agent] == nil else { return }
+        runs[agent] = AgentRun(address: agent)
         order.insert(agent, at: order.firstIndex { agent < $0 } ?? order.endIndex)
     }
 
-    private mutating func forEachLife(_ body: (inout AgentLife) -> Void) {
+    private mutating func forEachRun(_ body: (inout AgentRun) -> Void) {
         for agent in order {
-            guard var life = lives[agent] else { continue }
-            body(&life)
-            lives[agent] = life
+            guard var each = runs[agent] else { continue }
+            body(&each)
+            runs[agent] = each
         }
     }
 }

@@ -26,9 +26,9 @@ struct Readiness: Hashable, Sendable {
         }
         let owned = all.reduce(0) { $0 + ($1.partitions?.count ?? 0) }
         guard owned == count else { return ["\(owned) of \(count) partitions have an owner"] }
-        // A blind reconciler sends no wake and judges no deadline.
+        // A suspended reconciler sends no wake and judges no deadline.
         return all.compactMap { presence in
-            presence.blind.map { "\(presence.service)/\(presence.instance) judges nothing: \($0)" }
+            presence.suspended.map { "\(presence.service)/\(presence.instance) judges nothing: \($0)" }
         }.sorted()
     }
 }

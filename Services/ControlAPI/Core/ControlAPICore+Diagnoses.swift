@@ -16,7 +16,7 @@ extension ControlAPICore {
         guard waiting.values.count(where: { $0.gathering != nil }) < ControlAPICore.diagnosesMax else {
             throw HTTPRefusal(Problem(.tooManyRequests, "\(ControlAPICore.diagnosesMax) diagnoses are being made"))
         }
-        let gathering = Gathering(at: stamp, subject: subject)
+        let gathering = Gathering(at: wallTime, subject: subject)
         goOn(Waiting(id: request.id, route: route, path: path, request: request, deadline: now), gathering, &actions)
     }
 

@@ -53,7 +53,7 @@ public struct ControlAPICore: Sendable {
 
     // The time of the input that is handled.
     var now = Instant(nanoseconds: 0)
-    var stamp = Timestamp(millisecondsSince1970: 0)
+    var wallTime = Timestamp(millisecondsSince1970: 0)
 
     /// - Parameters:
     ///   - asker: this life of this instance, by which answers find it; no other one has it.
@@ -80,10 +80,10 @@ public struct ControlAPICore: Sendable {
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
     public mutating func handle(
-        _ input: ControlAPIInput, now: Instant, stamp: Timestamp, into actions: inout [ControlAPIAction]
+        _ input: ControlAPIInput, now: Instant, wallTime: Timestamp, into actions: inout [ControlAPIAction]
     ) {
         self.now = now
-        self.stamp = stamp
+        self.wallTime = wallTime
         switch input {
         case .connected: actions.append(.subscribe)
         case .subscribed: isServing = true
@@ -162,7 +162,7 @@ public struct ControlAPICore: Sendable {
             try streams.open(request, by: token.digest, now: now, &actions)
         case .fleet:
             guard isServing else { throw .unavailable("the broker is not connected") }
-            try tables.open(request, now: now, stamp: stamp, &actions)
+            try tables.open(request, now: now, wallTime: wallTime, &actions)
         case .doctor: try diagnose(request, route, path, &actions)
         case .command(let verb, let source, _): try command(verb, source, request, route, path, token, &actions)
         case .health, .readiness, .document, .heartbeat, .agentHealth, .boards, .tasks: throw .noRoute
@@ -274,7 +274,7 @@ public struct ControlAPICore: Sendable {
 
     /// The token of this digest, while it counts.
     private func token(of digest: String) -> OperatorToken? {
-        tokens[digest].flatMap { token in token.expires.map { stamp < $0 } ?? true ? token : nil }
+        tokens[digest].flatMap { token in token.expires.map { wallTime < $0 } ?? true ? token : nil }
     }
 
     /// Who may not open a stream any more may not go on reading it. Every scope may.

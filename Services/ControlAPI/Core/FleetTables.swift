@@ -46,7 +46,7 @@ struct FleetTables {
     }
 
     mutating func open(
-        _ request: HTTPRequest, now: Instant, stamp: Timestamp, _ actions: inout [ControlAPIAction]
+        _ request: HTTPRequest, now: Instant, wallTime: Timestamp, _ actions: inout [ControlAPIAction]
     ) throws(HTTPRefusal) {
         let filter = try CommandMembers.of(request, .query, [:])
         for member in ["after", "limit"] where filter[member] != nil {
@@ -65,7 +65,7 @@ struct FleetTables {
         }
         lastNumber -= 1
         tables[key] = Table(
-            pages: ListPages(filter), at: stamp, askers: [request], question: lastNumber,
+            pages: ListPages(filter), at: wallTime, askers: [request], question: lastNumber,
             deadline: now + FleetTables.answerLimit)
         actions.append(.askEvents(EventQuestion(after: nil), number: lastNumber))
     }

@@ -123,7 +123,7 @@ public final class ControlAPI: Service {
 
     private func handle(_ input: ControlAPIInput) {
         var actions: [ControlAPIAction] = []
-        core.handle(input, now: Clock.now(), stamp: Clock.stamp(), into: &actions)
+        core.handle(input, now: Clock.now(), wallTime: Clock.wallTime(), into: &actions)
         actions.forEach(carryOut)
     }
 

@@ -1,6 +1,6 @@
 internal import Lifecycle
 
-/// The batches that wait for the receipts of the partitions' owners, and whether they are too many to take more heartbeats.
+/// The batches that wait for the acknowledgements of the partitions' owners, and whether they are too many to take more heartbeats.
 ///
 /// An owner that hangs leaves its batches here until the reconcilers forget it and another one takes over, some 12 s. That
 /// must not stop the heartbeats of all others, so what counts is only what memory holds.
@@ -39,8 +39,8 @@ public struct Backlog: Sendable {
         if self.bytes > bytesMax { isFull = true }
     }
 
-    /// All of a partition up to this seq has its receipt.
-    public mutating func receipted(_ partition: Int, upTo seq: Int) {
+    /// All of a partition up to this seq has its acknowledgement.
+    public mutating func acknowledged(_ partition: Int, upTo seq: Int) {
         while let batch = waiting[partition].first, batch.seq <= seq {
             waiting[partition].removeFirst(1)
             bytes -= batch.bytes

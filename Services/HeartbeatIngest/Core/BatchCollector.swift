@@ -45,13 +45,13 @@ public struct BatchCollector: Sendable {
     ///
     /// - Parameter gateway: the gateway that `name` is inside of; `nil` when `name` is a full address.
     public mutating func add(
-        _ name: String, gateway: String?, partition: Int, at stamp: Timestamp, received: Instant
+        _ name: String, gateway: String?, partition: Int, at wallTime: Timestamp, received: Instant
     ) {
         let size = name.utf8.count + 3
-        if !extendLast(&open[partition], name, gateway, stamp, received) {
+        if !extendLast(&open[partition], name, gateway, wallTime, received) {
             append(
                 HeartbeatBatch.Segment(
-                    at: stamp.millisecondsSince1970, age: 0, gateway: gateway, names: [name], detail: nil),
+                    at: wallTime.millisecondsSince1970, age: 0, gateway: gateway, names: [name], detail: nil),
                 bytes: 0, partition, received)
         }
         open[partition].names += 1
@@ -61,14 +61,14 @@ public struct BatchCollector: Sendable {
 
     /// Adds the heartbeats of one gateway message, as one segment where they fit.
     public mutating func add(
-        _ names: [String], gateway: String, partition: Int, at stamp: Timestamp, received: Instant
+        _ names: [String], gateway: String, partition: Int, at wallTime: Timestamp, received: Instant
     ) {
         for start in stride(from: 0, to: names.count, by: BatchCollector.namesMax) {
             let part = Array(names[start..<min(names.count, start + BatchCollector.namesMax)])
             if open[partition].names + part.count > BatchCollector.namesMax { close(partition) }
             append(
                 HeartbeatBatch.Segment(
-                    at: stamp.millisecondsSince1970, age: 0, gateway: gateway, names: part, detail: nil),
+                    at: wallTime.millisecondsSince1970, age: 0, gateway: gateway, names: part, detail: nil),
                 bytes: part.reduce(0) { $0 + $1.utf8.count + 3 }, partition, received)
             open[partition].names += part.count
             if open[partition].isFull { close(partition) }
@@ -76,9 +76,9 @@ public struct BatchCollector: Sendable {
     }
 
     /// Adds a heartbeat that says more, or one that is rejected.
-    public mutating func add(_ detail: HeartbeatDetail, partition: Int, at stamp: Timestamp, received: Instant) {
+    public mutating func add(_ detail: HeartbeatDetail, partition: Int, at wallTime: Timestamp, received: Instant) {
         append(
-            HeartbeatBatch.Segment(at: stamp.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: detail),
+            HeartbeatBatch.Segment(at: wallTime.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: detail),
             bytes: BatchCollector.estimatedBytes(detail), partition, received)
         if open[partition].isFull { close(partition) }
     }
@@ -103,10 +103,10 @@ public struct BatchCollector: Sendable {
     }
 
     private func extendLast(
-        _ open: inout Open, _ name: String, _ gateway: String?, _ stamp: Timestamp, _ received: Instant
+        _ open: inout Open, _ name: String, _ gateway: String?, _ wallTime: Timestamp, _ received: Instant
     ) -> Bool {
         let last = open.segments.count - 1
-        guard last >= 0, open.segments[last].at == stamp.millisecondsSince1970, open.segments[last].detail == nil,
+        guard last >= 0, open.segments[last].at == wallTime.millisecondsSince1970, open.segments[last].detail == nil,
             open.segments[last].gateway == gateway, received.milliseconds(since: open.received[last]) < 1
         else { return false }
         open.segments[last].names.append(name)

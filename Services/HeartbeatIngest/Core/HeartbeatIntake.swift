@@ -51,22 +51,23 @@ public struct HeartbeatIntake: Sendable {
     /// - Parameters:
     ///   - tokenDigest: of the user property `x-agent-token`, when there is one; it is of every agent the message names.
     ///   - asker: who waits to be told what becomes of it; of one agent's heartbeat alone.
-    ///   - stamp: the wall clock at reception.
+    ///   - wallTime: the wall clock at reception.
     /// - Returns: what there is nobody to count on.
     public mutating func receive(
-        topic: String, payload: [UInt8], tokenDigest: String?, asker: HeartbeatAsker? = nil, at stamp: Timestamp,
+        topic: String, payload: [UInt8], tokenDigest: String?, asker: HeartbeatAsker? = nil, at wallTime: Timestamp,
         now: Instant
     ) -> Dismissal? {
         counters.messages += 1
         switch topics.source(of: topic) {
         case .agent(let address, let gateway):
             counters.received += 1
-            receive(payload, of: address, gateway: gateway, tokenDigest, asker, at: stamp, now: now)
+            receive(payload, of: address, gateway: gateway, tokenDigest, asker, at: wallTime, now: now)
             return nil
         case .gateway(let gateway):
-            return receive(payload, fromGateway: gateway, topic: topic, tokenDigest: tokenDigest, at: stamp, now: now)
+            return receive(
+                payload, fromGateway: gateway, topic: topic, tokenDigest: tokenDigest, at: wallTime, now: now)
         case .broker:
-            receive(refusals: payload, at: stamp, now: now)
+            receive(refusals: payload, at: wallTime, now: now)
             return nil
         case nil:
             counters.rejected += 1
@@ -81,15 +82,15 @@ public struct HeartbeatIntake: Sendable {
     }
 
     /// Takes one agent's heartbeat that was read already.
-    public mutating func receive(_ detail: HeartbeatDetail, at stamp: Timestamp, now: Instant) {
+    public mutating func receive(_ detail: HeartbeatDetail, at wallTime: Timestamp, now: Instant) {
         counters.messages += 1
         counters.received += 1
         let partition = Partition.of(gateway: detail.agent.gateway, count: partitionCount)
         if detail == HeartbeatDetail(agent: detail.agent) {
             counters.plain += 1
-            collector.add(detail.agent.description, gateway: nil, partition: partition, at: stamp, received: now)
+            collector.add(detail.agent.description, gateway: nil, partition: partition, at: wallTime, received: now)
         } else {
-            collector.add(detail, partition: partition, at: stamp, received: now)
+            collector.add(detail, partition: partition, at: wallTime, received: now)
         }
     }
 
@@ -102,24 +103,24 @@ public struct HeartbeatIntake: Sendable {
 
     private mutating func receive(
         _ payload: [UInt8], of address: String, gateway: String, _ tokenDigest: String?, _ asker: HeartbeatAsker?,
-        at stamp: Timestamp, now: Instant
+        at wallTime: Timestamp, now: Instant
     ) {
         let partition = Partition.of(gateway: gateway, count: partitionCount)
         let form = HeartbeatForm(payload)
         if tokenDigest == nil, asker == nil, form == .plain {
             counters.plain += 1
-            collector.add(address, gateway: nil, partition: partition, at: stamp, received: now)
+            collector.add(address, gateway: nil, partition: partition, at: wallTime, received: now)
             return
         }
         // The topic was checked: this is an address.
         guard let agent = AgentAddress(address) else { return }
         var detail = detail(form, agent, tokenDigest)
         detail.asker = asker
-        collector.add(detail, partition: partition, at: stamp, received: now)
+        collector.add(detail, partition: partition, at: wallTime, received: now)
     }
 
     private mutating func receive(
-        _ payload: [UInt8], fromGateway gateway: String, topic: String, tokenDigest: String?, at stamp: Timestamp,
+        _ payload: [UInt8], fromGateway gateway: String, topic: String, tokenDigest: String?, at wallTime: Timestamp,
         now: Instant
     ) -> Dismissal? {
         let message: GatewayHeartbeats
@@ -138,7 +139,7 @@ public struct HeartbeatIntake: Sendable {
         counters.names += Int64(count)
         if tokenDigest == nil, !message.names.isEmpty {
             counters.plain += Int64(count)
-            collector.add(message.names, gateway: gateway, partition: partition, at: stamp, received: now)
+            collector.add(message.names, gateway: gateway, partition: partition, at: wallTime, received: now)
             return nil
         }
         var nameless: (count: Int, first: String)?
@@ -152,9 +153,9 @@ public struct HeartbeatIntake: Sendable {
             }
             if tokenDigest == nil, form == .plain {
                 counters.plain += 1
-                collector.add(name, gateway: gateway, partition: partition, at: stamp, received: now)
+                collector.add(name, gateway: gateway, partition: partition, at: wallTime, received: now)
             } else if let agent = AgentAddress(gateway: gateway, agent: name) {
-                collector.add(detail(form, agent, tokenDigest), partition: partition, at: stamp, received: now)
+                collector.add(detail(form, agent, tokenDigest), partition: partition, at: wallTime, received: now)
             }
         }
         guard let nameless else { return nil }
@@ -163,11 +164,11 @@ public struct HeartbeatIntake: Sendable {
             reason: .malformed, detail: nameless.first, gateway: gateway, topic: topic, count: nameless.count)
     }
 
-    /// The broker has refused what these agents did, one a line with the reason: a connection for its secret, or more than it
+    /// The broker has refused what these agents did, one a subscription with the reason: a connection for its secret, or more than it
     /// takes of one client.
-    private mutating func receive(refusals payload: [UInt8], at stamp: Timestamp, now: Instant) {
-        for line in String(decoding: payload, as: UTF8.self).split(separator: "\n") {
-            let words = line.split(separator: " ")
+    private mutating func receive(refusals payload: [UInt8], at wallTime: Timestamp, now: Instant) {
+        for subscription in String(decoding: payload, as: UTF8.self).split(separator: "\n") {
+            let words = subscription.split(separator: " ")
             guard words.count > 1, let agent = AgentAddress(String(words[0])),
                 let reason = RejectionReason(rawValue: String(words[1]))
             else { continue }
@@ -179,7 +180,7 @@ public struct HeartbeatIntake: Sendable {
                 ? "the broker refused \(words.count > 2 ? words[2] : "some") of its messages, more came than it takes"
                 : "password: is not this agent's token, the broker refused the connection"
             let partition = Partition.of(gateway: agent.gateway, count: partitionCount)
-            collector.add(detail, partition: partition, at: stamp, received: now)
+            collector.add(detail, partition: partition, at: wallTime, received: now)
         }
     }
 

@@ -3,19 +3,19 @@ public import Lifecycle
 internal import Streams
 
 /// Takes all heartbeats, judges their form and hands them to the owners of the partitions in batches, each kept until
-/// its receipt: all that an ingest decides, its streams, subscriptions and its end included.
+/// its acknowledgement: all that an ingest decides, its streams, subscriptions and its end included.
 ///
 /// A pure value: inputs and the time go in, actions come out. Its hosts are `HeartbeatIngest` and the simulator. It subscribes
-/// once `Admission` lets it.
+/// once `SubscriptionGate` lets it.
 public struct IngestCore: Sendable {
     /// Batches under way to one partition: what a turn of its owner takes at most, whatever they bring.
     public static let windowMax = 4
     /// Dismissals logged in one second; the others are counted.
     public static let dismissalsLoggedMax = 20
-    /// Without an acknowledgement of its presence for so long this ingest takes no heartbeats: it ends its line before the
-    /// reconcilers forget it (`Sight.presenceLimit`).
+    /// Without an acknowledgement of its presence for so long this ingest takes no heartbeats: it ends its subscription before the
+    /// reconcilers forget it (`Observability.presenceLimit`).
     public static let acknowledgementLimit = TimeSpan.seconds(5)
-    /// What lies unread on a paused line for longer is too old to be believed.
+    /// What lies unread on a paused subscription for longer is too old to be believed.
     public static let pauseLimit = TimeSpan.seconds(1)
 
     private let topics: Topics
@@ -25,10 +25,10 @@ public struct IngestCore: Sendable {
     private var senders: StreamSenders<PartitionMessage>
     private var intake: HeartbeatIntake?
     private var backlog = Backlog(partitionCount: 0)
-    private var line = HeartbeatLine()
+    private var subscription = HeartbeatSubscription()
     private var streams: [String] = []
-    private var admission = Admission()
-    private var noted: UncleanEnds?
+    private var gate = SubscriptionGate()
+    private var noted: CrashLoopBackoff?
     private var isConnected = false
     private var acknowledgedAt: Instant?
     private var isWaiting = false
@@ -41,12 +41,12 @@ public struct IngestCore: Sendable {
 
     // The time of the input that is handled.
     private var now = Instant(nanoseconds: 0)
-    private var stamp = Timestamp(millisecondsSince1970: 0)
+    private var wallTime = Timestamp(millisecondsSince1970: 0)
 
     /// - Parameters:
-    ///   - incarnation: names this life.
+    ///   - incarnation: names this incarnation.
     ///   - windowMax: batches under way to one partition.
-    ///   - backlogBytesMax: what may wait for receipts before reading stops.
+    ///   - backlogBytesMax: what may wait for acknowledgements before reading stops.
     public init(
         topics: Topics, instance: String, incarnation: String, windowMax: Int = IngestCore.windowMax,
         backlogBytesMax: Int = Backlog.bytesMax
@@ -61,33 +61,37 @@ public struct IngestCore: Sendable {
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
     public mutating func handle(
-        _ input: IngestInput, now: Instant, stamp: Timestamp, into actions: inout [IngestAction]
+        _ input: IngestInput, now: Instant, wallTime: Timestamp, into actions: inout [IngestAction]
     ) {
         self.now = now
-        self.stamp = stamp
+        self.wallTime = wallTime
         switch input {
         case .heartbeatsReceived(let message, let at): take(message, at, &actions)
         case .connected: connected(&actions)
         case .disconnected: disconnected(&actions)
-        case .stalled: admission.stalled(now: now, stamp: stamp)
-        case .receiptReceived(let receipt): receipted(receipt)
+        case .stalled: gate.stalled(now: now, wallTime: wallTime)
+        case .acknowledgementReceived(let acknowledgement): acknowledged(acknowledgement)
         case .presenceReceived(let presence): heard(presence, &actions)
         case .presenceAcknowledged(let announcedAt): acknowledgedAt = announcedAt
-        case .noteFound(let note): if admission.past == nil { noted = note }
+        case .noteFound(let note): if gate.past == nil { noted = note }
         case .notesEnded:
-            guard admission.past == nil else { break }
-            admission.found(noted, now: now, stamp: stamp)
-            if let past = admission.past { actions.append(.note(past)) }
+            guard gate.past == nil else { break }
+            gate.found(noted, now: now, wallTime: wallTime)
+            if let past = gate.past { actions.append(.note(past)) }
         case .questionReceived(let question):
             // Without a subscription that stands nothing can be proven yet: the question comes again.
-            if line.mayHoldHeartbeats { line.ask(question, into: &actions) } else { answer(question, &actions) }
-        case .lineConnected: line.connected(into: &actions)
-        case .lineSubscribed(let refused):
-            guard line.subscribed(refused: refused) else { break }
-            admission.subscribed()
+            if subscription.mayHoldHeartbeats {
+                subscription.ask(question, into: &actions)
+            } else {
+                answer(question, &actions)
+            }
+        case .subscriptionConnected: subscription.connected(into: &actions)
+        case .subscriptionAnswered(let refused):
+            guard subscription.subscribed(refused: refused) else { break }
+            gate.subscribed()
             actions.append(.announce)
-        case .lineLost: if line.lost() { lineEnded(&actions) }
-        case .canaryReceived(let canary): if let question = line.received(canary) { answer(question, &actions) }
+        case .subscriptionLost: if subscription.lost() { subscriptionEnded(&actions) }
+        case .canaryReceived(let canary): if let question = subscription.received(canary) { answer(question, &actions) }
         case .ticked: tick(&actions)
         case .secondPassed:
             intake?.beginSecond()
@@ -100,14 +104,14 @@ public struct IngestCore: Sendable {
     }
 
     /// The subscription to heartbeats that stands; `nil` while none does.
-    public var heartbeatSession: Int? { line.session }
+    public var heartbeatSession: Int? { subscription.session }
 
     /// What its presence says besides.
     public func describe(_ presence: inout Presence) {
-        presence.heartbeatSession = line.session
+        presence.heartbeatSession = subscription.session
     }
 
-    /// Bytes of batches that wait for their receipts.
+    /// Bytes of batches that wait for their acknowledgements.
     public var backlogBytes: Int { backlog.bytes }
 
     public var counters: [String: Int64] {
@@ -115,7 +119,7 @@ public struct IngestCore: Sendable {
         return [
             "messages": counters.messages, "received": counters.received, "names": counters.names,
             "plain": counters.plain, "rejected": counters.rejected, "batches": counters.batches,
-            "kept": Int64(senders.keptCount),
+            "kept": Int64(senders.unacknowledgedCount),
         ]
     }
 
@@ -124,8 +128,8 @@ public struct IngestCore: Sendable {
     private mutating func connected(_ actions: inout [IngestAction]) {
         isConnected = true
         actions.append(.subscribe)
-        // Of what is retained there the first life's question comes behind it: then all is known that there is to know.
-        actions.append(admission.past.map { .note($0) } ?? .askForNotes)
+        // Of what is retained there the first incarnation's question comes behind it: then all is known that there is to know.
+        actions.append(gate.past.map { .note($0) } ?? .askForNotes)
         senders.reconnected(now: now)
     }
 
@@ -133,17 +137,17 @@ public struct IngestCore: Sendable {
         isConnected = false
         acknowledgedAt = nil
         // Owners may be told that this ingest is gone: it receives nothing until they know it again.
-        abandonLine(reason: "the connection to the owners was lost", &actions)
-        admission.closed(now: now)
+        abandonSubscription(reason: "the connection to the owners was lost", &actions)
+        gate.closed(now: now)
     }
 
     /// The store's presence tells how many partitions there are: only then heartbeats can be taken.
     private mutating func heard(_ presence: Presence, _ actions: inout [IngestAction]) {
         if presence.service == ServiceName.heartbeatIngest.rawValue, presence.instance != instance {
-            admission.heard(presence, now: now)
+            gate.heard(presence, now: now)
         }
         // Its owner is there now: the introductions that nobody took are not left to their next repeat.
-        if presence.service == ServiceName.reconciler.rawValue, admission.isIntroducing, !admission.isAcknowledged {
+        if presence.service == ServiceName.reconciler.rawValue, gate.isIntroducing, !gate.isAcknowledged {
             senders.reconnected(now: now)
         }
         guard presence.service == ServiceName.statusStore.rawValue, let count = presence.partitionCount,
@@ -158,68 +162,70 @@ public struct IngestCore: Sendable {
         streams = (0..<count).map { "batches/\($0)" }
     }
 
-    private mutating func receipted(_ receipt: StreamReceipt) {
-        guard let progress = senders.receive(receipt, now: now), case .partition(let partition) = progress.destination
+    private mutating func acknowledged(_ acknowledgement: StreamAcknowledgement) {
+        guard let progress = senders.receive(acknowledgement, now: now),
+            case .partition(let partition) = progress.destination
         else { return }
-        backlog.receipted(partition, upTo: progress.upTo)
-        admission.receipted(partition, upTo: progress.upTo)
+        backlog.acknowledged(partition, upTo: progress.upTo)
+        gate.acknowledged(partition, upTo: progress.upTo)
     }
 
     private mutating func tick(_ actions: inout [IngestAction]) {
         senders.tick(now: now)
-        if line.isStale(now: now, after: IngestCore.pauseLimit) {
-            abandonLine(reason: "its batches are not receipted", &actions)
+        if subscription.isStale(now: now, after: IngestCore.pauseLimit) {
+            abandonSubscription(reason: "its batches are not acknowledged", &actions)
         }
-        guard line.isOpen, !isAcknowledged else { return }
-        abandonLine(reason: "the broker does not acknowledge this ingest's presence", &actions)
+        guard subscription.isOpen, !isAcknowledged else { return }
+        abandonSubscription(reason: "the broker does not acknowledge this ingest's presence", &actions)
     }
 
     /// Whether the broker has lately acknowledged, on this connection, what this ingest says: one that is half open shows by
     /// it long before its keepalive.
     private var isAcknowledged: Bool { acknowledgedAt.map { now <= $0 + IngestCore.acknowledgementLimit } ?? false }
 
-    // MARK: The line
+    // MARK: The subscription
 
-    /// Introduces the next line when it is time, and opens it once every owner has acknowledged it.
+    /// Introduces the next subscription when it is time, and opens it once every owner has acknowledged it.
     private mutating func admit(_ actions: inout [IngestAction]) {
-        guard intake != nil, !isStopping, !line.isPaused, isConnected, isAcknowledged else { return }
-        if admission.isAcknowledged {
-            admission.opened()
-            let end = HeartbeatLineEnded(ingest: instance, incarnation: incarnation, line: admission.line)
-            return line.open(admission.line, end: end, into: &actions)
+        guard intake != nil, !isStopping, !subscription.isPaused, isConnected, isAcknowledged else { return }
+        if gate.isAcknowledged {
+            gate.opened()
+            let end = HeartbeatSubscriptionEnded(
+                ingest: instance, incarnation: incarnation, subscription: gate.subscription)
+            return subscription.open(gate.subscription, end: end, into: &actions)
         }
         noteWait(&actions)
-        guard let number = admission.begin(now: now) else { return }
+        guard let number = gate.begin(now: now) else { return }
         for (partition, stream) in streams.enumerated() {
             let seq = senders.send(
-                .introduction(line: number), to: .partition(partition), stream: stream, now: now)
-            admission.introduced(to: partition, seq: seq)
+                .introduction(subscription: number), to: .partition(partition), stream: stream, now: now)
+            gate.introduced(to: partition, seq: seq)
         }
     }
 
     private mutating func noteWait(_ actions: inout [IngestAction]) {
-        let wait = admission.wait(now: now)
+        let wait = gate.wait(now: now)
         if let wait, !isWaiting { actions.append(.log(.subscriptionDelayed(wait))) }
         isWaiting = wait != nil
     }
 
-    private mutating func abandonLine(reason: String, _ actions: inout [IngestAction]) {
-        if line.abandon(reason: reason, into: &actions) { lineEnded(&actions) }
+    private mutating func abandonSubscription(reason: String, _ actions: inout [IngestAction]) {
+        if subscription.abandon(reason: reason, into: &actions) { subscriptionEnded(&actions) }
     }
 
-    private mutating func lineEnded(_ actions: inout [IngestAction]) {
-        admission.closed(now: now)
+    private mutating func subscriptionEnded(_ actions: inout [IngestAction]) {
+        gate.closed(now: now)
         actions.append(.announce)
     }
 
     /// Stops reading while more waits for the owners than memory is to hold, and begins again.
     private mutating func steer(_ actions: inout [IngestAction]) {
-        guard line.isPaused != backlog.isFull else { return }
+        guard subscription.isPaused != backlog.isFull else { return }
         if backlog.isFull {
-            line.pause(now: now, into: &actions)
+            subscription.pause(now: now, into: &actions)
             actions.append(.log(.readingPaused(kept: backlog.count)))
         } else {
-            line.resume(into: &actions)
+            subscription.resume(into: &actions)
             actions.append(.log(.readingResumed(kept: backlog.count)))
         }
     }
@@ -230,9 +236,9 @@ public struct IngestCore: Sendable {
         switch message {
         case .bytes(let topic, let payload, let tokenDigest, let asker):
             let dismissal = intake?.receive(
-                topic: topic, payload: payload, tokenDigest: tokenDigest, asker: asker, at: stamp, now: at)
+                topic: topic, payload: payload, tokenDigest: tokenDigest, asker: asker, at: wallTime, now: at)
             if let dismissal { dismiss(dismissal, &actions) }
-        case .decoded(let detail): intake?.receive(detail, at: stamp, now: at)
+        case .decoded(let detail): intake?.receive(detail, at: wallTime, now: at)
         }
     }
 
@@ -264,12 +270,12 @@ public struct IngestCore: Sendable {
         flush(all: true)
         var batches: [String: Int] = [:]
         for (partition, stream) in streams.enumerated() {
-            if let newest = senders.newestKept(stream: stream) { batches[String(partition)] = newest }
+            if let newest = senders.newestUnacknowledged(stream: stream) { batches[String(partition)] = newest }
         }
         let answer = BarrierAnswer(
-            number: question.number, ingest: instance, incarnation: incarnation, session: line.session,
+            number: question.number, ingest: instance, incarnation: incarnation, session: subscription.session,
             batches: batches, isStopping: isStopping)
-        // Behind the batches that it names. Lost with the connection: the owner is blind until it is answered again.
+        // Behind the batches that it names. Lost with the connection: the owner is suspended until it is answered again.
         for frame in senders.takeFrames() where isConnected { actions.append(.send(frame)) }
         if isConnected { actions.append(.answer(answer, to: question.reconciler)) }
     }
@@ -290,13 +296,13 @@ public struct IngestCore: Sendable {
 
     private mutating func drain(_ actions: inout [IngestAction]) {
         if let intake {
-            guard line.drain(into: &actions) else { return }
+            guard subscription.drain(into: &actions) else { return }
             flush(all: true)
             // Introductions alone are nothing to hand over.
-            guard senders.keptCount == 0 || intake.counters.batches == 0 else { return }
-            actions.append(.closeLine)
+            guard senders.unacknowledgedCount == 0 || intake.counters.batches == 0 else { return }
+            actions.append(.closeSubscription)
         }
-        if let past = admission.past { actions.append(.note(past.ended())) }
+        if let past = gate.past { actions.append(.note(past.ended())) }
         isDrained = true
         actions.append(.drained)
     }

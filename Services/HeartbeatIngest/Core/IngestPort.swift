@@ -3,7 +3,7 @@ public import Lifecycle
 public import Streams
 
 // What the core of an ingest is told, and what it wants done. It has two connections: one to the owners and all else, and the
-// line on which heartbeats come, so that reading heartbeats can be stopped while receipts and barriers go on.
+// subscription on which heartbeats come, so that reading heartbeats can be stopped while acknowledgements and barriers go on.
 
 /// A message with heartbeats, as its host read it.
 public enum HeartbeatMessage: Sendable {
@@ -14,11 +14,11 @@ public enum HeartbeatMessage: Sendable {
     case decoded(HeartbeatDetail)
 }
 
-/// What an ingest sends to itself on its line, to know that everything the broker had for it before has been read.
+/// What an ingest sends to itself on its subscription, to know that everything the broker had for it before has been read.
 public enum IngestCanary: Hashable, Sendable {
     /// Before the answer to a barrier.
     case barrier(Int)
-    /// Behind the last heartbeat of a line that ends cleanly.
+    /// Behind the last heartbeat of a subscription that ends cleanly.
     case last
 }
 
@@ -28,20 +28,20 @@ public enum IngestInput: Sendable {
     case disconnected
     /// The process stood still, and its connections were given up.
     case stalled
-    case receiptReceived(StreamReceipt)
+    case acknowledgementReceived(StreamAcknowledgement)
     /// The presence of any service, this one's included.
     case presenceReceived(Presence)
     /// The broker has acknowledged the presence that was announced then.
     case presenceAcknowledged(announcedAt: Instant)
-    /// The retained note of how earlier lives have ended; `nil` when it cannot be read.
-    case noteFound(UncleanEnds?)
+    /// The retained note of how earlier incarnations have ended; `nil` when it cannot be read.
+    case noteFound(CrashLoopBackoff?)
     /// Our own question behind what is retained has come back: there is no other note.
     case notesEnded
     case questionReceived(BarrierQuestion)
-    /// A session on the line: nothing is subscribed yet.
-    case lineConnected
-    case lineSubscribed(refused: [String])
-    case lineLost
+    /// A session on the subscription: nothing is subscribed yet.
+    case subscriptionConnected
+    case subscriptionAnswered(refused: [String])
+    case subscriptionLost
     case canaryReceived(IngestCanary)
     /// `at`: the reading of the clock that followed its reading from the socket. The process may have stood still since.
     case heartbeatsReceived(HeartbeatMessage, at: Instant)
@@ -56,27 +56,27 @@ public enum IngestInput: Sendable {
 }
 
 public enum IngestAction: Sendable {
-    /// On the connection to the owners: receipts, presences, barriers, the note.
+    /// On the connection to the owners: acknowledgements, presences, barriers, the note.
     case subscribe
     case send(StreamSenders<PartitionMessage>.Outgoing)
     case answer(BarrierAnswer, to: String)
     /// Publishes presence now: what it says has changed.
     case announce
-    /// Asks for the end of what is retained: what an earlier life noted comes before it.
+    /// Asks for the end of what is retained: what an earlier incarnation noted comes before it.
     case askForNotes
-    case note(UncleanEnds)
-    /// Connects the line; its Last Will is `end`, retained.
-    case openLine(end: HeartbeatLineEnded)
+    case note(CrashLoopBackoff)
+    /// Connects the subscription; its Last Will is `end`, retained.
+    case openSubscription(end: HeartbeatSubscriptionEnded)
     /// Canaries first, so that one that comes back proves that heartbeats come, too.
-    case subscribeLine
-    case unsubscribeLine
+    case subscribeToHeartbeats
+    case unsubscribeFromHeartbeats
     case sendCanary(IngestCanary)
-    /// Leaves what arrives on the line in its socket.
-    case pauseLine(Bool)
+    /// Leaves what arrives on the subscription in its socket.
+    case pauseSubscription(Bool)
     /// Ends it unread and without a word: its Last Will is published.
-    case abandonLine(reason: String)
+    case abandonSubscription(reason: String)
     /// Ends it with a goodbye.
-    case closeLine
+    case closeSubscription
     case log(IngestLog)
     case fail(String)
     case drained

@@ -10,7 +10,7 @@ internal import Streams
 public final class HeartbeatIngest: Service {
     private var runtime: ServiceRuntime!
     private var core: IngestCore!
-    private var line: LineConnection!
+    private var subscription: SubscriptionConnection!
     private var publisher: FramePublisher!
     private weak var connection: Connection?
     private var isDrainedByCore = false
@@ -24,7 +24,7 @@ public final class HeartbeatIngest: Service {
         core = IngestCore(topics: runtime.topics, instance: runtime.instance, incarnation: runtime.incarnation)
         publisher = FramePublisher(topics: runtime.topics)
         runtime.watch(publisher)
-        line = LineConnection(runtime) { [unowned self] in handle($0) }
+        subscription = SubscriptionConnection(runtime) { [unowned self] in handle($0) }
         runtime.presenceAcknowledged = { [unowned self] in handle(.presenceAcknowledged(announcedAt: $0)) }
         runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in handle(.ticked) }
         runtime.loop.every(.seconds(1)) { [unowned self] in handle(.secondPassed) }
@@ -41,12 +41,15 @@ public final class HeartbeatIngest: Service {
 
     public func received(_ delivery: Delivery) {
         switch delivery.topic {
-        case receipts: if let receipt: StreamReceipt = decode(delivery) { handle(.receiptReceived(receipt)) }
+        case acknowledgements:
+            if let acknowledgement: StreamAcknowledgement = decode(delivery) {
+                handle(.acknowledgementReceived(acknowledgement))
+            }
         case barriers: if let question: BarrierQuestion = decode(delivery) { handle(.questionReceived(question)) }
         case endings:
             if delivery.isRetained {
                 // What cannot be read is no note.
-                handle(.noteFound(try? JSON.decode(UncleanEnds.self, from: delivery.payload)))
+                handle(.noteFound(try? JSON.decode(CrashLoopBackoff.self, from: delivery.payload)))
             } else if delivery.payload.elementsEqual(runtime.incarnation.utf8) {
                 handle(.notesEnded)
             }
@@ -76,7 +79,7 @@ public final class HeartbeatIngest: Service {
     // MARK: Messages
 
     private var name: String { runtime.name.rawValue }
-    private var receipts: String { runtime.topics.receipts(service: name, instance: runtime.instance) }
+    private var acknowledgements: String { runtime.topics.acknowledgements(service: name, instance: runtime.instance) }
     private var barriers: String { runtime.topics.barriers(service: name, instance: runtime.instance) }
     private var endings: String { runtime.topics.endings(service: name, instance: runtime.instance) }
 
@@ -92,13 +95,13 @@ public final class HeartbeatIngest: Service {
         // One look at the clock for each heartbeat is enough.
         let now = if case .heartbeatsReceived(_, let at) = input { at } else { Clock.now() }
         var actions: [IngestAction] = []
-        core.handle(input, now: now, stamp: Clock.stamp(), into: &actions)
+        core.handle(input, now: now, wallTime: Clock.wallTime(), into: &actions)
         actions.forEach(carryOut)
     }
 
     private func carryOut(_ action: IngestAction) {
         switch action {
-        case .subscribe: connection?.subscribe([receipts, runtime.topics.allPresence, barriers, endings])
+        case .subscribe: connection?.subscribe([acknowledgements, runtime.topics.allPresence, barriers, endings])
         case .send(let frame): publisher.publish(frame, on: connection)
         case .answer(let answer, let reconciler):
             publish(
@@ -107,13 +110,13 @@ public final class HeartbeatIngest: Service {
         case .announce: runtime.announce()
         case .askForNotes: publish(Array(runtime.incarnation.utf8), to: endings)
         case .note(let ends): publish(JSON.bytes(ends), to: endings, isRetained: true)
-        case .openLine(let end): line.open(end: end)
-        case .subscribeLine: line.subscribe()
-        case .unsubscribeLine: line.unsubscribe()
-        case .sendCanary(let canary): line.send(canary)
-        case .pauseLine(let isPaused): line.isReadingPaused = isPaused
-        case .abandonLine(let reason): line.abandon(reason: reason)
-        case .closeLine: line.close()
+        case .openSubscription(let end): subscription.open(end: end)
+        case .subscribeToHeartbeats: subscription.subscribe()
+        case .unsubscribeFromHeartbeats: subscription.unsubscribe()
+        case .sendCanary(let canary): subscription.send(canary)
+        case .pauseSubscription(let isPaused): subscription.isReadingPaused = isPaused
+        case .abandonSubscription(let reason): subscription.abandon(reason: reason)
+        case .closeSubscription: subscription.close()
         case .log(let log): write(log)
         case .fail(let reason): runtime.fail(ServiceFailure(reason))
         case .drained: isDrainedByCore = true

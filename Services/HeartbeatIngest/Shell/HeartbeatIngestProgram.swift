@@ -2,7 +2,7 @@ internal import Contract
 internal import Lifecycle
 public import ServiceKit
 
-/// The command line of `rollcall-heartbeat-ingest`.
+/// The command subscription of `rollcall-heartbeat-ingest`.
 public enum HeartbeatIngestProgram {
     public static let name = "rollcall-heartbeat-ingest"
     public static let description = """

@@ -5,11 +5,11 @@ internal import Streams
 /// The front of the commands, the publisher of wakes, and who hands out files and credentials: all that a provisioner
 /// decides, its streams, subscriptions and its end included.
 ///
-/// A pure value: inputs and the time go in, actions come out. Its hosts are `Provisioner` and the simulator. Three desks
+/// A pure value: inputs and the time go in, actions come out. Its hosts are `Provisioner` and the simulator. Three handlers
 /// decide about requests; it keeps no state beyond what is under way.
 public struct ProvisionerCore: Sendable {
-    /// Frames without a receipt above which new commands are refused.
-    public static let keptMax = 10_000
+    /// Frames without an acknowledgement above which new commands are refused.
+    public static let unacknowledgedMax = 10_000
     /// Requests and reports under way to one partition.
     public static let windowMax = 256
     /// How long a stop waits for answers before it tells the others `unavailable`.
@@ -17,18 +17,18 @@ public struct ProvisionerCore: Sendable {
 
     private let topics: Topics
     private let instance: String
-    private let keptMax: Int
+    private let unacknowledgedMax: Int
     private var senders: StreamSenders<PartitionMessage>
-    private var commands: CommandDesk
-    private var wakes: WakeDesk
-    private var files: FilesDesk
-    private var notices = TemplatesDesk()
+    private var commands: CommandHandler
+    private var wakes: WakeHandler
+    private var files: FilesHandler
+    private var notices = TemplatesHandler()
     private var partitionCount: Int?
     /// The streams to the partitions, by number.
     private var streams: [String] = []
     private var isConnected = false
     /// Wakes that the broker has not acknowledged in this session.
-    private var tickets: [Int: WakeDesk.Key] = [:]
+    private var tickets: [Int: WakeHandler.Key] = [:]
     private var answers = AnswersUnderWay()
     private var tally = Tally()
     private var drain: Drain?
@@ -53,38 +53,38 @@ public struct ProvisionerCore: Sendable {
     }
 
     /// - Parameters:
-    ///   - incarnation: names this life.
+    ///   - incarnation: names this incarnation.
     ///   - windowMax: frames under way to one partition.
-    ///   - keptMax: frames without a receipt above which new commands are refused.
+    ///   - unacknowledgedMax: frames without an acknowledgement above which new commands are refused.
     ///   - sha256: the digest of a message in hexadecimal.
     public init(
         topics: Topics, instance: String, incarnation: String, files: AgentFiles,
-        windowMax: Int = ProvisionerCore.windowMax, keptMax: Int = ProvisionerCore.keptMax,
+        windowMax: Int = ProvisionerCore.windowMax, unacknowledgedMax: Int = ProvisionerCore.unacknowledgedMax,
         sha256: @escaping @Sendable ([UInt8]) -> String
     ) {
         self.topics = topics
         self.instance = instance
-        self.keptMax = keptMax
+        self.unacknowledgedMax = unacknowledgedMax
         senders = StreamSenders(
             service: .provisioner, instance: instance, incarnation: incarnation, windowMax: windowMax)
-        commands = CommandDesk(instance: instance, topics: topics, files: files, sha256: sha256)
-        wakes = WakeDesk(topics: topics, files: files)
-        self.files = FilesDesk(files: files, topics: topics)
+        commands = CommandHandler(instance: instance, topics: topics, files: files, sha256: sha256)
+        wakes = WakeHandler(topics: topics, files: files)
+        self.files = FilesHandler(files: files, topics: topics)
     }
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
     public mutating func handle(
-        _ input: ProvisionerInput, now: Instant, stamp: Timestamp, into actions: inout [ProvisionerAction]
+        _ input: ProvisionerInput, now: Instant, wallTime: Timestamp, into actions: inout [ProvisionerAction]
     ) {
         switch input {
         case .connected: connected(now, &actions)
-        case .disconnected: disconnected(now, stamp, &actions)
-        case .receiptReceived(let receipt): _ = senders.receive(receipt, now: now)
+        case .disconnected: disconnected(now, wallTime, &actions)
+        case .acknowledgementReceived(let acknowledgement): _ = senders.receive(acknowledgement, now: now)
         case .presenceReceived(let presence): heard(presence, now, &actions)
         case .answerReceived(let message): answered(message, now, &actions)
         case .orderReceived(let message):
             tally.orders += 1
-            wake(.orderReceived(message), now, stamp, &actions)
+            wake(.orderReceived(message), now, wallTime, &actions)
         case .requestReceived(let request): requested(request, now, &actions)
         case .wakeHandedOver(let key, let ticket):
             // Not connected: the order will be issued again.
@@ -94,7 +94,7 @@ public struct ProvisionerCore: Sendable {
         case .acknowledged(let ticket, let reason):
             answers.acknowledged(ticket)
             guard let key = tickets.removeValue(forKey: ticket) else { break }
-            wake(.acknowledged(key, reason: reason), now, stamp, &actions)
+            wake(.acknowledged(key, reason: reason), now, wallTime, &actions)
         case .answerRefused(let reply, let reason): refused(reply, reason, &actions)
         case .templatesRead(let templates):
             wakes.files.replace(by: templates)
@@ -118,7 +118,7 @@ public struct ProvisionerCore: Sendable {
         [
             "commands": tally.commands, "answers": tally.answers, "orders": tally.orders, "woken": tally.woken,
             "expired": tally.expired, "failed": tally.failed, "pending": Int64(commands.pendingCount),
-            "kept": Int64(senders.keptCount),
+            "kept": Int64(senders.unacknowledgedCount),
         ]
     }
 
@@ -134,11 +134,11 @@ public struct ProvisionerCore: Sendable {
         senders.reconnected(now: now)
     }
 
-    private mutating func disconnected(_ now: Instant, _ stamp: Timestamp, _ actions: inout [ProvisionerAction]) {
+    private mutating func disconnected(_ now: Instant, _ wallTime: Timestamp, _ actions: inout [ProvisionerAction]) {
         isConnected = false
         tickets = [:]
         drain?.isRead = true
-        wake(.disconnected, now, stamp, &actions)
+        wake(.disconnected, now, wallTime, &actions)
     }
 
     /// The store's presence tells how many partitions there are.
@@ -186,7 +186,7 @@ public struct ProvisionerCore: Sendable {
             idempotencyKey: reply == nil ? nil : request.idempotencyKey,
             traceparent: TraceParent.valid(request.traceparent),
             fresh: request.fresh)
-        commands.hasRoom = senders.keptCount < keptMax
+        commands.hasRoom = senders.unacknowledgedCount < unacknowledgedMax
         command(.commandReceived(arrival), now, &actions)
     }
 
@@ -202,7 +202,7 @@ public struct ProvisionerCore: Sendable {
         switch what {
         case "files": file(.filesRequested(agent, reply, questionID: request.fresh.requestID), now, &actions)
         case "credentials":
-            commands.hasRoom = senders.keptCount < keptMax
+            commands.hasRoom = senders.unacknowledgedCount < unacknowledgedMax
             command(.credentialsRequested(agent, reply, request.fresh), now, &actions)
         default: break
         }
@@ -211,7 +211,7 @@ public struct ProvisionerCore: Sendable {
     /// Whether so much of what was answered to who asks is still under way that this is all that is answered.
     private mutating func hasTooManyAnswers(_ reply: ReplyAddress?, _ actions: inout [ProvisionerAction]) -> Bool {
         guard let reply, answers.isFull(asker(reply)) else { return false }
-        answer(Reply(reply, CommandDesk.tooMany), &actions)
+        answer(Reply(reply, CommandHandler.tooMany), &actions)
         return true
     }
 
@@ -237,8 +237,8 @@ public struct ProvisionerCore: Sendable {
                 &actions)
         case .claimed(let requestID, let digest):
             command(.claimed(requestID: requestID, digest: digest), now, &actions)
-        case .found(let questionID, let record) where questionID.hasPrefix(TemplatesDesk.questionPrefix):
-            guard let agent = AgentAddress(String(questionID.dropFirst(TemplatesDesk.questionPrefix.count))),
+        case .found(let questionID, let record) where questionID.hasPrefix(TemplatesHandler.questionPrefix):
+            guard let agent = AgentAddress(String(questionID.dropFirst(TemplatesHandler.questionPrefix.count))),
                 let message = notices.found(agent, record)
             else { return }
             actions.append(.publishTemplates(message))
@@ -247,12 +247,12 @@ public struct ProvisionerCore: Sendable {
         }
     }
 
-    // MARK: The desks
+    // MARK: The handlers
 
     private mutating func command(
-        _ event: CommandDesk.Event, _ now: Instant, _ actions: inout [ProvisionerAction]
+        _ event: CommandHandler.Event, _ now: Instant, _ actions: inout [ProvisionerAction]
     ) {
-        var directives: [CommandDesk.Directive] = []
+        var directives: [CommandHandler.Directive] = []
         commands.handle(event, now: now, into: &directives)
         for directive in directives {
             switch directive {
@@ -265,8 +265,8 @@ public struct ProvisionerCore: Sendable {
         }
     }
 
-    private mutating func file(_ event: FilesDesk.Event, _ now: Instant, _ actions: inout [ProvisionerAction]) {
-        var directives: [FilesDesk.Directive] = []
+    private mutating func file(_ event: FilesHandler.Event, _ now: Instant, _ actions: inout [ProvisionerAction]) {
+        var directives: [FilesHandler.Directive] = []
         files.handle(event, now: now, into: &directives)
         for directive in directives {
             switch directive {
@@ -281,16 +281,16 @@ public struct ProvisionerCore: Sendable {
     private mutating func askForNoticed(_ now: Instant, _ actions: inout [ProvisionerAction]) {
         guard isConnected else { return }
         for agent in notices.take(now) {
-            let question = TemplatesDesk.questionPrefix + agent.description
+            let question = TemplatesHandler.questionPrefix + agent.description
             actions.append(.ask(RecordQuestion(questionID: question, agent: agent, provisioner: instance)))
         }
     }
 
     private mutating func wake(
-        _ event: WakeDesk.Event, _ now: Instant, _ stamp: Timestamp, _ actions: inout [ProvisionerAction]
+        _ event: WakeHandler.Event, _ now: Instant, _ wallTime: Timestamp, _ actions: inout [ProvisionerAction]
     ) {
-        var directives: [WakeDesk.Directive] = []
-        wakes.handle(event, now: now, stamp: stamp, into: &directives)
+        var directives: [WakeHandler.Directive] = []
+        wakes.handle(event, now: now, wallTime: wallTime, into: &directives)
         for directive in directives {
             switch directive {
             case .publish(let key, let message, let expirySeconds, let traceparent):
@@ -318,7 +318,7 @@ public struct ProvisionerCore: Sendable {
     /// What is too large to be published is answered by saying so; else the connection is lost.
     private mutating func refused(_ reply: Reply, _ reason: String, _ actions: inout [ProvisionerAction]) {
         actions.append(.log(.unanswered(reason: reason)))
-        guard reply.payload.count > FilesDesk.answerBytesMax else { return }
+        guard reply.payload.count > FilesHandler.answerBytesMax else { return }
         answer(Reply(reply.address, Problem(.tooLarge, "the answer has \(reply.payload.count) bytes")), &actions)
     }
 
@@ -349,7 +349,7 @@ public struct ProvisionerCore: Sendable {
             file(.stopped, now, &actions)
         }
         let isAnswered = commands.pendingCount == 0 && files.pendingCount == 0 && wakes.count == 0
-        drain.isOver = drain.isRead && isAnswered && senders.keptCount == 0
+        drain.isOver = drain.isRead && isAnswered && senders.unacknowledgedCount == 0
         self.drain = drain
         if drain.isOver { actions.append(.drained) }
     }

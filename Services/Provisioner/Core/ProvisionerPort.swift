@@ -34,7 +34,7 @@ public enum ProvisionerInput: Sendable {
     /// A new session: nothing is subscribed yet.
     case connected
     case disconnected
-    case receiptReceived(StreamReceipt)
+    case acknowledgementReceived(StreamAcknowledgement)
     /// The presence of any service, this one's included.
     case presenceReceived(Presence)
     /// The store answers what was forwarded, claimed or asked.
@@ -42,7 +42,7 @@ public enum ProvisionerInput: Sendable {
     case orderReceived(OrderMessage)
     case requestReceived(ProvisionerRequest)
     /// The connection has taken a wake, and will name this ticket when the broker acknowledges it; `nil`: there is none.
-    case wakeHandedOver(WakeDesk.Key, ticket: Int?)
+    case wakeHandedOver(WakeHandler.Key, ticket: Int?)
     /// The broker acknowledged what had this ticket, a wake's or any other.
     case acknowledged(ticket: Int, reason: UInt8)
     /// The connection has taken an answer, and will name this ticket when the broker acknowledges it.
@@ -65,7 +65,7 @@ public enum ProvisionerInput: Sendable {
 
 /// What a provisioner subscribes to.
 public enum ProvisionerSubscription: Hashable, Sendable {
-    /// Receipts, answers, presences, the canary.
+    /// Acknowledgements, answers, presences, the canary.
     case own
     /// Commands, and what agents and gateways ask for: each is given to one of all provisioners.
     case requests
@@ -84,7 +84,7 @@ public enum ProvisionerAction: Sendable {
     /// `answerHandedOver` follows or, when it cannot be published, `answerRefused`.
     case answer(Reply)
     /// `wakeHandedOver` follows.
-    case publishWake(WakeDesk.Key, WakeMessage, expirySeconds: UInt32, traceparent: String?)
+    case publishWake(WakeHandler.Key, WakeMessage, expirySeconds: UInt32, traceparent: String?)
     case publishTemplates(TemplatesMessage)
     /// `templatesRead` or `templatesUnreadable` follows.
     case readTemplates

@@ -45,7 +45,10 @@ public final class Provisioner: Service {
     public func received(_ delivery: Delivery) {
         switch delivery.topic {
         case canary: handle(.canaryReceived)
-        case receipts: if let receipt: StreamReceipt = decode(delivery) { handle(.receiptReceived(receipt)) }
+        case acknowledgements:
+            if let acknowledgement: StreamAcknowledgement = decode(delivery) {
+                handle(.acknowledgementReceived(acknowledgement))
+            }
         case answers: if let message: ProvisionerMessage = decode(delivery) { handle(.answerReceived(message)) }
         case topics.orders: if let message: OrderMessage = decode(delivery) { handle(.orderReceived(message)) }
         default:
@@ -74,13 +77,13 @@ public final class Provisioner: Service {
 
     private var topics: Topics { runtime.topics }
     private var name: String { runtime.name.rawValue }
-    private var receipts: String { topics.receipts(service: name, instance: runtime.instance) }
+    private var acknowledgements: String { topics.acknowledgements(service: name, instance: runtime.instance) }
     private var canary: String { topics.canary(service: name, instance: runtime.instance) }
     private var answers: String { topics.answers(instance: runtime.instance) }
 
     private func filters(_ subscription: ProvisionerSubscription) -> [String] {
         switch subscription {
-        case .own: [receipts, answers, topics.allPresence, canary]
+        case .own: [acknowledgements, answers, topics.allPresence, canary]
         case .requests:
             [topics.allCommands, topics.allFiles, topics.allCredentials].map { topics.shared($0, by: name) }
         case .orders: [topics.shared(topics.orders, by: name)]
@@ -110,7 +113,7 @@ public final class Provisioner: Service {
 
     private func handle(_ input: ProvisionerInput) {
         var actions: [ProvisionerAction] = []
-        core.handle(input, now: Clock.now(), stamp: Clock.stamp(), into: &actions)
+        core.handle(input, now: Clock.now(), wallTime: Clock.wallTime(), into: &actions)
         actions.forEach(carryOut)
     }
 

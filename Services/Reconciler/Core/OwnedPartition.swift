@@ -15,7 +15,7 @@ public protocol PartitionOwning {
     var nextWork: Instant? { get }
 
     mutating func handle(
-        _ event: PartitionEvent, now: Instant, stamp: Timestamp, into output: inout [PartitionDirective])
+        _ event: PartitionEvent, now: Instant, wallTime: Timestamp, into output: inout [PartitionDirective])
 }
 
 extension PartitionOwner: PartitionOwning {}
@@ -28,10 +28,10 @@ final class OwnedPartition<Owner: PartitionOwning> {
     var receiver = StreamReceiver()
     /// The next chunk of the snapshot; `nil` once it is complete.
     var nextChunk: Int? = 0
-    private var ledger = CommitLedger()
+    private var ledger = AcknowledgementTracker()
     /// What is to be answered to the input that is handled, then to those that wait for their commits, and then at once.
     private var answers: [HeartbeatAnswer] = []
-    private var waitingAnswers: [CommitLedger.Input: [HeartbeatAnswer]] = [:]
+    private var waitingAnswers: [AcknowledgementTracker.Input: [HeartbeatAnswer]] = [:]
     private var readyAnswers: [HeartbeatAnswer] = []
 
     init(_ owner: Owner) {
@@ -64,11 +64,11 @@ final class OwnedPartition<Owner: PartitionOwning> {
     func handled(_ id: StreamID, _ seq: Int) {
         ledger.handled(id, seq, dependingOn: owner.dependence)
         guard !answers.isEmpty else { return }
-        waitingAnswers[CommitLedger.Input(id: id, seq: seq)] = answers
+        waitingAnswers[AcknowledgementTracker.Input(id: id, seq: seq)] = answers
         answers = []
     }
 
-    /// Sends what was decided since the last time; what did not have to wait for it is receipted.
+    /// Sends what was decided since the last time; what did not have to wait for it is acknowledged.
     func flush(into senders: inout StreamSenders<StoreFrame>, now: Instant) {
         let (number, epoch, stream) = (number, epoch, stream)
         settle(
@@ -83,7 +83,7 @@ final class OwnedPartition<Owner: PartitionOwning> {
         settle(ledger.committed(upTo: seq))
     }
 
-    private func settle(_ inputs: [CommitLedger.Input]) {
+    private func settle(_ inputs: [AcknowledgementTracker.Input]) {
         for input in inputs {
             receiver.committed(input.id, upTo: input.seq)
             if let answers = waitingAnswers.removeValue(forKey: input) { readyAnswers += answers }

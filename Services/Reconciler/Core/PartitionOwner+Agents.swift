@@ -15,12 +15,12 @@ extension PartitionOwner {
         guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
         apply(index, inputs, overrides, digest)
         joinBoardPause(index)
-        drive(index, traceparent: request.traceparent) { machine, around, results in
+        drive(index, traceparent: request.traceparent) { machine, context, results in
             if change.wake {
                 machine.requestCycle(
-                    .provision, reason: .provision, traceparent: request.traceparent, around, into: &results)
+                    .provision, reason: .provision, traceparent: request.traceparent, context, into: &results)
             } else {
-                machine.provisionWithoutWake(around, into: &results)
+                machine.provisionWithoutWake(context, into: &results)
             }
         }
         leaveBoardPause(index)
@@ -38,7 +38,7 @@ extension PartitionOwner {
 
         var record = AgentRecord(
             address: change.agent, board: inputs.board, role: role, status: .offline,
-            policy: policy(gateway: change.agent.gateway, overrides), createdAt: stamp)
+            policy: policy(gateway: change.agent.gateway, overrides), createdAt: wallTime)
         record.policyOverrides = overrides
         record.variables = inputs.variables
         record.templatesDigest = digest
@@ -51,19 +51,19 @@ extension PartitionOwner {
             AgentMachine(new: record, tokenDigest: minted.digest, rejectedAt: unknownRejections[change.agent]))
         // Issues never restart either: reports of an agent before it may still be on their way. One generation has fewer.
         let generation = record.generation
-        slots[index]?.machine.change { $0.issue = generation << 20 }
+        slots[index]?.machine.change { $0.publication = generation << 20 }
         // Before its first event, so that its first wake already finds its runtime able to connect.
         commitCredential(change.agent.description, .set(digest: minted.digest))
         if let gateway = gateways[change.agent.gateway]?.state, gateway.isPaused, isInForce(gateway.pausedUntil) {
             drive(index) { $0.pause(.gateway, until: gateway.pausedUntil, $1, into: &$2) }
         }
         joinBoardPause(index)
-        drive(index, traceparent: request.traceparent) { machine, around, results in
+        drive(index, traceparent: request.traceparent) { machine, context, results in
             if change.wake {
                 machine.requestCycle(
-                    .provision, reason: .provision, traceparent: request.traceparent, around, into: &results)
+                    .provision, reason: .provision, traceparent: request.traceparent, context, into: &results)
             } else {
-                machine.provisionWithoutWake(around, into: &results)
+                machine.provisionWithoutWake(context, into: &results)
             }
         }
         answer(request, .record(self.record(index), minted: true))
@@ -76,11 +76,12 @@ extension PartitionOwner {
         guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
         apply(index, inputs, overrides, digest)
         joinBoardPause(index)
-        drive(index, traceparent: request.traceparent) { machine, around, results in
+        drive(index, traceparent: request.traceparent) { machine, context, results in
             if change.wake {
-                machine.requestCycle(.update, reason: .update, traceparent: request.traceparent, around, into: &results)
+                machine.requestCycle(
+                    .update, reason: .update, traceparent: request.traceparent, context, into: &results)
             } else {
-                machine.noteChange("updated", around, into: &results)
+                machine.noteChange("updated", context, into: &results)
             }
         }
         leaveBoardPause(index)
@@ -105,7 +106,7 @@ extension PartitionOwner {
             return
         }
         let index = try changeable(agent)
-        directives.append(.commit(undertaking(request, count: 1)))
+        directives.append(.commit(intentRecord(request, count: 1)))
         waitingAnswers.append(WaitingAnswer(request: request, agents: places([index]), kind: .deleted(agent)))
         drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
     }
@@ -200,6 +201,6 @@ extension PartitionOwner {
     }
 
     func isInForce(_ until: Timestamp?) -> Bool {
-        until.map { $0 > stamp } ?? true
+        until.map { $0 > wallTime } ?? true
     }
 }

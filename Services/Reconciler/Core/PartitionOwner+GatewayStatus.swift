@@ -3,25 +3,25 @@ internal import Lifecycle
 
 // What gateways, or the broker in their name, say of their connections.
 extension PartitionOwner {
-    /// While blind a Last Will proves nothing.
+    /// While suspended a Last Will proves nothing.
     mutating func hear(_ gateway: String, _ message: GatewayStatusMessage?) {
         guard var slot = gateways[gateway] else { return }
         slot.isConfirmed = message != nil
         let boot = message?.bootID.map { String($0.unicodeScalars.prefix(Limits.bootIDLengthMax)) }
-        let isOfEarlierLife = boot.flatMap { boot in slot.heardBootID.map { $0 != boot } } ?? false
+        let isOfEarlierIncarnation = boot.flatMap { boot in slot.heardBootID.map { $0 != boot } } ?? false
         switch message?.state {
         case .connected:
-            // Of the end of its life before nothing was heard.
+            // Of the end of its incarnation before nothing was heard.
             if slot.heard == .connected, slot.heardBootID != boot { slot.awaySince = nil }
             slot.heard = .connected
             slot.heardBootID = boot
             slot.connectedAt = now
-        // The late end of a connection, when another life of the gateway has begun.
-        case .lost, .stopped: if !isOfEarlierLife { slot.leave(message?.state == .lost ? .lost : .stopped, now) }
+        // The late end of a connection, when another incarnation of the gateway has begun.
+        case .lost, .stopped: if !isOfEarlierIncarnation { slot.leave(message?.state == .lost ? .lost : .stopped, now) }
         case nil: break
         }
         gateways[gateway] = slot
-        if !isBlind {
+        if !isSuspended {
             applyHeardStatus(gateway)
             awaitConfirmation(gateway)
         }
@@ -31,13 +31,13 @@ extension PartitionOwner {
 
     mutating func applyHeardStatus(_ gateway: String) {
         guard var slot = gateways[gateway], let heard = slot.heard else { return }
-        // Another life of it is a return, also when nobody has heard how the one before ended.
-        let isNewLife = heard == .connected && slot.heardBootID != nil && slot.heardBootID != slot.state.bootID
-        guard isNewLife || heard != slot.state.connection else { return }
+        // Another incarnation of it is a return, also when nobody has heard how the one before ended.
+        let isNewIncarnation = heard == .connected && slot.heardBootID != nil && slot.heardBootID != slot.state.bootID
+        guard isNewIncarnation || heard != slot.state.connection else { return }
         slot.state.connection = heard
         if heard == .connected {
             slot.state.bootID = slot.heardBootID
-            slot.hasBegunAnew = isNewLife
+            slot.hasBegunAnew = isNewIncarnation
             slot.state.returns = (slot.state.returns ?? 0) + 1
         }
         gateways[gateway] = slot
@@ -57,7 +57,7 @@ extension PartitionOwner {
             unknownCount += 1
             let leftOut = slot.leftOut > 0 ? slot.leftOut : nil
             entry.gatewayEvent = GatewayEventEntry(
-                id: "\(gateway)!\(epoch).\(unknownCount)", time: stamp, source: source,
+                id: "\(gateway)!\(epoch).\(unknownCount)", time: wallTime, source: source,
                 message: GatewayLifecycleMessage(
                     event: event, gateway: gateway, agents: slot.agents.count, leftOut: leftOut))
             slot.toldAt = now
@@ -92,8 +92,8 @@ extension PartitionOwner {
         guard let slot = gateways[gateway] else { return }
         if let confirmBy = slot.confirmBy, confirmBy <= now {
             gateways[gateway]?.confirmBy = nil
-            // While blind it is waited for anew from the end of blindness on.
-            if !isBlind, !slot.isConfirmed, slot.state.connection == .connected {
+            // While suspended it is waited for anew from the end of suspension on.
+            if !isSuspended, !slot.isConfirmed, slot.state.connection == .connected {
                 gateways[gateway]?.leave(.lost, now)
                 applyHeardStatus(gateway)
             }

@@ -6,16 +6,16 @@ struct GatewaySlot: Sendable {
     var state: GatewayState
     /// The slots of its agents, by agent id.
     var agents: [String: Int] = [:]
-    var pace: WakePace
-    /// What its status topic said last; while blind it waits here.
+    var pace: WakeLimiter
+    /// What its status topic said last; while suspended it waits here.
     var heard: GatewayState.Connection?
-    /// The life that was heard of last.
+    /// The incarnation that was heard of last.
     var heardBootID: String?
     /// When it last said that it is connected: it has subscribed by then.
     var connectedAt: Instant?
     /// Since when it was away before its newest return; `nil` when that was not heard of.
     var awaySince: Instant?
-    /// Whether its newest return was the beginning of another life.
+    /// Whether its newest return was the beginning of another incarnation.
     var hasBegunAnew = false
     /// Whether the broker has said in this session what it keeps of the gateway.
     var isConfirmed = false
@@ -34,7 +34,7 @@ struct GatewaySlot: Sendable {
     init(state: GatewayState, rate: Rate) {
         self.state = state
         heardBootID = state.bootID
-        pace = WakePace(rate: rate)
+        pace = WakeLimiter(rate: rate)
     }
 
     /// How often it has returned; `nil` while it is not connected.
@@ -42,7 +42,7 @@ struct GatewaySlot: Sendable {
 }
 
 /// Lets a gateway's wakes go at its rate: a storm is paced, a single wake is not delayed.
-struct WakePace: Sendable {
+struct WakeLimiter: Sendable {
     private(set) var waiting: [Int] = []
     private var head = 0
     private(set) var next: Instant?
@@ -56,24 +56,24 @@ struct WakePace: Sendable {
     }
 
     var isEmpty: Bool { head == waiting.count }
-    /// Whose turn is next.
+    /// Who gets the next permit.
     var first: Int? { isEmpty ? nil : waiting[head] }
 
     mutating func append(_ slot: Int) {
         waiting.append(slot)
     }
 
-    /// Passes over the next slot, which needs no turn any more.
+    /// Passes over the next slot, which needs no permit any more.
     mutating func skip() {
         head += 1
     }
 
-    /// There is no room for more turns in this slice.
+    /// There is no room for more permits in this slice.
     mutating func waitForRoom(_ now: Instant) {
         next = isEmpty ? nil : now
     }
 
-    /// The next slot whose turn it is now; `nil` when none waits or the rate is used up until `next`.
+    /// The next slot that gets a permit now; `nil` when none waits or the rate is used up until `next`.
     mutating func take(_ now: Instant) -> Int? {
         guard !isEmpty else {
             waiting = []
@@ -106,16 +106,16 @@ extension PartitionOwner {
         return wider.overridden(by: overrides)
     }
 
-    mutating func queueTurn(_ index: Int, _ gateway: String) {
-        guard slots[index]?.isInTurnQueue == false else { return }
-        slots[index]?.isInTurnQueue = true
+    mutating func queueForPermit(_ index: Int, _ gateway: String) {
+        guard slots[index]?.isInPermitQueue == false else { return }
+        slots[index]?.isInPermitQueue = true
         gateways[gateway]?.pace.append(index)
         pacing.insert(gateway)
-        giveTurns(gateway)
+        grantPermits(gateway)
     }
 
     /// Lets the wakes go that the gateway's rate allows now.
-    mutating func giveTurns(_ gateway: String) {
+    mutating func grantPermits(_ gateway: String) {
         while true {
             guard budget > 0 else {
                 gateways[gateway]?.pace.waitForRoom(now)
@@ -123,16 +123,16 @@ extension PartitionOwner {
             }
             // Whoever needs no wake any more uses up none of the rate.
             while budget > 0, let next = gateways[gateway]?.pace.first {
-                catchUp(next)
-                guard slots[next]?.machine.isAwaitingTurn != true else { break }
-                slots[next]?.isInTurnQueue = false
+                applyPending(next)
+                guard slots[next]?.machine.isAwaitingPermit != true else { break }
+                slots[next]?.isInPermitQueue = false
                 gateways[gateway]?.pace.skip()
             }
             guard budget > 0 else { continue }
             guard let index = gateways[gateway]?.pace.take(now) else { break }
-            slots[index]?.isInTurnQueue = false
+            slots[index]?.isInPermitQueue = false
             budget -= 1
-            drive(index) { $0.turnCame($1, into: &$2) }
+            drive(index) { $0.permitGranted($1, into: &$2) }
         }
         if gateways[gateway]?.pace.isEmpty ?? true { pacing.remove(gateway) }
     }
@@ -148,8 +148,8 @@ extension PartitionOwner {
         for pause in chunk.boardPauses { boardPauses[pause.board] = pause }
         for tombstone in chunk.tombstones { tombstones[tombstone.agent] = tombstone }
         for request in chunk.requests {
-            if let undertaking = request.undertaking {
-                undertakings.append(undertaking)
+            if let intentRecord = request.intentRecord {
+                intentRecords.append(intentRecord)
             } else {
                 requests[request.id] = ExecutedRequest(restored: request, now: now)
             }
@@ -157,15 +157,15 @@ extension PartitionOwner {
         purgeDue = now + .seconds(60)
         for state in chunk.agents {
             let gateway = state.record.address.gateway
-            let around = AgentSurroundings(
-                now: now, stamp: stamp, isGatewayLost: gateways[gateway]?.state.connection == .lost,
+            let context = AgentContext(
+                now: now, wallTime: wallTime, isGatewayLost: gateways[gateway]?.state.connection == .lost,
                 hostReturn: gateways[gateway]?.hostReturn, boot: boot)
-            let index = add(AgentMachine(restored: state, around))
+            let index = add(AgentMachine(restored: state, context))
             followPolicy(index)
             arm(index)
         }
         guard chunk.isLast else { return }
-        carryOn()
+        recoverIntents()
         // The owner before had not told all of them.
         for gateway in gateways.keys.sorted() { noteReturn(of: gateway) }
     }

@@ -11,7 +11,7 @@ extension PartitionOwner {
             let overrides = try merged(slot.state.policyOverrides, policy)
             gateways[gateway]?.state.policyOverrides = overrides
             gateways[gateway]?.pace.rate = systemPolicy.overridden(by: overrides).wakeRate
-            var entry = undertaking(request, count: slot.agents.count)
+            var entry = intentRecord(request, count: slot.agents.count)
             entry.gateway = gateways[gateway]?.state
             directives.append(.commit(entry))
             let agents = slot.agents.values.sorted()
@@ -37,7 +37,7 @@ extension PartitionOwner {
                 member: "force", "gateway \(gateway) has \(agents): they are deleted with it only by force",
                 kind: .conflict)
         }
-        directives.append(.commit(undertaking(request, count: slot.agents.count)))
+        directives.append(.commit(intentRecord(request, count: slot.agents.count)))
         remove(gateway, count: slot.agents.count, request)
     }
 
@@ -61,16 +61,16 @@ extension PartitionOwner {
     // MARK: Pause and resume
 
     mutating func pause(_ target: PauseTarget, _ until: Timestamp?, _ request: PartitionRequest) throws(Problem) {
-        if let until, until <= stamp { throw Problem(member: "until", "\(until) is in the past") }
+        if let until, until <= wallTime { throw Problem(member: "until", "\(until) is in the past") }
         let agents = try agents(of: target)
-        var entry = undertaking(request, count: agents.count)
+        var entry = intentRecord(request, count: agents.count)
         switch target {
         case .agent:
             let first = directives.count
             drive(agents[0], traceparent: request.traceparent) {
                 $0.pause(target.cause, until: until, $1, into: &$2)
             }
-            undertake(request, with: .paused, from: first)
+            recordIntent(request, with: .paused, from: first)
             return waitingAnswers.append(
                 WaitingAnswer(request: request, agents: places(agents), kind: .paused(agents.count)))
         case .gateway(let gateway):
@@ -87,14 +87,14 @@ extension PartitionOwner {
 
     mutating func resume(_ target: PauseTarget, _ request: PartitionRequest) throws(Problem) {
         let agents = try agents(of: target).filter { hold(of: $0, by: target.cause) != nil }
-        var entry = undertaking(request, count: agents.count)
+        var entry = intentRecord(request, count: agents.count)
         switch target {
         case .agent:
             let first = directives.count
             for index in agents {
                 drive(index, traceparent: request.traceparent) { $0.resume(target.cause, $1, into: &$2) }
             }
-            undertake(request, with: .resumed, from: first)
+            recordIntent(request, with: .resumed, from: first)
             return answer(request, .paused(agents.count))
         case .gateway(let gateway):
             gateways[gateway]?.state.isPaused = false
@@ -120,21 +120,21 @@ extension PartitionOwner {
         }
     }
 
-    // MARK: Undertakings
+    // MARK: IntentRecords
 
     /// The entry that says that the request was begun, with what it changes at once. It is committed before any other effect:
     /// they come in many entries, or the answer later, and an owner that dies between them has a successor who carries it on.
-    func undertaking(_ request: PartitionRequest, count: Int) -> StoreEntry {
+    func intentRecord(_ request: PartitionRequest, count: Int) -> StoreEntry {
         var entry = StoreEntry()
-        entry.undertaking = Undertaking(request: request, count: count)
+        entry.intentRecord = IntentRecord(request: request, count: count)
         return entry
     }
 
     /// Commits together with an event, its only effect, that the request was begun: a successor has nothing to carry on.
-    private mutating func undertake(_ request: PartitionRequest, with event: LifecycleEvent, from first: Int) {
+    private mutating func recordIntent(_ request: PartitionRequest, with event: LifecycleEvent, from first: Int) {
         for position in directives.indices.dropFirst(first) {
             guard case .commit(var entry) = directives[position], entry.event?.event == event else { continue }
-            entry.undertaking = Undertaking(request: request, count: 1)
+            entry.intentRecord = IntentRecord(request: request, count: 1)
             directives[position] = .commit(entry)
             return
         }
@@ -142,11 +142,11 @@ extension PartitionOwner {
 
     /// Carries on what the owner before had begun, in that order, as far as it still holds: a gateway or board that was resumed later is not
     /// paused again, nor the other way round. What has come to an agent already does not come to it again.
-    mutating func carryOn() {
-        let begun = undertakings
-        undertakings = []
-        for undertaking in begun {
-            let (request, count) = (undertaking.request, undertaking.count)
+    mutating func recoverIntents() {
+        let unanswered = intentRecords
+        intentRecords = []
+        for intentRecord in unanswered {
+            let (request, count) = (intentRecord.request, intentRecord.count)
             switch request.command {
             case .pause(let target, _):
                 let agents = (try? agents(of: target)) ?? []

@@ -3,18 +3,18 @@ internal import Lifecycle
 
 extension PartitionOwner {
     /// Heartbeats in the order received, each judged by its agent.
-    mutating func take(_ batch: HeartbeatBatch, _ held: TimeSpan, ingest: Int) {
+    mutating func take(_ batch: HeartbeatBatch, _ frameAge: TimeSpan, ingest: Int) {
         dependence = 0
         for segment in batch.segments {
-            let receivedAt = now - TimeSpan(milliseconds: max(0, segment.age)) - held
-            let receivedStamp = Timestamp(millisecondsSince1970: segment.at)
+            let receivedAt = now - TimeSpan(milliseconds: max(0, segment.age)) - frameAge
+            let receivedWallTime = Timestamp(millisecondsSince1970: segment.at)
             if let gateway = segment.gateway {
                 for name in segment.names {
                     guard let index = gateways[gateway]?.agents[name] else {
                         if let address = AgentAddress(gateway: gateway, agent: name) { rejectUnknown(address) }
                         continue
                     }
-                    takePlain(index, receivedAt, receivedStamp, ingest)
+                    takePlain(index, receivedAt, receivedWallTime, ingest)
                 }
             } else {
                 for name in segment.names {
@@ -23,10 +23,10 @@ extension PartitionOwner {
                         rejectUnknown(address)
                         continue
                     }
-                    takePlain(index, receivedAt, receivedStamp, ingest)
+                    takePlain(index, receivedAt, receivedWallTime, ingest)
                 }
             }
-            if let detail = segment.detail { take(detail, receivedAt, receivedStamp, ingest) }
+            if let detail = segment.detail { take(detail, receivedAt, receivedWallTime, ingest) }
         }
         settleWaitingAnswers()
         // An answer alone has nothing that could be lost.
@@ -35,24 +35,24 @@ extension PartitionOwner {
     }
 
     /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
-    private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedStamp: Timestamp, _ ingest: Int) {
+    private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int) {
         dependence = max(dependence, slots[index]?.changedIn ?? 0)
         let isNoted = slots[index]?.machine.noteHeartbeat(
-            receivedAt: receivedAt, receivedStamp: receivedStamp, ingest: ingest)
+            receivedAt: receivedAt, receivedWallTime: receivedWallTime, ingest: ingest)
         if isNoted == true {
             countAccepted(1)
-            noteSighting(index)
+            noteLastSeen(index)
         } else {
-            var heartbeat = Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp)
+            var heartbeat = Heartbeat(receivedAt: receivedAt, receivedWallTime: receivedWallTime)
             heartbeat.ingest = ingest
             handle(heartbeat, index)
         }
     }
 
     private mutating func take(
-        _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp, _ ingest: Int
+        _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int
     ) {
-        let isTaken = detail.asker?.wish == .probe ? probe(detail) : judge(detail, receivedAt, receivedStamp, ingest)
+        let isTaken = detail.asker?.wish == .probe ? probe(detail) : judge(detail, receivedAt, receivedWallTime, ingest)
         guard let asker = detail.asker else { return }
         let record = index(of: detail.agent).map { self.record($0) }
         let rejection = isTaken ? nil : record?.lastRejection
@@ -77,7 +77,7 @@ extension PartitionOwner {
 
     /// Whether the heartbeat was accepted.
     private mutating func judge(
-        _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedStamp: Timestamp, _ ingest: Int
+        _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int
     ) -> Bool {
         guard let index = index(of: detail.agent) else {
             rejectUnknown(detail.agent)
@@ -93,8 +93,8 @@ extension PartitionOwner {
             return false
         }
         // The broker's Last Will of a time in which connections broke because of us says nothing.
-        if detail.status == .lost, isBlind || sightedAt.map({ receivedAt < $0 }) ?? true { return true }
-        var heartbeat = Heartbeat(receivedAt: receivedAt, receivedStamp: receivedStamp)
+        if detail.status == .lost, isSuspended || observableAt.map({ receivedAt < $0 }) ?? true { return true }
+        var heartbeat = Heartbeat(receivedAt: receivedAt, receivedWallTime: receivedWallTime)
         heartbeat.status = detail.status ?? .ok
         heartbeat.ingest = ingest
         heartbeat.reason = detail.reason
@@ -130,7 +130,7 @@ extension PartitionOwner {
         var entry = StoreEntry()
         entry.event = AgentEventEntry(
             id: "\(agent)!\(epoch).\(unknownCount)", event: .heartbeatRejected, agent: agent,
-            reason: RejectionReason.unknownAgent.rawValue, time: stamp, source: source, traceparent: nil)
+            reason: RejectionReason.unknownAgent.rawValue, time: wallTime, source: source, traceparent: nil)
         directives.append(.commit(entry))
         directives.append(.log(.rejected(.unknownAgent, detail: nil), agent: agent, generation: 0))
     }
@@ -139,7 +139,7 @@ extension PartitionOwner {
     private mutating func noteUnheard(_ index: Int, publishedAt: Instant) {
         guard let gateway = slots[index]?.address.gateway, let slot = gateways[gateway] else { return }
         gateways[gateway]?.hasUnheardWakes = true
-        guard !isBlind, slot.state.connection == .connected, let connectedAt = slot.connectedAt,
+        guard !isSuspended, slot.state.connection == .connected, let connectedAt = slot.connectedAt,
             connectedAt + AgentMachine.reportOnItsWayMax >= publishedAt, slots[index]?.toldOfReturn != connectedAt
         else { return }
         slots[index]?.toldOfReturn = connectedAt
@@ -147,9 +147,9 @@ extension PartitionOwner {
     }
 
     /// What became of a wake order.
-    mutating func take(_ report: WakeReport, _ held: TimeSpan) {
+    mutating func take(_ report: WakeReport, _ frameAge: TimeSpan) {
         guard let index = index(of: report.agent) else { return directives.append(.logMissing(agent: report.agent)) }
-        let age = TimeSpan(milliseconds: max(0, report.age)) + held
+        let age = TimeSpan(milliseconds: max(0, report.age)) + frameAge
         let outcome: AgentMachine.WakeOutcome =
             switch report.outcome {
             case .woken(let sentAt, let deadlineAt, let delivery):
@@ -159,7 +159,8 @@ extension PartitionOwner {
             }
         drive(index) {
             $0.wakeReported(
-                generation: report.generation, attempt: report.attempt, issue: report.issue, outcome, $1, into: &$2)
+                generation: report.generation, attempt: report.attempt, publication: report.publication, outcome, $1,
+                into: &$2)
         }
         if slots[index]?.machine.isUnheard == true { noteUnheard(index, publishedAt: now - age) }
         settleWaitingAnswers()

@@ -5,8 +5,8 @@ internal import Lifecycle
 struct WaitingAnswer: Sendable {
     /// The newest repeat of it.
     var request: PartitionRequest
-    /// Agents that were not quiet, or not gone, when it was looked at last.
-    var agents: [AgentPlace]
+    /// Agents that were not drained, or not gone, when it was looked at last.
+    var agents: [SlotReference]
     /// The number of the work that must be done first.
     var group: Int?
     let kind: Kind
@@ -68,9 +68,9 @@ struct ExecutedRequest: Sendable {
 extension PartitionOwner {
     /// Executes a command once: a repeat of its id gets the answer of the first.
     ///
-    /// - Parameter held: how long ago its frame was made: one that is as old as what is remembered may have been executed, and
+    /// - Parameter frameAge: how long ago its frame was made: one that is as old as what is remembered may have been executed, and
     ///   forgotten since.
-    mutating func execute(_ request: PartitionRequest, held: TimeSpan) {
+    mutating func execute(_ request: PartitionRequest, frameAge: TimeSpan) {
         if let known = requests[request.id], known.forgottenAt > now { return repeatAnswer(request, known) }
         // It is being executed: whoever asks now gets the answer.
         if let index = waitingAnswers.firstIndex(where: { $0.request.id == request.id }) {
@@ -78,7 +78,7 @@ extension PartitionOwner {
             waitingAnswers[index].request = request
             return
         }
-        guard held.milliseconds < ExecutedRequest.surelyRememberedFor(isKeyed: request.isKeyed).milliseconds else {
+        guard frameAge.milliseconds < ExecutedRequest.surelyRememberedFor(isKeyed: request.isKeyed).milliseconds else {
             return answer(
                 request, .refused(Problem(.unavailable, "the request is so old that it may have been executed")))
         }
@@ -201,7 +201,7 @@ extension PartitionOwner {
         directives.append(.commit(entry))
     }
 
-    /// Answers what waited for agents to be quiet or gone.
+    /// Answers what waited for agents to be drained or gone.
     mutating func settleWaitingAnswers() {
         var next = 0
         while next < waitingAnswers.count {
@@ -210,18 +210,18 @@ extension PartitionOwner {
                 continue
             }
             // Each is looked at until it waits no more, then the one before it: not all of them at every input.
-            while let place = waitingAnswers[next].agents.last, !isAwaited(place, waitingAnswers[next].kind) {
+            while let reference = waitingAnswers[next].agents.last, !isAwaited(reference, waitingAnswers[next].kind) {
                 waitingAnswers[next].agents.removeLast()
             }
             if waitingAnswers[next].agents.isEmpty { finish(waitingAnswers.remove(at: next)) } else { next += 1 }
         }
     }
 
-    private func isAwaited(_ place: AgentPlace, _ kind: WaitingAnswer.Kind) -> Bool {
-        guard isThere(place), let machine = slots[place.slot]?.machine else { return false }
+    private func isAwaited(_ reference: SlotReference, _ kind: WaitingAnswer.Kind) -> Bool {
+        guard isThere(reference), let machine = slots[reference.slot]?.machine else { return false }
         switch kind {
         // One that was let go meanwhile may be woken: its pause is over and answers for nothing.
-        case .paused: return !machine.isQuiet && machine.state.record.isPaused
+        case .paused: return !machine.isDrained && machine.state.record.isPaused
         case .resumed, .policyChanged: return false
         case .deleted, .gatewayRemoved: return true
         }
@@ -260,7 +260,7 @@ extension PartitionOwner {
         guard !isLeaving(index) else {
             throw Problem(member: "agent", "\(agent) is being deleted", kind: .conflict)
         }
-        catchUp(index)
+        applyPending(index)
         return index
     }
 

@@ -30,12 +30,12 @@ extension PartitionOwner {
         guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
         let isChanged = record.templatesDigest != digest || sync.isForced
         if isChanged {
-            drive(index, traceparent: request.traceparent) { machine, around, results in
-                machine.syncTemplates(digest: digest, around, into: &results)
+            drive(index, traceparent: request.traceparent) { machine, context, results in
+                machine.syncTemplates(digest: digest, context, into: &results)
                 guard sync.wakes else { return }
                 machine.requestCycle(
                     .update, reason: .update, resetSession: sync.resetsSessions, traceparent: request.traceparent,
-                    around, into: &results)
+                    context, into: &results)
             }
         }
         answer(request, .templatesSynced(record.role, isChanged: isChanged))

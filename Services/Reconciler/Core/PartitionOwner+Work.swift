@@ -5,15 +5,15 @@ public import Lifecycle
 struct OpenWork: Sendable {
     /// A barrier has passed: what was due by then is judged.
     var judgedUpTo: Instant?
-    /// Sight is regained: the next slot that is to be told.
-    var nextSighted: Int?
-    /// Agents whose gateway has returned and who are to be told, by slot and occupant.
-    var returned: [(slot: Int, occupant: Int)] = []
+    /// Observability is regained: the next slot that is to be told.
+    var nextObservable: Int?
+    /// Agents whose gateway has returned and who are to be told, by slot and generation.
+    var returned: [(slot: Int, generation: Int)] = []
     var nextReturned = 0
     /// Commands about many agents, by number from `firstGroup`, those that are done at the front taken out.
-    var groups: [GroupWork] = []
+    var groups: [BulkOperation] = []
     var firstGroup = 0
-    /// The gateway whose wakes took their turns last: the others come first now.
+    /// The gateway whose wakes got their permits last: the others come first now.
     var pacedLast = ""
 }
 
@@ -22,20 +22,20 @@ struct OpenWork: Sendable {
 extension PartitionOwner {
     /// When `roomCame` has something to do next.
     public var nextWork: Instant? {
-        let isOpen = !isBlind && (work.judgedUpTo != nil || work.nextReturned < work.returned.count)
-        if isOpen || work.nextSighted != nil || !work.groups.isEmpty { return Instant(nanoseconds: 0) }
-        var due = [clockQueue.next, sightingsDue].compactMap { $0 }.min()
+        let isOpen = !isSuspended && (work.judgedUpTo != nil || work.nextReturned < work.returned.count)
+        if isOpen || work.nextObservable != nil || !work.groups.isEmpty { return Instant(nanoseconds: 0) }
+        var due = [clockQueue.next, lastSeenUpdatesDue].compactMap { $0 }.min()
         for gateway in pacing {
             if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
         }
         return due
     }
 
-    /// One slice: at most `sliceMax` agents, and sightings in a few entries.
-    mutating func goOn() {
-        if let due = sightingsDue, due <= now { flushSightings() }
+    /// One slice: at most `sliceMax` agents, and lastSeenUpdates in a few entries.
+    mutating func runSlice() {
+        if let due = lastSeenUpdatesDue, due <= now { flushLastSeenUpdates() }
         advanceGroups()
-        regainSight()
+        restoreObservability()
         tellReturned()
         judge()
         while budget > 0, let entry = clockQueue.pop(dueAt: now) {
@@ -46,14 +46,14 @@ extension PartitionOwner {
     }
 
     /// Nothing may be judged: what a barrier has let pass before is no longer proven.
-    mutating func loseSight() {
-        isBlind = true
+    mutating func loseObservability() {
+        isSuspended = true
         work.judgedUpTo = nil
-        work.nextSighted = nil
+        work.nextObservable = nil
     }
 
     private mutating func judge() {
-        guard !isBlind, let instant = work.judgedUpTo else { return }
+        guard !isSuspended, let instant = work.judgedUpTo else { return }
         while budget > 0 {
             guard let entry = queue.pop(dueAt: instant) else {
                 work.judgedUpTo = nil
@@ -68,7 +68,7 @@ extension PartitionOwner {
         _ isTime: (Instant, AgentMachine) -> Bool
     ) {
         budget -= 1
-        guard slots[entry.slot]?.occupant == entry.occupant else { return }
+        guard slots[entry.slot]?.generation == entry.generation else { return }
         slots[entry.slot]?[keyPath: queued].removeLast()
         guard let machine = slots[entry.slot]?.machine, let due = machine.due else { return }
         if isTime(due, machine) {
@@ -78,16 +78,16 @@ extension PartitionOwner {
         }
     }
 
-    /// The owner stays blind until the last agent was told.
-    private mutating func regainSight() {
-        guard budget > 0, let next = work.nextSighted else { return }
+    /// The owner stays suspended until the last agent was told.
+    private mutating func restoreObservability() {
+        guard budget > 0, let next = work.nextObservable else { return }
         let end = min(slots.count, next + budget)
-        for index in next..<end where slots[index] != nil { drive(index) { $0.sightRegained($1, into: &$2) } }
+        for index in next..<end where slots[index] != nil { drive(index) { $0.observabilityRestored($1, into: &$2) } }
         budget -= end - next
-        work.nextSighted = end
+        work.nextObservable = end
         guard end >= slots.count else { return }
-        work.nextSighted = nil
-        isBlind = false
+        work.nextObservable = nil
+        isSuspended = false
         for gateway in gateways.keys.sorted() {
             applyHeardStatus(gateway)
             awaitConfirmation(gateway)
@@ -100,27 +100,30 @@ extension PartitionOwner {
         guard let slot = gateways[gateway], let number = slot.hostReturn else { return }
         gateways[gateway]?.hasUnheardWakes = false
         for index in slot.agents.values.sorted() {
-            guard let machine = slots[index]?.machine, let occupant = slots[index]?.occupant,
+            guard let machine = slots[index]?.machine, let generation = slots[index]?.generation,
                 machine.isToBeTold(ofReturn: number) || machine.isUnheard
             else { continue }
-            work.returned.append((index, occupant))
+            work.returned.append((index, generation))
         }
     }
 
     private mutating func tellReturned() {
-        guard !isBlind else { return }
+        guard !isSuspended else { return }
         while budget > 0, work.nextReturned < work.returned.count {
-            let (slot, occupant) = work.returned[work.nextReturned]
+            let (slot, generation) = work.returned[work.nextReturned]
             work.nextReturned += 1
             budget -= 1
             // Of a gateway that is lost again they are told when it returns once more.
-            guard slots[slot]?.occupant == occupant, let gateway = slots[slot]?.address.gateway,
+            guard slots[slot]?.generation == generation, let gateway = slots[slot]?.address.gateway,
                 let number = gateways[gateway]?.hostReturn
             else { continue }
-            let (heardAfter, isNewLife) = (gateways[gateway]?.awaySince, gateways[gateway]?.hasBegunAnew ?? false)
-            drive(slot) { machine, around, results in
+            let (heardAfter, isNewIncarnation) = (
+                gateways[gateway]?.awaySince, gateways[gateway]?.hasBegunAnew ?? false
+            )
+            drive(slot) { machine, context, results in
                 guard machine.isToBeTold(ofReturn: number) || machine.isUnheard else { return }
-                machine.hostReturned(heardAfter: heardAfter, isNewLife: isNewLife, around, into: &results)
+                machine.hostReturned(
+                    heardAfter: heardAfter, isNewIncarnation: isNewIncarnation, context, into: &results)
             }
         }
         guard work.nextReturned == work.returned.count else { return }
@@ -128,13 +131,13 @@ extension PartitionOwner {
         work.nextReturned = 0
     }
 
-    /// Wakes take their turns: each gateway at its own rate, and when there is no room for all, one gateway after the other.
+    /// Wakes wait for permits: each gateway at its own rate, and when there is no room for all, one gateway after the other.
     private mutating func pace() {
         let names = pacing.sorted()
         let first = names.firstIndex { $0 > work.pacedLast } ?? 0
         for gateway in names[first...] + names[..<first] {
             guard budget > 0 else { return }
-            giveTurns(gateway)
+            grantPermits(gateway)
             work.pacedLast = gateway
         }
     }

@@ -5,21 +5,21 @@ public import Lifecycle
 public enum PartitionEvent: Sendable {
     /// A chunk of the snapshot that came with the grant.
     case granted(GrantChunk)
-    /// `held`: how long ago its frame was made.
-    case requestReceived(PartitionRequest, held: TimeSpan = .zero)
-    /// `held`: how long the report was on its way.
-    case reportReceived(WakeReport, held: TimeSpan)
+    /// `frameAge`: how long ago its frame was made.
+    case requestReceived(PartitionRequest, frameAge: TimeSpan = .zero)
+    /// `frameAge`: how long the report was on its way.
+    case reportReceived(WakeReport, frameAge: TimeSpan)
     /// `ingest` names who received it, for the order of what came by one; 0 for nobody.
-    case batchReceived(HeartbeatBatch, held: TimeSpan, ingest: Int = 0)
+    case batchReceived(HeartbeatBatch, frameAge: TimeSpan, ingest: Int = 0)
     /// `nil`: what was retained of the gateway was cleared.
     case gatewayStatusReceived(gateway: String, GatewayStatusMessage?)
     /// A new session at the broker: what is retained of gateways is told anew.
     case sessionBegan
     /// Check-ins can no longer be received or counted.
-    case sightLost
+    case observabilityLost
     /// They can again.
-    case sightRegained
-    /// Something has waited for its commit for longer than `Sight.storeLimit`. Told again and again until it is committed.
+    case observabilityRestored
+    /// Something has waited for its commit for longer than `Observability.storeLimit`. Told again and again until it is committed.
     case commitsAreLate
     /// `nextDue` has come: what is too old is forgotten.
     case timePassed
@@ -31,7 +31,7 @@ public enum PartitionEvent: Sendable {
 
 /// What the owner of a partition wants done, in this order.
 public enum PartitionDirective: Sendable {
-    /// Sent to the store; what caused it is receipted once it is committed.
+    /// Sent to the store; what caused it is acknowledged once it is committed.
     case commit(StoreEntry)
     /// Told to who handed the heartbeat in, once all that the input caused is committed.
     case answer(HeartbeatAnswer)
@@ -47,12 +47,12 @@ public enum PartitionDirective: Sendable {
 public struct PartitionOwner: Sendable {
     /// Changes without an event are handed to the store this often, at most, and when there is room: while the store is
     /// behind, the newest of each agent waits.
-    public static let sightingInterval = TimeSpan.seconds(2)
+    public static let lastSeenInterval = TimeSpan.seconds(2)
     /// Unknown agents whose rejections are held back to one a second; beyond it the memory of them is cleared.
     static let unknownAgentsMax = 10_000
-    /// Sightings in one entry, and entries of them in one slice: writing a hundred thousand takes many.
-    static let sightingsMax = 500
-    static let sightingEntriesMax = 20
+    /// LastSeenUpdates in one entry, and entries of them in one slice: writing a hundred thousand takes many.
+    static let lastSeenUpdatesMax = 500
+    static let lastSeenEntriesMax = 20
     /// Events of one gateway are told at most so often; what was left out is counted.
     static let gatewayEventInterval = TimeSpan.seconds(1)
     /// Agents that one slice of the work is about: about a frame of entries, a few milliseconds.
@@ -73,25 +73,25 @@ public struct PartitionOwner: Sendable {
     var requests: [String: ExecutedRequest] = [:]
     var waitingAnswers: [WaitingAnswer] = []
     /// Of the owner before, until the snapshot is complete.
-    var undertakings: [Undertaking] = []
-    /// Deadlines that heartbeats decide, which are not judged while blind, and those that time alone decides.
+    var intentRecords: [IntentRecord] = []
+    /// Deadlines that heartbeats decide, which are not judged while suspended, and those that time alone decides.
     var queue = DeadlineQueue()
     var clockQueue = DeadlineQueue()
     var pacing: Set<String> = []
-    var sightings: [Int] = []
-    var sightingsDue: Instant?
+    var lastSeenUpdates: [Int] = []
+    var lastSeenUpdatesDue: Instant?
     var purgeDue: Instant?
     /// When something is to be told of a gateway, or is no longer believed of it.
     var gatewayDues: [String: Instant] = [:]
     /// Until then orders that were given up may still be published.
-    var quietFloor: Instant?
+    var drainFloor: Instant?
     var unknownRejections: [AgentAddress: Instant] = [:]
     var rejectionMeter = RejectionMeter()
     var unknownCount = 0
-    var nextOccupant = 0
-    public internal(set) var isBlind = true
+    var nextGeneration = 0
+    public internal(set) var isSuspended = true
     /// When check-ins could be counted again.
-    private(set) var sightedAt: Instant?
+    private(set) var observableAt: Instant?
     var work = OpenWork()
     /// Agents that may still be handled in this slice.
     var budget = 0
@@ -100,14 +100,14 @@ public struct PartitionOwner: Sendable {
 
     /// How many inputs were handled.
     public private(set) var step = 0
-    /// The newest step with whose entries the last input may be receipted. Heartbeats depend on what they, and their agents, have
+    /// The newest step with whose entries the last input may be acknowledged. Heartbeats depend on what they, and their agents, have
     /// caused: in a mass change of others their stream goes on. Whatever else comes may have found what is under way, and depends on
     /// all before it.
     public internal(set) var dependence = 0
 
-    // The surroundings of the input that is handled.
+    // The context of the input that is handled.
     var now = Instant(nanoseconds: 0)
-    var stamp = Timestamp(millisecondsSince1970: 0)
+    var wallTime = Timestamp(millisecondsSince1970: 0)
     var directives: [PartitionDirective] = []
 
     /// - Parameters:
@@ -129,36 +129,36 @@ public struct PartitionOwner: Sendable {
 
     /// Handles one input; the directives are appended in the order in which they are to be carried out.
     public mutating func handle(
-        _ event: PartitionEvent, now: Instant, stamp: Timestamp, into output: inout [PartitionDirective]
+        _ event: PartitionEvent, now: Instant, wallTime: Timestamp, into output: inout [PartitionDirective]
     ) {
         self.now = now
-        self.stamp = stamp
+        self.wallTime = wallTime
         budget = sliceMax
         step += 1
         dependence = step
         switch event {
         case .granted(let chunk): restore(chunk)
-        case .requestReceived(let request, let held): execute(request, held: held)
-        case .reportReceived(let report, let held): take(report, held)
-        case .batchReceived(let batch, let held, let ingest): take(batch, held, ingest: ingest)
+        case .requestReceived(let request, let frameAge): execute(request, frameAge: frameAge)
+        case .reportReceived(let report, let frameAge): take(report, frameAge)
+        case .batchReceived(let batch, let frameAge, let ingest): take(batch, frameAge, ingest: ingest)
         case .gatewayStatusReceived(let gateway, let message): hear(gateway, message)
         case .sessionBegan: forgetConfirmations()
-        case .sightLost: loseSight()
-        case .sightRegained:
-            guard isBlind else { break }
-            work.nextSighted = 0
-            sightedAt = now
-        case .commitsAreLate: quietFloor = now + AgentMachine.orderQuietAfter
+        case .observabilityLost: loseObservability()
+        case .observabilityRestored:
+            guard isSuspended else { break }
+            work.nextObservable = 0
+            observableAt = now
+        case .commitsAreLate: drainFloor = now + AgentMachine.orderDrainedAfter
         case .timePassed: passTime()
-        case .barrierPassed(let instant): if !isBlind { work.judgedUpTo = instant }
-        case .roomCame: goOn()
+        case .barrierPassed(let instant): if !isSuspended { work.judgedUpTo = instant }
+        case .roomCame: runSlice()
         }
         output.append(contentsOf: directives)
         directives.removeAll(keepingCapacity: true)
     }
 
-    /// When something is to be judged next: behind a barrier. Nothing is while blind.
-    public var nextVerdict: Instant? { isBlind || work.judgedUpTo != nil ? nil : queue.next }
+    /// When something is to be judged next: behind a barrier. Nothing is while suspended.
+    public var nextVerdict: Instant? { isSuspended || work.judgedUpTo != nil ? nil : queue.next }
 
     /// When `timePassed` is to be handled next.
     public var nextDue: Instant? { gatewayDues.values.reduce(purgeDue) { min($0 ?? $1, $1) } }
@@ -182,24 +182,24 @@ public struct PartitionOwner: Sendable {
     /// Lets an agent's machine handle an input, behind what was begun for it, and carries out what it says.
     mutating func drive(
         _ index: Int, traceparent: String? = nil,
-        _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
+        _ body: (inout AgentMachine, AgentContext, inout [AgentDirective]) -> Void
     ) {
-        catchUp(index)
+        applyPending(index)
         act(index, traceparent: traceparent, body)
     }
 
     /// The same at once, whatever was begun for the agent.
     mutating func act(
         _ index: Int, traceparent: String? = nil,
-        _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
+        _ body: (inout AgentMachine, AgentContext, inout [AgentDirective]) -> Void
     ) {
         guard let address = slots[index]?.machine.state.record.address else { return }
-        let around = AgentSurroundings(
-            now: now, stamp: stamp, isGatewayLost: gateways[address.gateway]?.state.connection == .lost,
-            hostReturn: gateways[address.gateway]?.hostReturn, quietFloor: quietFloor, boot: boot,
+        let context = AgentContext(
+            now: now, wallTime: wallTime, isGatewayLost: gateways[address.gateway]?.state.connection == .lost,
+            hostReturn: gateways[address.gateway]?.hostReturn, drainFloor: drainFloor, boot: boot,
             tellsRejections: rejectionMeter.mayTell(address.gateway, now))
         var results: [AgentDirective] = []
-        body(&slots[index]!.machine, around, &results)
+        body(&slots[index]!.machine, context, &results)
         for result in results { carryOut(result, index, address, traceparent) }
         if slots[index] != nil { arm(index) }
     }
@@ -227,8 +227,8 @@ public struct PartitionOwner: Sendable {
             var entry = StoreEntry()
             entry.settledOrder = address
             directives.append(.commit(entry))
-        case .requestTurn: queueTurn(index, address.gateway)
-        case .noteSighting: noteSighting(index)
+        case .requestTurn: queueForPermit(index, address.gateway)
+        case .noteLastSeen: noteLastSeen(index)
         case .erase(let tombstone): erase(index, tombstone)
         case .log(let log):
             directives.append(.log(log, agent: address, generation: slots[index]?.machine.record.generation ?? 0))
@@ -253,18 +253,18 @@ public struct PartitionOwner: Sendable {
 
     /// Puts the agent's deadline into its queue unless an entry comes up early enough.
     mutating func arm(_ index: Int) {
-        guard let due = slots[index]?.machine.due, let occupant = slots[index]?.occupant else { return }
+        guard let due = slots[index]?.machine.due, let generation = slots[index]?.generation else { return }
         let queued: WritableKeyPath<AgentSlot, [Instant]> =
             slots[index]?.machine.isDueJudged == true ? \.queuedDues : \.queuedClockDues
         if let earliest = slots[index]?[keyPath: queued].last, earliest <= due { return }
         slots[index]?[keyPath: queued].append(due)
-        let entry = DeadlineQueue.Entry(due: due, slot: index, occupant: occupant)
+        let entry = DeadlineQueue.Entry(due: due, slot: index, generation: generation)
         if queued == \.queuedDues { queue.push(entry) } else { clockQueue.push(entry) }
     }
 
     mutating func add(_ machine: AgentMachine) -> Int {
-        nextOccupant += 1
-        let slot = AgentSlot(machine: machine, occupant: nextOccupant)
+        nextGeneration += 1
+        let slot = AgentSlot(machine: machine, generation: nextGeneration)
         let index: Int
         if let free = freeSlots.popLast() {
             index = free
@@ -304,43 +304,43 @@ public struct PartitionOwner: Sendable {
         gateways[agent.gateway]?.agents[agent.agent]
     }
 
-    // MARK: Sightings
+    // MARK: LastSeenUpdates
 
-    mutating func noteSighting(_ index: Int) {
-        guard slots[index]?.hasUnsavedSighting == false else { return }
-        slots[index]?.hasUnsavedSighting = true
-        sightings.append(index)
-        if sightingsDue == nil { sightingsDue = now + PartitionOwner.sightingInterval }
+    mutating func noteLastSeen(_ index: Int) {
+        guard slots[index]?.hasUnsavedLastSeen == false else { return }
+        slots[index]?.hasUnsavedLastSeen = true
+        lastSeenUpdates.append(index)
+        if lastSeenUpdatesDue == nil { lastSeenUpdatesDue = now + PartitionOwner.lastSeenInterval }
     }
 
     /// Hands what changed without an event to the store.
-    mutating func flushSightings() {
-        let count = min(sightings.count, PartitionOwner.sightingsMax * PartitionOwner.sightingEntriesMax)
+    mutating func flushLastSeenUpdates() {
+        let count = min(lastSeenUpdates.count, PartitionOwner.lastSeenUpdatesMax * PartitionOwner.lastSeenEntriesMax)
         var seen = SeenAgents()
-        var rejected: [Sighting] = []
-        for index in sightings.prefix(count) {
+        var rejected: [LastSeenUpdate] = []
+        for index in lastSeenUpdates.prefix(count) {
             guard let address = slots[index]?.machine.state.record.address else { continue }
-            slots[index]?.hasUnsavedSighting = false
+            slots[index]?.hasUnsavedLastSeen = false
             let at = slots[index]?.machine.state.record.lastSeenAt
             if let rejection = slots[index]?.machine.state.record.lastRejection {
-                rejected.append(Sighting(agent: address, lastSeenAt: at, lastRejection: rejection))
+                rejected.append(LastSeenUpdate(agent: address, lastSeenAt: at, lastRejection: rejection))
             } else if let at {
                 seen.agents.append(address.description)
                 seen.at.append(at.millisecondsSince1970)
             }
-            if seen.agents.count + rejected.count == PartitionOwner.sightingsMax { commit(&seen, &rejected) }
+            if seen.agents.count + rejected.count == PartitionOwner.lastSeenUpdatesMax { commit(&seen, &rejected) }
         }
         commit(&seen, &rejected)
-        sightings.removeFirst(count)
+        lastSeenUpdates.removeFirst(count)
         // The rest is due, in the next slice.
-        if sightings.isEmpty { sightingsDue = nil }
+        if lastSeenUpdates.isEmpty { lastSeenUpdatesDue = nil }
     }
 
-    private mutating func commit(_ seen: inout SeenAgents, _ rejected: inout [Sighting]) {
+    private mutating func commit(_ seen: inout SeenAgents, _ rejected: inout [LastSeenUpdate]) {
         guard !seen.agents.isEmpty || !rejected.isEmpty else { return }
         var entry = StoreEntry()
         if !seen.agents.isEmpty { entry.seen = seen }
-        if !rejected.isEmpty { entry.sightings = rejected }
+        if !rejected.isEmpty { entry.lastSeenUpdates = rejected }
         directives.append(.commit(entry))
         seen = SeenAgents()
         rejected = []
@@ -353,16 +353,16 @@ public struct PartitionOwner: Sendable {
 /// One agent of the partition.
 package struct AgentSlot: Sendable {
     package var machine: AgentMachine
-    /// Tells this occupant of the slot from earlier ones.
-    let occupant: Int
+    /// Tells this generation of the slot from earlier ones.
+    let generation: Int
     /// This agent's entries of the deadline queue, each earlier than the one before: the next one comes up last.
     var queuedDues: [Instant] = []
     /// The same of the clock's queue.
     var queuedClockDues: [Instant] = []
-    var isInTurnQueue = false
+    var isInPermitQueue = false
     /// Groups whose change has not come to this agent yet, in their order.
-    var begun: [Int] = []
-    var hasUnsavedSighting = false
+    var pending: [Int] = []
+    var hasUnsavedLastSeen = false
     /// The owner's newest step with an entry about it.
     var changedIn = 0
     var traceparent: String?
@@ -371,9 +371,9 @@ package struct AgentSlot: Sendable {
 
     package var address: AgentAddress { machine.record.address }
 
-    init(machine: AgentMachine, occupant: Int) {
+    init(machine: AgentMachine, generation: Int) {
         self.machine = machine
-        self.occupant = occupant
+        self.generation = generation
     }
 }
 

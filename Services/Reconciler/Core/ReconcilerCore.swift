@@ -6,11 +6,11 @@ public import Streams
 /// verdicts and its end.
 ///
 /// Pure: inputs and the time go in, actions come out. Its hosts are `ReconcilerService` and the simulator; neither copies it, since
-/// its partitions are objects. What it reads is receipted once all that it caused is committed by the store.
+/// its partitions are objects. What it reads is acknowledged once all that it caused is committed by the store.
 public struct ReconcilerCore<Owner: PartitionOwning> {
     private let instance: String
     private let incarnation: String
-    private let room: CommitRoom
+    private let room: Backpressure
     private let makeOwner: (_ partition: Int, _ epoch: Int) -> Owner
     /// By number.
     private var partitions: [OwnedPartition<Owner>] = []
@@ -29,62 +29,63 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
 
     // The time of the input that is handled.
     private var now: Instant
-    private var stamp: Timestamp
+    private var wallTime: Timestamp
 
     /// - Parameters:
-    ///   - incarnation: names this life.
+    ///   - incarnation: names this incarnation.
     ///   - windowMax: frames of one partition under way to the store at once.
     ///   - windowOfAll: those of all partitions: of 200 entries each, which take 12 ms to encode and as long to commit.
     ///   - makeOwner: makes the owner of a partition under an epoch.
     public init(
         instance: String, incarnation: String, windowMax: Int = StreamSender<StoreFrame>.windowMax,
-        windowOfAll: Int = 32, room: CommitRoom = CommitRoom(), limits: SightLimits = SightLimits(), now: Instant,
-        stamp: Timestamp, makeOwner: @escaping (_ partition: Int, _ epoch: Int) -> Owner
+        windowOfAll: Int = 32, room: Backpressure = Backpressure(), limits: ObservabilityLimits = ObservabilityLimits(),
+        now: Instant,
+        wallTime: Timestamp, makeOwner: @escaping (_ partition: Int, _ epoch: Int) -> Owner
     ) {
         self.instance = instance
         self.incarnation = incarnation
         self.room = room
         self.makeOwner = makeOwner
         self.now = now
-        self.stamp = stamp
+        self.wallTime = wallTime
         senders = StreamSenders(
             service: .reconciler, instance: instance, incarnation: incarnation, windowMax: windowMax,
             windowOfAll: windowOfAll)
-        gate = VerdictGate(limits: limits, now: now, stamp: stamp)
+        gate = VerdictGate(limits: limits, now: now, wallTime: wallTime)
     }
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
     public mutating func handle(
-        _ input: ReconcilerInput, now: Instant, stamp: Timestamp, into actions: inout [ReconcilerAction]
+        _ input: ReconcilerInput, now: Instant, wallTime: Timestamp, into actions: inout [ReconcilerAction]
     ) {
         self.now = now
-        self.stamp = stamp
+        self.wallTime = wallTime
         switch input {
         case .connected: connected(&actions)
         case .subscribed: gate.subscribed()
         case .disconnected:
             isConnected = false
             gate.disconnected()
-            evaluateSight(&actions)
+            evaluateObservability(&actions)
         case .frameReceived(let frame, let number): take(frame, number, &actions)
         case .unreadFrameReceived(let unread): skip(unread, &actions)
         case .grantReceived(let frame): take(frame, &actions)
-        case .receiptReceived(let receipt): receipted(receipt, &actions)
+        case .acknowledgementReceived(let acknowledgement): acknowledged(acknowledgement, &actions)
         case .presenceReceived(let presence, let isRetained):
             guard presence.service == ServiceName.heartbeatIngest.rawValue else { break }
             gate.received(presence, isRetained: isRetained, now: now)
-            evaluateSight(&actions)
-        case .lineEnded(let end, let isRetained):
+            evaluateObservability(&actions)
+        case .subscriptionEnded(let end, let isRetained):
             gate.ended(end, isRetained: isRetained)
-            evaluateSight(&actions)
+            evaluateObservability(&actions)
         case .answerReceived(let answer):
             gate.received(answer)
-            evaluateSight(&actions)
+            evaluateObservability(&actions)
         case .gatewayStatusReceived(let gateway, let message):
             gatewayStatus[gateway] = message
             tellAll(.gatewayStatusReceived(gateway: gateway, message), &actions)
         case .ticked:
-            evaluateSight(&actions)
+            evaluateObservability(&actions)
             if let (number, ingests) = gate.askAgain(now: now) { ask(ingests, number, &actions) }
             senders.tick(now: now)
         case .turnEnded: endTurn(&actions)
@@ -98,14 +99,14 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
     }
 
     /// Whether all that was decided is committed, once it is to stop.
-    public var isDrained: Bool { isStopping && senders.keptCount == 0 }
+    public var isDrained: Bool { isStopping && senders.unacknowledgedCount == 0 }
 
     /// Whether a slice of the work is due and the store has room for it.
     public func hasWork(now: Instant) -> Bool {
         !isStopping && hasRoom(now) && partitions.contains { $0.hasWork(now: now) }
     }
 
-    /// When a turn is to end again. Without room for the work the next receipt is the time.
+    /// When a turn is to end again. Without room for the work the next acknowledgement is the time.
     public func wakeAt(now: Instant) -> Instant? {
         guard !isStopping else { return nil }
         let verdict = nextVerdict.flatMap { gate.next($0) }
@@ -135,7 +136,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         return own.merging(gate.counters(now: now)) { own, _ in own }
     }
 
-    /// Since when frames have waited for the store and none was receipted.
+    /// Since when frames have waited for the store and none was acknowledged.
     package var stuckSince: Instant? { senders.stuckSince }
 
     // MARK: The connection
@@ -148,12 +149,12 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         senders.reconnected(now: now)
     }
 
-    private mutating func receipted(_ receipt: StreamReceipt, _ actions: inout [ReconcilerAction]) {
-        guard let progress = senders.receive(receipt, now: now),
+    private mutating func acknowledged(_ acknowledgement: StreamAcknowledgement, _ actions: inout [ReconcilerAction]) {
+        guard let progress = senders.receive(acknowledgement, now: now),
             let index = partitions.firstIndex(where: { $0.stream == progress.stream })
         else { return }
         partitions[index].committed(upTo: progress.upTo)
-        takeReceipts(index, &actions)
+        takeAcknowledgements(index, &actions)
     }
 
     private mutating func takeFrames(_ actions: inout [ReconcilerAction]) {
@@ -162,8 +163,10 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         if isConnected { for frame in frames { actions.append(.send(frame)) } }
     }
 
-    private mutating func takeReceipts(_ index: Int, _ actions: inout [ReconcilerAction]) {
-        for receipt in partitions[index].receiver.takeReceipts() { actions.append(.receipt(receipt)) }
+    private mutating func takeAcknowledgements(_ index: Int, _ actions: inout [ReconcilerAction]) {
+        for acknowledgement in partitions[index].receiver.takeAcknowledgements() {
+            actions.append(.acknowledgement(acknowledgement))
+        }
         for answer in partitions[index].takeAnswers() { actions.append(.answer(answer)) }
     }
 
@@ -177,15 +180,16 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         guard !isStopping, let index = index(of: number), partitions[index].isComplete,
             partitions[index].receiver.accepts(frame, now: now), let body = frame.body
         else { return }
-        let held = TimeSpan(milliseconds: frame.held)
+        let frameAge = TimeSpan(milliseconds: frame.age)
         switch body {
-        case .request(let request): tell(.requestReceived(request, held: held), index, &actions)
-        case .report(let report): tell(.reportReceived(report, held: held), index, &actions)
+        case .request(let request): tell(.requestReceived(request, frameAge: frameAge), index, &actions)
+        case .report(let report): tell(.reportReceived(report, frameAge: frameAge), index, &actions)
         case .batch(let batch):
-            tell(.batchReceived(batch, held: held, ingest: ReconcilerCore.number(of: frame.id)), index, &actions)
-        case .introduction(let line):
-            gate.introduced(frame.id, line: line, now: now)
-            evaluateSight(&actions)
+            tell(
+                .batchReceived(batch, frameAge: frameAge, ingest: ReconcilerCore.number(of: frame.id)), index, &actions)
+        case .introduction(let subscription):
+            gate.introduced(frame.id, subscription: subscription, now: now)
+            evaluateObservability(&actions)
         }
         partitions[index].handled(frame.id, frame.seq)
         // Encoding takes as long as deciding: the time that a turn reads is to bound both.
@@ -193,7 +197,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
     }
 
     /// Lets a stream go on without what cannot be read: a command is answered `unavailable` when its time is over, an order is
-    /// sent out again, and heartbeats that are lost are a moment of blindness. Not without an introduction: its receipt would
+    /// sent out again, and heartbeats that are lost are a moment of suspension. Not without an introduction: its acknowledgement would
     /// say that its ingest is asked from now on.
     private mutating func skip(_ unread: UnreadFrame, _ actions: inout [ReconcilerAction]) {
         let (frame, kind) = (unread.frame, unread.frame.body?.kind)
@@ -205,7 +209,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         partitions[index].handled(frame.id, frame.seq)
         guard kind == "batch" else { return }
         gate.missedHeartbeats()
-        evaluateSight(&actions)
+        evaluateObservability(&actions)
     }
 
     /// Names an incarnation of an ingest.
@@ -255,7 +259,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
             tell(.gatewayStatusReceived(gateway: gateway, message), index, &actions)
         }
         actions.append(.subscribePartition(number))
-        if !gate.isBlind { tell(.sightRegained, index, &actions) }
+        if !gate.isSuspended { tell(.observabilityRestored, index, &actions) }
         actions.append(.announce)
     }
 
@@ -277,7 +281,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
             if !isStopping, let due = partitions[index].owner.nextDue, due <= now { tell(.timePassed, index, &actions) }
             flush(index, &actions)
         }
-        for receipt in grants.takeReceipts() { actions.append(.receipt(receipt)) }
+        for acknowledgement in grants.takeAcknowledgements() { actions.append(.acknowledgement(acknowledgement)) }
     }
 
     /// One slice of the work, of one partition after the other.
@@ -290,14 +294,14 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
     }
 
     private func hasRoom(_ now: Instant) -> Bool {
-        room.isThere(now: now, oldestUncommitted: senders.oldestKept, frames: senders.keptCount)
+        room.isThere(now: now, oldestUncommitted: senders.oldestUnacknowledged, frames: senders.unacknowledgedCount)
     }
 
-    /// Sends what was decided, and receipts what it did not have to wait for.
+    /// Sends what was decided, and acknowledgements what it did not have to wait for.
     private mutating func flush(_ index: Int, _ actions: inout [ReconcilerAction]) {
         partitions[index].flush(into: &senders, now: now)
         takeFrames(&actions)
-        takeReceipts(index, &actions)
+        takeAcknowledgements(index, &actions)
     }
 
     // MARK: Verdicts
@@ -320,11 +324,13 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         for ingest in ingests where isConnected { actions.append(.ask(question, ingest: ingest)) }
     }
 
-    private mutating func evaluateSight(_ actions: inout [ReconcilerAction]) {
-        if Sight.areCommitsLate(now: now, oldestUncommitted: senders.oldestKept) { tellAll(.commitsAreLate, &actions) }
+    private mutating func evaluateObservability(_ actions: inout [ReconcilerAction]) {
+        if Observability.areCommitsLate(now: now, oldestUncommitted: senders.oldestUnacknowledged) {
+            tellAll(.commitsAreLate, &actions)
+        }
         let evaluation = gate.evaluate(now: now, stuckSince: senders.stuckSince)
         for event in evaluation.events { tellAll(event, &actions) }
-        guard let log = gate.noted(evaluation, now: now, stamp: stamp) else { return }
+        guard let log = gate.noted(evaluation, now: now, wallTime: wallTime) else { return }
         actions.append(.log(log))
         actions.append(.announce)
     }
@@ -337,7 +343,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
 
     private mutating func tell(_ event: PartitionEvent, _ index: Int, _ actions: inout [ReconcilerAction]) {
         directives.removeAll(keepingCapacity: true)
-        partitions[index].owner.handle(event, now: now, stamp: stamp, into: &directives)
+        partitions[index].owner.handle(event, now: now, wallTime: wallTime, into: &directives)
         for directive in directives {
             switch directive {
             case .commit(let entry): partitions[index].add(entry)

@@ -29,10 +29,10 @@ public enum ReconcilerInput: Sendable {
     case frameReceived(StreamFrame<PartitionMessage>, partition: Int)
     case unreadFrameReceived(UnreadFrame)
     case grantReceived(StreamFrame<ReconcilerMessage>)
-    case receiptReceived(StreamReceipt)
+    case acknowledgementReceived(StreamAcknowledgement)
     /// The presence of any service.
     case presenceReceived(Presence, isRetained: Bool)
-    case lineEnded(HeartbeatLineEnded, isRetained: Bool)
+    case subscriptionEnded(HeartbeatSubscriptionEnded, isRetained: Bool)
     case answerReceived(BarrierAnswer)
     /// `nil`: what was retained of the gateway was cleared.
     case gatewayStatusReceived(gateway: String, GatewayStatusMessage?)
@@ -52,7 +52,7 @@ public enum ReconcilerAction: Sendable {
     case subscribePartition(Int)
     case unsubscribePartition(Int)
     case send(StreamSenders<StoreFrame>.Outgoing)
-    case receipt(StreamReceipt)
+    case acknowledgement(StreamAcknowledgement)
     case ask(BarrierQuestion, ingest: String)
     /// To the control-api that handed the heartbeat in. Lost with the connection: its client is told to come again.
     case answer(HeartbeatAnswer)
@@ -70,6 +70,6 @@ public enum ReconcilerLog: Sendable {
     case messageDropped(UnreadFrame)
     case takenOver(partition: Int, epoch: Int, agents: Int)
     case dropped(partition: Int, epoch: Int)
-    case blind(reason: String)
-    case sighted(spells: Int64, length: TimeSpan, deferredDeadlines: Int64)
+    case suspended(reason: String)
+    case observable(suspensions: Int64, length: TimeSpan, deferredDeadlines: Int64)
 }

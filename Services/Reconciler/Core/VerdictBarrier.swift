@@ -12,7 +12,7 @@ public struct VerdictBarrier: Sendable {
     public static let interval = TimeSpan(milliseconds: 5)
     /// An unanswered question is asked again so often.
     public static let repeatInterval = TimeSpan(milliseconds: 500)
-    /// Unanswered for so long, the way of the heartbeats is not whole: blindness.
+    /// Unanswered for so long, the way of the heartbeats is not whole: suspension.
     public static let answerLimit = TimeSpan.seconds(1)
 
     /// A batch that must be applied before the verdict.
@@ -33,8 +33,8 @@ public struct VerdictBarrier: Sendable {
     private var number = 0
     private var begunAt: Instant?
     private var askedAt: Instant?
-    /// The lives that were there last.
-    private var lives: Set<String> = []
+    /// The incarnations that were there last.
+    private var incarnations: Set<String> = []
 
     public init() {}
 
@@ -87,10 +87,10 @@ public struct VerdictBarrier: Sendable {
     }
 
     /// Waits for these alone, incarnations by instance: who has ended since it was asked has handed everything over, or
-    /// can no more. What it had in hand came before its line ended, which was a moment of blindness.
+    /// can no more. What it had in hand came before its line ended, which was a moment of suspension.
     public mutating func wait(onlyFor ingests: [String: String]) {
-        let gone = lives.subtracting(ingests.values)
-        lives = Set(ingests.values)
+        let gone = incarnations.subtracting(ingests.values)
+        incarnations = Set(ingests.values)
         open?.waiting.formIntersection(ingests.keys)
         open?.needed.removeAll { gone.contains($0.id.incarnation) }
     }

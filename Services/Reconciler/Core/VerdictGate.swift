@@ -2,7 +2,7 @@ internal import Contract
 internal import Lifecycle
 internal import Streams
 
-/// Whether verdicts may be given: what is known of the ingests, the barrier before each verdict, and the times of blindness.
+/// Whether verdicts may be given: what is known of the ingests, the barrier before each verdict, and the times of suspension.
 struct VerdictGate: Sendable {
     /// What an evaluation has found.
     struct Evaluation: Sendable {
@@ -12,56 +12,56 @@ struct VerdictGate: Sendable {
         fileprivate let isInterrupted: Bool
     }
 
-    private var sight: Sight
+    private var observability: Observability
     private var barrier = VerdictBarrier()
-    private var spells: BlindSpells
+    private var suspensions: Suspensions
     /// From a deadline to the barrier that let it be judged.
     private var waits = WaitHistogram()
     private var earliestDue: Instant?
     /// Put off since nothing could be judged.
     private(set) var deferredDeadlines: Int64 = 0
 
-    init(limits: SightLimits, now: Instant, stamp: Timestamp) {
-        sight = Sight(limits: limits)
-        spells = BlindSpells(now: now, stamp: stamp)
+    init(limits: ObservabilityLimits, now: Instant, wallTime: Timestamp) {
+        observability = Observability(limits: limits)
+        suspensions = Suspensions(now: now, wallTime: wallTime)
     }
 
-    var isBlind: Bool { spells.isBlind }
+    var isSuspended: Bool { suspensions.isSuspended }
 
     // MARK: What is heard
 
-    mutating func subscribed() { sight.connected() }
+    mutating func subscribed() { observability.connected() }
 
     mutating func disconnected() {
-        sight.disconnected()
+        observability.disconnected()
         barrier.abandon()
     }
 
     mutating func received(_ answer: BarrierAnswer) {
-        if barrier.answered(answer) { sight.answered(answer) }
+        if barrier.answered(answer) { observability.answered(answer) }
     }
 
-    mutating func ended(_ end: HeartbeatLineEnded, isRetained: Bool) {
-        sight.ended(end, isRetained: isRetained)
+    mutating func ended(_ end: HeartbeatSubscriptionEnded, isRetained: Bool) {
+        observability.ended(end, isRetained: isRetained)
     }
 
     /// Takes the presence of an ingest.
     mutating func received(_ presence: Presence, isRetained: Bool, now: Instant) {
-        sight.heard(presence, isRetained: isRetained, now: now)
+        observability.heard(presence, isRetained: isRetained, now: now)
     }
 
-    mutating func introduced(_ ingest: StreamID, line: Int, now: Instant) {
-        sight.introduced(ingest.instance, incarnation: ingest.incarnation, line: line, now: now)
+    mutating func introduced(_ ingest: StreamID, subscription: Int, now: Instant) {
+        observability.introduced(ingest.instance, incarnation: ingest.incarnation, subscription: subscription, now: now)
     }
 
     /// Heartbeats that were handed over could not be read.
-    mutating func missedHeartbeats() { sight.missedHeartbeats() }
+    mutating func missedHeartbeats() { observability.missedHeartbeats() }
 
     // MARK: Verdicts
 
     /// The instant up to which may be judged, once the barrier has been answered and all batches are in.
     mutating func pass<Owner>(now: Instant, _ partitions: [OwnedPartition<Owner>]) -> Instant? {
-        guard !isBlind else { return nil }
+        guard !isSuspended else { return nil }
         let asOf = barrier.pass { number, id, seq in
             guard let partition = partitions.first(where: { $0.number == number }), partition.isComplete
             else { return true }
@@ -73,9 +73,9 @@ struct VerdictGate: Sendable {
 
     /// The barrier for what is due since `verdict`, when it is time for one, and whom to ask.
     mutating func begin(for verdict: Instant, now: Instant) -> (number: Int, ingests: [String])? {
-        guard !isBlind, let number = barrier.begin(now: now, ingests: sight.asked) else { return nil }
+        guard !isSuspended, let number = barrier.begin(now: now, ingests: observability.asked) else { return nil }
         earliestDue = verdict
-        return (number, sight.asked)
+        return (number, observability.asked)
     }
 
     mutating func askAgain(now: Instant) -> (number: Int, ingests: [String])? { barrier.askAgain(now: now) }
@@ -86,49 +86,49 @@ struct VerdictGate: Sendable {
         return barrier.mayBeginAt.map { max(verdict, $0) } ?? verdict
     }
 
-    // MARK: Blindness
+    // MARK: Suspension
 
     /// Evaluates whether anything may be judged. Once the owners are told, `noted` is to follow: deadlines that are put off by
     /// it are counted before it is over.
     ///
     /// - Parameter stuckSince: since when something has waited for its commit and nothing was committed.
     mutating func evaluate(now: Instant, stuckSince: Instant?) -> Evaluation {
-        barrier.wait(onlyFor: sight.lives)
-        let (reason, interrupted) = sight.evaluate(
+        barrier.wait(onlyFor: observability.incarnations)
+        let (reason, interrupted) = observability.evaluate(
             now: now, stuckSince: stuckSince, unansweredSince: barrier.unansweredSince)
         // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the
-        // blindness.
-        if interrupted || (reason == nil && spells.isBlind) { barrier.abandon() }
+        // suspension.
+        if interrupted || (reason == nil && suspensions.isSuspended) { barrier.abandon() }
         var evaluation = Evaluation(reason: reason, isInterrupted: interrupted)
-        if interrupted || (reason != nil && !spells.isBlind) { evaluation.events.append(.sightLost) }
-        if reason == nil, interrupted || spells.isBlind { evaluation.events.append(.sightRegained) }
+        if interrupted || (reason != nil && !suspensions.isSuspended) { evaluation.events.append(.observabilityLost) }
+        if reason == nil, interrupted || suspensions.isSuspended { evaluation.events.append(.observabilityRestored) }
         return evaluation
     }
 
     /// What is to be told of an evaluation, when it has changed anything.
-    mutating func noted(_ evaluation: Evaluation, now: Instant, stamp: Timestamp) -> ReconcilerLog? {
-        let isNews = spells.evaluated(
-            evaluation.reason, interrupted: evaluation.isInterrupted, now: now, stamp: stamp)
+    mutating func noted(_ evaluation: Evaluation, now: Instant, wallTime: Timestamp) -> ReconcilerLog? {
+        let isNews = suspensions.evaluated(
+            evaluation.reason, interrupted: evaluation.isInterrupted, now: now, wallTime: wallTime)
         guard isNews else { return nil }
-        if let reason = evaluation.reason { return .blind(reason: reason) }
-        return .sighted(
-            spells: spells.count, length: spells.total(now: now), deferredDeadlines: deferredDeadlines)
+        if let reason = evaluation.reason { return .suspended(reason: reason) }
+        return .observable(
+            suspensions: suspensions.count, length: suspensions.total(now: now), deferredDeadlines: deferredDeadlines)
     }
 
     /// A deadline was put off since nothing could be judged.
     mutating func deadlineDeferred() { deferredDeadlines += 1 }
 
     func describe(_ presence: inout Presence, now: Instant) {
-        presence.blind = spells.reason
-        presence.blindSince = spells.since
-        presence.blindSpells = Int(spells.count)
-        presence.blindMilliseconds = Int(spells.total(now: now).milliseconds)
+        presence.suspended = suspensions.reason
+        presence.suspendedSince = suspensions.since
+        presence.suspensions = Int(suspensions.count)
+        presence.suspendedMilliseconds = Int(suspensions.total(now: now).milliseconds)
         presence.deferredDeadlines = Int(deferredDeadlines)
     }
 
     func counters(now: Instant) -> [String: Int64] {
         [
-            "blind_spells": spells.count, "blind_ms": spells.total(now: now).milliseconds,
+            "blind_spells": suspensions.count, "blind_ms": suspensions.total(now: now).milliseconds,
             "deferred_deadlines": deferredDeadlines, "barriers": waits.count,
             "barrier_wait_us_p50": waits.percentile(50),
             "barrier_wait_us_p99": waits.percentile(99), "barrier_wait_us_max": waits.longest,

@@ -5,10 +5,10 @@ internal import ServiceKit
 
 extension ReconcilerLog {
     /// The name that operators know, its level and its members.
-    var line: (name: String, level: LogLevel, members: [(key: String, value: LogValue)]) {
+    var subscription: (name: String, level: LogLevel, members: [(key: String, value: LogValue)]) {
         switch self {
         case .lifecycle(let log, let agent, let generation):
-            let (name, level, members) = log.line
+            let (name, level, members) = log.subscription
             return (name, level, [("agent", LogValue(agent)), ("generation", LogValue(generation))] + members)
         case .missingAgent(let agent):
             return ("lifecycle.reconcile.skip_missing_agent", .info, [("agent", LogValue(agent))])
@@ -31,12 +31,12 @@ extension ReconcilerLog {
             return (
                 "partition.dropped", .warning, [("partition", LogValue(partition)), ("epoch", LogValue(epoch))]
             )
-        case .blind(let reason): return ("reconciler.blind", .warning, [("reason", LogValue(reason))])
-        case .sighted(let spells, let length, let deferred):
+        case .suspended(let reason): return ("reconciler.blind", .warning, [("reason", LogValue(reason))])
+        case .observable(let suspensions, let length, let deferred):
             return (
-                "reconciler.sighted", .info,
+                "reconciler.observable", .info,
                 [
-                    ("spells", LogValue(Int(spells))), ("blind_seconds", LogValue(length.seconds)),
+                    ("suspensions", LogValue(Int(suspensions))), ("blind_seconds", LogValue(length.seconds)),
                     ("deferred", LogValue(Int(deferred))),
                 ]
             )
@@ -48,7 +48,7 @@ extension LifecycleLog {
     private static let taskType: (key: String, value: LogValue) = ("task_type", "agent_lifecycle_reconcile")
 
     /// The name that operators know, its level and its own members.
-    var line: (name: String, level: LogLevel, members: [(key: String, value: LogValue)]) {
+    var subscription: (name: String, level: LogLevel, members: [(key: String, value: LogValue)]) {
         switch self {
         case .deadlineArmed(let attempt, let delay):
             (

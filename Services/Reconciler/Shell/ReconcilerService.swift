@@ -31,7 +31,7 @@ public final class ReconcilerService: Service {
         runtime.watch(publisher)
         let (instance, systemPolicy) = (runtime.instance, systemPolicy)
         core = ReconcilerCore(
-            instance: instance, incarnation: runtime.incarnation, now: Clock.now(), stamp: Clock.stamp()
+            instance: instance, incarnation: runtime.incarnation, now: Clock.now(), wallTime: Clock.wallTime()
         ) { partition, epoch in
             PartitionOwner(
                 partition: partition, epoch: epoch, instance: instance, systemPolicy: systemPolicy, boot: Clock.boot)
@@ -82,17 +82,17 @@ public final class ReconcilerService: Service {
         guard let levels = topics.levels(of: delivery.topic) else { return nil }
         let payload = delivery.payload
         switch levels.first {
-        case "internal" where levels.count >= 3 && levels[1] == "receipts":
-            return .receiptReceived(try JSON.decode(StreamReceipt.self, from: payload))
+        case "internal" where levels.count >= 3 && levels[1] == "acknowledgements":
+            return .acknowledgementReceived(try JSON.decode(StreamAcknowledgement.self, from: payload))
         case "internal" where levels.count == 4 && levels[1] == "streams" && levels[2] == "partition":
             return try Int(levels[3]).map { try frame(payload, to: $0) }
         case "internal" where levels.count == 4 && levels[1] == "streams" && levels[2] == "reconciler":
             return .grantReceived(try JSON.decode(StreamFrame<ReconcilerMessage>.self, from: payload))
         case "internal" where levels.count == 4 && levels[1] == "barriers":
             return .answerReceived(try JSON.decode(BarrierAnswer.self, from: payload))
-        case "internal" where levels.count == 3 && levels[1] == "lines":
-            return .lineEnded(
-                try JSON.decode(HeartbeatLineEnded.self, from: payload), isRetained: delivery.isRetained)
+        case "internal" where levels.count == 3 && levels[1] == "subscriptions":
+            return .subscriptionEnded(
+                try JSON.decode(HeartbeatSubscriptionEnded.self, from: payload), isRetained: delivery.isRetained)
         case "services" where !payload.isEmpty:
             let presence = try JSON.decode(Presence.self, from: payload)
             runtime.check(presence, isRetained: delivery.isRetained)
@@ -118,7 +118,7 @@ public final class ReconcilerService: Service {
 
     private func handle(_ input: ReconcilerInput) {
         var actions: [ReconcilerAction] = []
-        core.handle(input, now: Clock.now(), stamp: Clock.stamp(), into: &actions)
+        core.handle(input, now: Clock.now(), wallTime: Clock.wallTime(), into: &actions)
         actions.forEach(carryOut)
     }
 
@@ -126,17 +126,18 @@ public final class ReconcilerService: Service {
         switch action {
         case .subscribe(let partitions):
             connection?.subscribe([
-                topics.receipts(service: name, instance: runtime.instance),
+                topics.acknowledgements(service: name, instance: runtime.instance),
                 topics.stream(to: .reconciler(runtime.instance)), topics.allPresence, topics.allGatewayStatus,
-                topics.allHeartbeatLines, topics.barriers(service: name, instance: runtime.instance),
+                topics.allHeartbeatSubscriptions, topics.barriers(service: name, instance: runtime.instance),
             ])
             connection?.subscribe(partitions.map { topics.stream(to: .partition($0)) })
         case .subscribePartition(let number): connection?.subscribe([topics.stream(to: .partition(number))])
         case .unsubscribePartition(let number): connection?.unsubscribe(topics.stream(to: .partition(number)))
         case .send(let frame): publisher.publish(frame, on: connection)
-        case .receipt(let receipt):
+        case .acknowledgement(let acknowledgement):
             publish(
-                JSON.bytes(receipt), to: topics.receipts(service: receipt.id.service, instance: receipt.id.instance))
+                JSON.bytes(acknowledgement),
+                to: topics.acknowledgements(service: acknowledgement.id.service, instance: acknowledgement.id.instance))
         case .ask(let question, let ingest):
             publish(
                 JSON.bytes(question),
@@ -150,12 +151,12 @@ public final class ReconcilerService: Service {
 
     private func publish(_ payload: [UInt8], to topic: String) {
         guard let connection, connection.isConnected else { return }
-        // Refused only when the connection is lost: a receipt is owed again by the frame's repeat, and nothing is judged.
+        // Refused only when the connection is lost: an acknowledgement is owed again by the frame's repeat, and nothing is judged.
         _ = try? connection.publish(Publication(topic: topic, payload: payload))
     }
 
     private func write(_ log: ReconcilerLog) {
-        let (name, level, members) = log.line
+        let (name, level, members) = log.subscription
         runtime.log.event(name, level, members)
     }
 }

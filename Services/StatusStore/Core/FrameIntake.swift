@@ -3,7 +3,7 @@ internal import Lifecycle
 internal import Storage
 internal import Streams
 
-/// Takes the frames of all reconcilers, commits those of a turn together, and receipts what is committed: a pure value.
+/// Takes the frames of all reconcilers, commits those of a turn together, and acknowledgements what is committed: a pure value.
 struct FrameIntake {
     /// How long a turn decodes: what is left waits for the next one.
     private static let judgeLimit = TimeSpan(milliseconds: 100)
@@ -17,7 +17,7 @@ struct FrameIntake {
         var orders: [OrderChange] = []
         /// Frames under an old epoch, and those that stand for an epoch that was ended.
         var refused: [ReceivedFrame] = []
-        var hasBuried = false
+        var hasDeadLettered = false
     }
 
     private var receiver = StreamReceiver()
@@ -72,7 +72,7 @@ struct FrameIntake {
     ///   - keptSince: the time of what is kept for a time.
     /// - Throws: when the database is damaged.
     mutating func commit(
-        _ database: any StatusDatabase, published: Int64, keptSince: Timestamp, now: Instant, stamp: Timestamp,
+        _ database: any StatusDatabase, published: Int64, keptSince: Timestamp, now: Instant, wallTime: Timestamp,
         _ output: inout StoreOutput
     ) throws(StorageError) -> Outcome? {
         guard !waiting.isEmpty, retryAt.map({ $0 <= now }) ?? true else { return nil }
@@ -102,12 +102,12 @@ struct FrameIntake {
                 receiver.forget(frame.stream)
                 attempts.forget(frame.stream)
                 outcome.refused.append(frame)
-            case .heldBack: again.append(frame)
+            case .blocked: again.append(frame)
             case .failed(let error):
                 let isPutAside =
                     attempts.failed(frame.stream, seq: frame.seq)
-                    && bury(
-                        DeadLetter(frame, error: error.description, at: stamp), error, in: database, now, &outcome,
+                    && deadLetter(
+                        DeadLetter(frame, error: error.description, at: wallTime), error, in: database, now, &outcome,
                         &output)
                 if !isPutAside { again.append(frame) }
             }
@@ -117,8 +117,8 @@ struct FrameIntake {
         return outcome
     }
 
-    /// The receipts that are owed, and the questions for what is missing.
-    mutating func takeReceipts() -> [StreamReceipt] { receiver.takeReceipts() }
+    /// The acknowledgements that are owed, and the questions for what is missing.
+    mutating func takeAcknowledgements() -> [StreamAcknowledgement] { receiver.takeAcknowledgements() }
 
     // MARK: Judging
 
@@ -144,7 +144,7 @@ struct FrameIntake {
     private mutating func judgeUnreadable(
         _ payload: [UInt8], _ error: String, _ now: Instant, _ output: inout StoreOutput
     ) {
-        // Without even the frame around it nothing can be receipted.
+        // Without even the frame around it nothing can be acknowledged.
         guard let frame = try? JSON.decode(StreamFrame<JSONValue>.self, from: payload) else {
             return output.log(.frameUnreadable(error))
         }
@@ -162,16 +162,16 @@ struct FrameIntake {
 
     /// Puts a frame aside for good. Whether that worked.
     ///
-    /// It is receipted, so that what caused it is not repeated for ever; and its epoch is over, so that its sender
+    /// It is acknowledged, so that what caused it is not repeated for ever; and its epoch is over, so that its sender
     /// forgets what it believes and takes what is stored.
-    private mutating func bury(
+    private mutating func deadLetter(
         _ letter: DeadLetter, _ reason: StorageError, in database: any StatusDatabase, _ now: Instant,
         _ outcome: inout Outcome, _ output: inout StoreOutput
     ) -> Bool {
         let (stream, seq) = (letter.frame.stream, letter.frame.seq)
         let ended: [EndedEpoch]
         do {
-            ended = try database.bury(letter)
+            ended = try database.deadLetter(letter)
         } catch {
             failed(error, now, &output)
             return false
@@ -183,7 +183,7 @@ struct FrameIntake {
             let over = StoreFrame(partition: epoch.partition, epoch: epoch.epoch, entries: [])
             outcome.refused.append(ReceivedFrame(stream: stream, seq: seq, frame: over))
         }
-        outcome.hasBuried = true
+        outcome.hasDeadLettered = true
         return true
     }
 

@@ -12,7 +12,7 @@ public struct GrantChunks: Sendable {
     private static let itemBytes = 400
     private static let requestBytes = 700
     /// A pause, a resume or a removal, with its names.
-    private static let undertakingBytes = 2_500
+    private static let intentRecordBytes = 2_500
     /// An agent that is not encoded yet.
     private static let agentBytes = 2_000
 
@@ -27,7 +27,7 @@ public struct GrantChunks: Sendable {
         var bytes: Int {
             switch self {
             case .gateway, .boardPause, .tombstone: itemBytes
-            case .request(let request): request.undertaking == nil ? requestBytes : undertakingBytes
+            case .request(let request): request.intentRecord == nil ? requestBytes : intentRecordBytes
             case .agent(let state): (state.encodedSize ?? agentBytes) + 1
             }
         }

@@ -3,9 +3,9 @@ internal import Lifecycle
 internal import Storage
 internal import Streams
 
-/// Gives partitions to the reconcilers that live, and keeps sending each grant until it is receipted: a pure value.
+/// Gives partitions to the reconcilers that live, and keeps sending each grant until it is acknowledged: a pure value.
 struct GrantDelivery {
-    /// Chunks without a receipt at once, for one reconciler: the rest waits here.
+    /// Chunks without an acknowledgement at once, for one reconciler: the rest waits here.
     private static let chunksMax = 8
     /// How long a turn grants, and then reads what was granted: what is left waits for the next one.
     private static let grantLimit = TimeSpan(milliseconds: 100)
@@ -18,7 +18,7 @@ struct GrantDelivery {
         case grant(GrantChunks)
     }
 
-    /// One life of one reconciler.
+    /// One incarnation of one reconciler.
     private struct Recipient {
         let incarnation: String
         let stream: String
@@ -73,7 +73,7 @@ struct GrantDelivery {
     /// A reconciler has sent under an old epoch, or what it does not own: it is told before its next presence would show
     /// it. One that has only part of a grant shows nothing.
     mutating func refused(_ frame: ReceivedFrame, now: Instant, _ output: inout StoreOutput) {
-        // A life that is over has nobody to tell, and its successor's grants must not be given up for it.
+        // An incarnation that is over has nobody to tell, and its successor's grants must not be given up for it.
         guard members.live(now: now)[frame.stream.instance]?.incarnation == frame.stream.incarnation else { return }
         let claim = PartitionAssignment.Claim(
             partition: frame.frame.partition, epoch: frame.frame.epoch, instance: frame.stream.instance,
@@ -83,13 +83,13 @@ struct GrantDelivery {
         revoke(claim, now)
     }
 
-    mutating func received(_ receipt: StreamReceipt, now: Instant, _ output: inout StoreOutput) {
-        guard let progress = senders.receive(receipt, now: now),
+    mutating func received(_ acknowledgement: StreamAcknowledgement, now: Instant, _ output: inout StoreOutput) {
+        guard let progress = senders.receive(acknowledgement, now: now),
             case .reconciler(let instance) = progress.destination, let recipient = recipients[instance]
         else { return }
         for (seq, grant) in recipient.completing.sorted(by: { $0.key < $1.key }) where seq <= progress.upTo {
             recipients[instance]?.completing[seq] = nil
-            assignment.receipted(grant.partition, epoch: grant.epoch, now: now)
+            assignment.acknowledged(grant.partition, epoch: grant.epoch, now: now)
             output.log(.grantReceived(partition: grant.partition))
         }
     }
@@ -153,12 +153,12 @@ struct GrantDelivery {
         let live = members.live(now: now)
         for (instance, recipient) in recipients.sorted(by: { $0.key < $1.key })
         where live[instance]?.incarnation != recipient.incarnation {
-            // What it did not receipt is given up: should it return, its presence shows what it lacks.
+            // What it did not acknowledgement is given up: should it return, its presence shows what it lacks.
             for grant in recipient.completing.values {
-                assignment.receipted(grant.partition, epoch: grant.epoch, now: now)
+                assignment.acknowledged(grant.partition, epoch: grant.epoch, now: now)
             }
             for case .grant(let chunks) in recipient.waiting {
-                assignment.receipted(chunks.partition, epoch: chunks.epoch, now: now)
+                assignment.acknowledged(chunks.partition, epoch: chunks.epoch, now: now)
             }
             forget(instance)
         }
@@ -202,7 +202,7 @@ struct GrantDelivery {
 
     private mutating func enqueue(_ waiting: Waiting, to instance: String, incarnation: String) {
         if recipients[instance]?.incarnation != incarnation {
-            // A new life begins with a new stream: what the old one did not take is nobody's.
+            // A new incarnation begins with a new stream: what the old one did not take is nobody's.
             forget(instance)
             streamNumber += 1
             recipients[instance] = Recipient(incarnation: incarnation, stream: "grants-\(streamNumber)")
@@ -214,7 +214,7 @@ struct GrantDelivery {
 
     private func canSend(to instance: String) -> Bool {
         guard let recipient = recipients[instance], !recipient.waiting.isEmpty else { return false }
-        return senders.keptCount(stream: recipient.stream) < GrantDelivery.chunksMax
+        return senders.unacknowledgedCount(stream: recipient.stream) < GrantDelivery.chunksMax
     }
 
     /// Sends what is next for a reconciler; nothing for a grant that is nobody's any more.
@@ -269,7 +269,7 @@ struct GrantDelivery {
         of partition: Int, epoch: Int, to instance: String, _ error: StorageError, _ now: Instant,
         _ output: inout StoreOutput
     ) {
-        assignment.receipted(partition, epoch: epoch, now: now)
+        assignment.acknowledged(partition, epoch: epoch, now: now)
         output.log(.grantUnreadable(partition: partition, reconciler: instance, error))
     }
 }

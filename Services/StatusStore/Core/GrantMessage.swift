@@ -37,7 +37,7 @@ public enum RawFrame {
 
     public static func compose<Body>(_ frame: StreamFrame<Body>, body: [UInt8]) -> [UInt8] {
         let bare = StreamFrame<NoBody>(
-            id: frame.id, seq: frame.seq, lowest: frame.lowest, held: frame.held, body: nil)
+            id: frame.id, seq: frame.seq, lowWaterMark: frame.lowWaterMark, age: frame.age, body: nil)
         return Array("{\"body\":".utf8) + body + Array(",".utf8) + JSON.bytes(bare).dropFirst()
     }
 }

@@ -25,7 +25,7 @@ struct IdentitySync {
     private static let usedMax = 10_000
 
     private let mode: AccessMode
-    /// Tells our questions from those of other lives.
+    /// Tells our questions from those of other incarnations.
     private let name: String
     private var used: [UsedToken] = []
     private var table = AccessControl.Table()
@@ -41,7 +41,7 @@ struct IdentitySync {
     private var silences = RefusalLog()
     /// Whether the plugin has the whole table of this connection.
     private(set) var isDone = false
-    /// Whether a plugin has answered in this life and is not missed.
+    /// Whether a plugin has answered in this incarnation and is not missed.
     private(set) var isProven: Bool
     /// Why nothing is served, for people; `nil` when something is, or it is not known yet.
     private(set) var trouble: String?
@@ -68,7 +68,7 @@ struct IdentitySync {
     }
 
     mutating func pump(
-        _ database: any StatusDatabase, now: Instant, stamp: Timestamp, _ output: inout StoreOutput
+        _ database: any StatusDatabase, now: Instant, wallTime: Timestamp, _ output: inout StoreOutput
     ) throws(StorageError) {
         guard !isDone, retryAt.map({ $0 <= now }) ?? true else { return }
         if let askedAt, !isAnswered, now >= askedAt + IdentitySync.answerLimit { return miss(now, &output) }
@@ -81,7 +81,7 @@ struct IdentitySync {
             } else if isRead {
                 break
             } else {
-                try read(database, stamp)
+                try read(database, wallTime)
             }
         }
         isDone = isRead && ready.isEmpty && tickets.isEmpty && isAnswered
@@ -137,12 +137,12 @@ struct IdentitySync {
     /// A message that cannot be published; whether it was one of ours.
     mutating func failed(_ ticket: Int) -> Bool { tickets.remove(ticket) != nil }
 
-    private mutating func read(_ database: any StatusDatabase, _ stamp: Timestamp) throws(StorageError) {
+    private mutating func read(_ database: any StatusDatabase, _ wallTime: Timestamp) throws(StorageError) {
         let page = try database.identities(after: lastUsername, limit: IdentitySync.pageSize)
         for identity in page {
             let message = table.add(
                 username: identity.username, digest: identity.digest, superseded: identity.overlap?.superseded ?? [],
-                until: identity.overlap?.until, now: stamp)
+                until: identity.overlap?.until, now: wallTime)
             if let message { ready.append(.accessTable(message)) }
         }
         lastUsername = page.last?.username ?? lastUsername

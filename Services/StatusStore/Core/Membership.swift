@@ -36,7 +36,7 @@ public struct Membership: Sendable {
         let known = members[presence.instance]
         switch presence.state {
         case .stopped, .lost:
-            // The will of an earlier life may arrive after the first word of the next one.
+            // The will of an earlier incarnation may arrive after the first word of the next one.
             guard known == nil || known?.incarnation == presence.incarnation || known?.heardAt == nil else {
                 return false
             }
@@ -58,7 +58,7 @@ public struct Membership: Sendable {
         }
     }
 
-    /// We were deaf until now: whoever lived before is expected to be heard again before it counts as gone.
+    /// Presences could not be heard until now: whoever lived before is expected to be heard again before it counts as gone.
     public mutating func connected(now: Instant) {
         for instance in members.keys { members[instance]?.expectedUntil = now + Membership.settlingTime }
     }

@@ -27,7 +27,7 @@ struct OrderDelivery {
 
     mutating func heard(_ presence: Presence, isRetained: Bool, now: Instant) {
         guard provisioners.heard(presence, isRetained: isRetained, now: now) else { return }
-        // What an earlier life had taken may have died with it.
+        // What an earlier incarnation had taken may have died with it.
         book.publishAllAgain()
     }
 

@@ -5,7 +5,7 @@ public import Lifecycle
 /// Every partition belongs to the live instance with the highest weight for it (rendezvous hashing: Thaler and
 /// Ravishankar, "Using name-based mappings to increase hit rates", 1998): one instance more or less moves only its share.
 public struct PartitionAssignment: Sendable {
-    /// How long an owner may take, after the receipt of a grant, to say in its presence that it owns the partition.
+    /// How long an owner may take, after the acknowledgement of a grant, to say in its presence that it owns the partition.
     public static let confirmationTime = TimeSpan.seconds(3)
     /// Each further grant to an owner that does not confirm waits twice as long, up to this.
     public static let confirmationTimeMax = TimeSpan.seconds(48)
@@ -23,7 +23,7 @@ public struct PartitionAssignment: Sendable {
         }
     }
 
-    /// What a life of an instance takes for its own, by its presence or by what it sends.
+    /// What an incarnation of an instance takes for its own, by its presence or by what it sends.
     public struct Claim: Hashable, Sendable {
         public let partition: Int
         public let epoch: Int
@@ -39,17 +39,17 @@ public struct PartitionAssignment: Sendable {
     }
 
     public enum Directive: Hashable, Sendable {
-        /// Give the partition to this life of this instance, under a new epoch.
+        /// Give the partition to this incarnation of this instance, under a new epoch.
         case grant(partition: Int, instance: String, incarnation: String)
-        /// Tell this life, which is heard, that the partition is not its own: before another gets it, and for as long as it
+        /// Tell this incarnation, which is heard, that the partition is not its own: before another gets it, and for as long as it
         /// claims what another has got.
         case revoke(Claim)
     }
 
     private struct Ownership: Sendable {
         var owner: Owner
-        /// When the owner receipted the grant; `nil` while it is under way.
-        var receiptedAt: Instant?
+        /// When the owner acknowledged the grant; `nil` while it is under way.
+        var acknowledgedAt: Instant?
         var patience = PartitionAssignment.confirmationTime
     }
 
@@ -65,11 +65,11 @@ public struct PartitionAssignment: Sendable {
     /// When each claim was denied last.
     private var revokedAt: [Claim: Instant] = [:]
 
-    /// - Parameter owners: what is stored; their grants count as receipted `now`.
+    /// - Parameter owners: what is stored; their grants count as acknowledged `now`.
     public init(partitionCount: Int, owners: [Int: Owner], now: Instant) {
         self.partitionCount = partitionCount
         for (partition, owner) in owners {
-            ownerships[partition] = Ownership(owner: owner, receiptedAt: now)
+            ownerships[partition] = Ownership(owner: owner, acknowledgedAt: now)
         }
     }
 
@@ -132,9 +132,9 @@ public struct PartitionAssignment: Sendable {
     }
 
     /// The owner has received the whole grant.
-    public mutating func receipted(_ partition: Int, epoch: Int, now: Instant) {
-        guard ownerships[partition]?.owner.epoch == epoch, ownerships[partition]?.receiptedAt == nil else { return }
-        ownerships[partition]?.receiptedAt = now
+    public mutating func acknowledged(_ partition: Int, epoch: Int, now: Instant) {
+        guard ownerships[partition]?.owner.epoch == epoch, ownerships[partition]?.acknowledgedAt == nil else { return }
+        ownerships[partition]?.acknowledgedAt = now
     }
 
     /// This claim was denied.
@@ -169,10 +169,10 @@ public struct PartitionAssignment: Sendable {
 
     /// Whether the owner had time to say that it owns the partition and says something else.
     private func isUnconfirmed(_ partition: Int, _ ownership: Ownership, by member: Membership.Member) -> Bool {
-        guard member.epochs[partition] != ownership.owner.epoch, let receiptedAt = ownership.receiptedAt,
+        guard member.epochs[partition] != ownership.owner.epoch, let acknowledgedAt = ownership.acknowledgedAt,
             let heardAt = member.heardAt
         else { return false }
-        return heardAt.milliseconds(since: receiptedAt) >= ownership.patience.milliseconds
+        return heardAt.milliseconds(since: acknowledgedAt) >= ownership.patience.milliseconds
     }
 
     /// The instance with the highest weight; the later name wins a tie.

@@ -20,7 +20,7 @@ public struct StoreCore {
     private let database: any StatusDatabase
     private let historyDays: Int
     private let historyBytesMax: Int64
-    private let keeping: KeepingClock
+    private let keeping: RetentionClock
     private var intake: FrameIntake
     private var outbox: OutboxPublisher
     private var identities: IdentitySync
@@ -43,10 +43,10 @@ public struct StoreCore {
 
     // The time of the input that is handled.
     private var now: Instant
-    private var stamp: Timestamp
+    private var wallTime: Timestamp
 
     /// - Parameters:
-    ///   - incarnation: names this life.
+    ///   - incarnation: names this incarnation.
     ///   - historyDays: how long history is kept, by the store's own clock.
     ///   - historyBytesMax: how much of it, beyond which the oldest goes.
     ///   - access: who keeps strangers out of the broker.
@@ -55,14 +55,14 @@ public struct StoreCore {
     public init(
         _ database: any StatusDatabase, topics: Topics, instance: String, incarnation: String, historyDays: Int,
         historyBytesMax: Int64 = .max, access: AccessMode = .plugin, chunkBytesMax: Int = GrantChunks.bytesMax,
-        now: Instant, stamp: Timestamp
+        now: Instant, wallTime: Timestamp
     ) throws(StorageError) {
         self.database = database
         self.historyDays = historyDays
         self.historyBytesMax = historyBytesMax
         self.now = now
-        self.stamp = stamp
-        keeping = KeepingClock(startedAt: now, stamp: stamp, noted: try database.keptTime())
+        self.wallTime = wallTime
+        keeping = RetentionClock(startedAt: now, wallTime: wallTime, noted: try database.retentionTime())
         let owners = try database.owners()
         intake = FrameIntake(owners: owners, now: now)
         outbox = try OutboxPublisher(database, access)
@@ -78,15 +78,15 @@ public struct StoreCore {
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
     public mutating func handle(
-        _ input: StoreInput, now: Instant, stamp: Timestamp, into actions: inout [StoreAction]
+        _ input: StoreInput, now: Instant, wallTime: Timestamp, into actions: inout [StoreAction]
     ) {
         self.now = now
-        self.stamp = stamp
+        self.wallTime = wallTime
         switch input {
         case .connected: connected()
         case .subscribed: cursor.subscribed(now: now)
         case .disconnected: disconnected()
-        case .frameReceived, .receiptReceived, .presenceReceived, .claimReceived, .tokensUsed, .lookupReceived,
+        case .frameReceived, .acknowledgementReceived, .presenceReceived, .claimReceived, .tokensUsed, .lookupReceived,
             .questionReceived, .eventsAsked, .noteFound:
             if !isStopping { received(input) }
         case .accessAnswered(let question): identities.answered(question)
@@ -156,7 +156,7 @@ public struct StoreCore {
     private mutating func received(_ input: StoreInput) {
         switch input {
         case .frameReceived(let message): intake.received(message)
-        case .receiptReceived(let receipt): grants.received(receipt, now: now, &output)
+        case .acknowledgementReceived(let acknowledgement): grants.received(acknowledgement, now: now, &output)
         case .presenceReceived(let presence, let isRetained):
             grants.heard(presence, isRetained: isRetained, now: now)
             orders.heard(presence, isRetained: isRetained, now: now)
@@ -200,11 +200,11 @@ public struct StoreCore {
     }
 
     private mutating func commit() {
-        let keptSince = keeping.stamp(at: now)
+        let keptSince = keeping.wallTime(at: now)
         attempt { core throws(StorageError) in
             let outcome = try core.intake.commit(
                 core.database, published: core.outbox.published, keptSince: keptSince, now: core.now,
-                stamp: core.stamp, &core.output)
+                wallTime: core.wallTime, &core.output)
             if let outcome { core.committed(outcome) }
         }
         attempt { core throws(StorageError) in try core.identities.note(in: core.database) }
@@ -215,18 +215,18 @@ public struct StoreCore {
         outbox.committed()
         orders.committed(outcome.orders)
         for frame in outcome.refused { grants.refused(frame, now: now, &output) }
-        guard outcome.hasBuried else { return }
+        guard outcome.hasDeadLettered else { return }
         readDeadLetters()
         output.act(.announce)
     }
 
     private mutating func grant() {
-        for receipt in intake.takeReceipts() { output.act(.receipt(receipt)) }
+        for acknowledgement in intake.takeAcknowledgements() { output.act(.acknowledgement(acknowledgement)) }
         // On a broker that lets everybody in nobody is served.
         guard identities.isProven else { return }
         attempt { core throws(StorageError) in
             core.isUnfinished = try core.grants.pumpNext(
-                core.database, now: core.now, kept: core.keeping.stamp(at: core.now), &core.output)
+                core.database, now: core.now, kept: core.keeping.wallTime(at: core.now), &core.output)
         }
     }
 
@@ -236,7 +236,7 @@ public struct StoreCore {
         }
         attempt { core throws(StorageError) in
             try core.identities.pump(
-                core.database, now: core.now, stamp: core.keeping.stamp(at: core.now), &core.output)
+                core.database, now: core.now, wallTime: core.keeping.wallTime(at: core.now), &core.output)
         }
         // Whoever may connect is known before anything is said of anybody.
         guard identities.isDone else { return }
@@ -294,9 +294,9 @@ public struct StoreCore {
     private mutating func tidy() {
         tidyAt = nil
         do throws(StorageError) {
-            let kept = keeping.stamp(at: now)
+            let kept = keeping.wallTime(at: now)
             if noteAt.map({ $0 <= now }) ?? true {
-                try database.note(KeptTime(kept: kept, wall: stamp))
+                try database.note(RetentionTime(kept: kept, wall: wallTime))
                 noteAt = now + StoreCore.noteEvery
             }
             let isMoreLeft = try database.tidy(

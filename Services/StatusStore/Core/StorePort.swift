@@ -59,7 +59,7 @@ public enum Acknowledgement: Hashable, Sendable {
 public enum StoreStep: CaseIterable, Sendable {
     /// What was received is committed.
     case commit
-    /// It is receipted, partitions are granted, and grants go out.
+    /// It is acknowledged, partitions are granted, and grants go out.
     case grant
     /// Orders, the outbox and what the broker is to know go out.
     case publish
@@ -74,7 +74,7 @@ public enum StoreInput: Sendable {
     case subscribed
     case disconnected
     case frameReceived(StoreFrameMessage)
-    case receiptReceived(StreamReceipt)
+    case acknowledgementReceived(StreamAcknowledgement)
     /// The presence of any service, this one's included.
     case presenceReceived(Presence, isRetained: Bool)
     case claimReceived(KeyClaim)
@@ -129,7 +129,7 @@ public enum StoreAction: Sendable {
     /// All that the store listens to.
     case subscribe
     case send(StreamSenders<GrantMessage>.Outgoing)
-    case receipt(StreamReceipt)
+    case acknowledgement(StreamAcknowledgement)
     /// - ticket: `acknowledged` is to name it; without one nobody waits for that.
     case publish(StoreMessage, ticket: Int?)
     /// Publishes presence now: what it says has changed.

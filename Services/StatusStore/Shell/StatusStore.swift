@@ -42,7 +42,7 @@ public final class StatusStore: Service {
             core = try StoreCore(
                 database, topics: runtime.topics, instance: runtime.instance, incarnation: runtime.incarnation,
                 historyDays: options.historyDays, historyBytesMax: Int64(options.historyMebibytes) << 20,
-                access: options.access, now: Clock.now(), stamp: Clock.stamp())
+                access: options.access, now: Clock.now(), wallTime: Clock.wallTime())
         } catch {
             throw failure(error)
         }
@@ -62,10 +62,12 @@ public final class StatusStore: Service {
         guard let levels = runtime.topics.levels(of: delivery.topic), let first = levels.first else { return }
         switch (first, levels.dropFirst().first) {
         case ("internal", "streams"): handle(.frameReceived(.bytes(delivery.payload)))
-        case ("internal", "receipts"):
-            // What is no receipt is repeated by nobody.
-            guard let receipt = try? JSON.decode(StreamReceipt.self, from: delivery.payload) else { return }
-            handle(.receiptReceived(receipt))
+        case ("internal", "acknowledgements"):
+            // What is no acknowledgement is repeated by nobody.
+            guard let acknowledgement = try? JSON.decode(StreamAcknowledgement.self, from: delivery.payload) else {
+                return
+            }
+            handle(.acknowledgementReceived(acknowledgement))
         case ("internal", "lookups"):
             guard let question = try? JSON.decode(RecordQuestion.self, from: delivery.payload) else {
                 return runtime.log.event("store.question_unreadable", .error)
@@ -151,7 +153,7 @@ public final class StatusStore: Service {
 
     private func handle(_ input: StoreInput) {
         var actions: [StoreAction] = []
-        core?.handle(input, now: Clock.now(), stamp: Clock.stamp(), into: &actions)
+        core?.handle(input, now: Clock.now(), wallTime: Clock.wallTime(), into: &actions)
         actions.forEach(carryOut)
     }
 
@@ -159,7 +161,7 @@ public final class StatusStore: Service {
         switch action {
         case .subscribe: messages.subscribe(connection, as: runtime.name, runtime.instance)
         case .send(let outgoing): publish(messages.publication(outgoing))
-        case .receipt(let receipt): publish(messages.publication(receipt))
+        case .acknowledgement(let acknowledgement): publish(messages.publication(acknowledgement))
         case .publish(let message, let ticket): publish(messages.publication(message), ticket)
         case .announce: runtime.announce()
         case .log(let log): runtime.log.write(log)

@@ -19,7 +19,7 @@ struct StoreMessages {
             topics.stream(to: .store), topics.allPresence, topics.lookups, topics.claims, topics.usedSecrets,
             topics.eventQuestions,
             topics.accessAnswers,
-            topics.receipts(service: service.rawValue, instance: instance),
+            topics.acknowledgements(service: service.rawValue, instance: instance),
         ])
         connection?.subscribe(
             Verb.allCases.filter(\.isLookup).map {
@@ -35,10 +35,10 @@ struct StoreMessages {
             answerBytesMax: Connection.publicationBytesMax - emptyReply(address).overhead)
     }
 
-    func publication(_ receipt: StreamReceipt) -> Publication {
+    func publication(_ acknowledgement: StreamAcknowledgement) -> Publication {
         Publication(
-            topic: topics.receipts(service: receipt.id.service, instance: receipt.id.instance),
-            payload: JSON.bytes(receipt))
+            topic: topics.acknowledgements(service: acknowledgement.id.service, instance: acknowledgement.id.instance),
+            payload: JSON.bytes(acknowledgement))
     }
 
     func publication(_ outgoing: StreamSenders<GrantMessage>.Outgoing) -> Publication {

@@ -4,14 +4,14 @@ import Lifecycle
 struct Subject: Sendable {
     var machine: AgentMachine
     var now = Instant(nanoseconds: 1_000_000_000_000)
-    var stamp = Timestamp("2026-01-31T09:00:00.000Z")!
+    var wallTime = Timestamp("2026-01-31T09:00:00.000Z")!
     var isGatewayLost = false
     /// How often its gateway has returned; `nil` while it is not connected.
     var hostReturn: Int?
     /// The machine of the owner, since it started.
     var boot = "machine"
     /// Commits are late: until then orders that were given up may still be published.
-    var quietFloor: Instant?
+    var drainFloor: Instant?
     /// Every order that was handed out, the newest last.
     var orders: [WakeOrder] = []
     /// What the last input led to.
@@ -33,7 +33,7 @@ struct Subject: Sendable {
         }
         var record = AgentRecord(
             address: Subject.address, board: "b1", role: .worker, status: .offline,
-            policy: Policy().overridden(by: overrides), createdAt: stamp)
+            policy: Policy().overridden(by: overrides), createdAt: wallTime)
         record.templatesDigest = "digest-1"
         record.tokenID = "t1"
         machine = AgentMachine(new: record, tokenDigest: "secret-1")
@@ -41,11 +41,11 @@ struct Subject: Sendable {
 
     var record: AgentRecord { machine.record }
     var phase: AgentPhase { machine.phase }
-    var isQuiet: Bool { machine.isQuiet }
+    var isDrained: Bool { machine.isDrained }
 
-    var around: AgentSurroundings {
-        AgentSurroundings(
-            now: now, stamp: stamp, isGatewayLost: isGatewayLost, hostReturn: hostReturn, quietFloor: quietFloor,
+    var context: AgentContext {
+        AgentContext(
+            now: now, wallTime: wallTime, isGatewayLost: isGatewayLost, hostReturn: hostReturn, drainFloor: drainFloor,
             boot: boot)
     }
 
@@ -58,7 +58,7 @@ struct Subject: Sendable {
 
     mutating func pass(milliseconds: Int64) {
         now = now + TimeSpan(milliseconds: milliseconds)
-        stamp = stamp + TimeSpan(milliseconds: milliseconds)
+        wallTime = wallTime + TimeSpan(milliseconds: milliseconds)
     }
 
     /// Both clocks go on to the machine's next deadline, which is then handled.
@@ -83,10 +83,10 @@ struct Subject: Sendable {
     // MARK: Inputs
 
     mutating func apply(
-        _ body: (inout AgentMachine, AgentSurroundings, inout [AgentDirective]) -> Void
+        _ body: (inout AgentMachine, AgentContext, inout [AgentDirective]) -> Void
     ) -> [String] {
         var directives: [AgentDirective] = []
-        body(&machine, around, &directives)
+        body(&machine, context, &directives)
         recorded = directives
         logs = directives.compactMap { if case .log(let log) = $0 { log } else { nil } }
         for case .order(let order, _) in directives { orders.append(order) }
@@ -105,17 +105,19 @@ struct Subject: Sendable {
         apply { $0.requestCycle(.update, reason: .manual, traceparent: nil, $1, into: &$2) }
     }
 
-    mutating func turn() -> [String] {
-        apply { $0.turnCame($1, into: &$2) }
+    mutating func grantPermit() -> [String] {
+        apply { $0.permitGranted($1, into: &$2) }
     }
 
-    /// The report of the newest order, or of an earlier issue.
+    /// The report of the newest order, or of an earlier publication.
     mutating func woken(
-        age: String = "0s", issue: Int? = nil, delivery: WakeDelivery = .accepted
+        age: String = "0s", publication: Int? = nil, delivery: WakeDelivery = .accepted
     ) -> [String] {
-        guard let order = orders.last(where: { issue == nil || $0.issue == issue }) else { return ["no order"] }
+        guard let order = orders.last(where: { publication == nil || $0.publication == publication }) else {
+            return ["no order"]
+        }
         let age = TimeSpan(milliseconds: Subject.milliseconds(age))
-        let sentAt = stamp - age
+        let sentAt = wallTime - age
         return report(
             order,
             .woken(sentAt: sentAt, deadlineAt: sentAt + order.checkinDeadline.span, delivery: delivery, age: age))
@@ -124,7 +126,7 @@ struct Subject: Sendable {
     mutating func failed(_ error: String = "the template is broken", age: String = "0s") -> [String] {
         guard let order = orders.last else { return ["no order"] }
         let age = TimeSpan(milliseconds: Subject.milliseconds(age))
-        return report(order, .failed(at: stamp - age, error: error, age: age))
+        return report(order, .failed(at: wallTime - age, error: error, age: age))
     }
 
     mutating func expired() -> [String] {
@@ -135,7 +137,8 @@ struct Subject: Sendable {
     mutating func report(_ order: WakeOrder, _ outcome: AgentMachine.WakeOutcome) -> [String] {
         apply {
             $0.wakeReported(
-                generation: order.generation, attempt: order.attempt, issue: order.issue, outcome, $1, into: &$2)
+                generation: order.generation, attempt: order.attempt, publication: order.publication, outcome, $1,
+                into: &$2)
         }
     }
 
@@ -146,7 +149,7 @@ struct Subject: Sendable {
         reason: StoppingReason? = nil, exitStatus: Int? = nil, note: String? = nil, ingest: Int = 0
     ) -> [String] {
         let age = TimeSpan(milliseconds: Subject.milliseconds(age))
-        var heartbeat = Heartbeat(receivedAt: now - age, receivedStamp: stamp - age)
+        var heartbeat = Heartbeat(receivedAt: now - age, receivedWallTime: wallTime - age)
         heartbeat.status = status
         heartbeat.generation = generation
         heartbeat.bootID = boot
@@ -185,8 +188,8 @@ struct Subject: Sendable {
         apply { $0.delete($1, into: &$2) }
     }
 
-    mutating func sightRegained() -> [String] {
-        apply { $0.sightRegained($1, into: &$2) }
+    mutating func observabilityRestored() -> [String] {
+        apply { $0.observabilityRestored($1, into: &$2) }
     }
 
     mutating func hostReturned() -> [String] {
@@ -202,7 +205,7 @@ struct Subject: Sendable {
             now = Instant(nanoseconds: now.nanoseconds + 987_654_321)
             boot += "+"
         }
-        machine = AgentMachine(restored: machine.state, around)
+        machine = AgentMachine(restored: machine.state, context)
     }
 
     // MARK: Shortcuts
@@ -211,7 +214,7 @@ struct Subject: Sendable {
     static func awaitingCheckin(_ settings: [PolicySetting: String] = [:]) -> Subject {
         var subject = Subject(settings)
         _ = subject.provision()
-        _ = subject.turn()
+        _ = subject.grantPermit()
         _ = subject.woken()
         return subject
     }
@@ -230,10 +233,10 @@ struct Subject: Sendable {
         switch directive {
         case .emit(let event, let reason, _): reason.map { "\(event.rawValue) (\($0))" } ?? event.rawValue
         case .order(let order, _):
-            "order \(order.generation).\(order.attempt)#\(order.issue) \(order.reason.rawValue)"
+            "order \(order.generation).\(order.attempt)#\(order.publication) \(order.reason.rawValue)"
         case .settleOrder: "settle"
-        case .requestTurn: "turn?"
-        case .noteSighting: "seen"
+        case .requestTurn: "permit?"
+        case .noteLastSeen: "seen"
         case .erase(let tombstone): "erase \(tombstone.generation) r\(tombstone.revision)"
         case .log: nil
         case .countSequence(let lost, let isRepeated): isRepeated ? "repeated" : "lost \(lost)"

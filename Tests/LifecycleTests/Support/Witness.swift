@@ -3,8 +3,8 @@ import Lifecycle
 /// One input of an enumerated life. Between two of them 10 ms pass.
 enum LifeInput: CaseIterable, Sendable {
     case provision, wake, ok, okOfOlderGeneration, starting, stopping, lost
-    case turn, wokenCurrent, wokenStale, failed, expired
-    case timeToDue, pause, resume, delete, sightLostAndRegained, sightRegained, ownerReplaced
+    case permitGranted, wokenCurrent, wokenStale, failed, expired
+    case timeToDue, pause, resume, delete, observabilityLostAndRestored, observabilityRestored, ownerReplaced
 }
 
 /// A rule of the contract that did not hold.
@@ -18,13 +18,13 @@ struct Witness: Sendable {
     private(set) var subject: Subject
     private(set) var isGone = false
     /// Nothing may be judged: an owner has just taken over.
-    private(set) var isBlind = false
+    private(set) var isSuspended = false
     private var committed: AgentState
     /// The order that the store hands out again and again until it is settled.
     private var storedOrder: Int?
     /// Orders without a report, with the time from which on nobody publishes them, once they are settled.
     private var unreported: [Int: Instant?] = [:]
-    private var isTurnAsked = false
+    private var isPermitAsked = false
     private var wakes: [Wake: WakeOrder] = [:]
     private var armedAt: Instant?
     private var isOfflineTold = false
@@ -47,26 +47,26 @@ struct Witness: Sendable {
     mutating func apply(_ input: LifeInput) throws(Violation) -> Bool {
         guard !isGone, canCome(input) else { return false }
         let before = subject
-        let wasAsked = isTurnAsked
-        let wasBlind = isBlind
+        let wasAsked = isPermitAsked
+        let wasSuspended = isSuspended
         subject.pass(milliseconds: 10)
         if input == .timeToDue, let due = subject.dueIn, due > 0 { subject.pass(milliseconds: due + 1) }
         let directives = perform(input)
         try check(directives, input, before)
-        return before.machine != subject.machine || wasAsked != isTurnAsked || wasBlind != isBlind
+        return before.machine != subject.machine || wasAsked != isPermitAsked || wasSuspended != isSuspended
             || !directives.isEmpty
     }
 
     private func canCome(_ input: LifeInput) -> Bool {
         switch input {
         case .provision, .wake, .pause, .resume, .delete: status != .deleting
-        case .turn: isTurnAsked
+        case .permitGranted: isPermitAsked
         case .wokenCurrent, .failed, .expired: !subject.orders.isEmpty
         case .wokenStale: subject.orders.count > 1
         case .okOfOlderGeneration: subject.record.generation > 0
-        case .timeToDue: !isBlind && subject.dueIn != nil
-        case .sightLostAndRegained: !isBlind
-        case .sightRegained: isBlind
+        case .timeToDue: !isSuspended && subject.dueIn != nil
+        case .observabilityLostAndRestored: !isSuspended
+        case .observabilityRestored: isSuspended
         case .ok, .starting, .stopping, .lost, .ownerReplaced: true
         }
     }
@@ -75,62 +75,64 @@ struct Witness: Sendable {
 
     private mutating func perform(_ input: LifeInput) -> [AgentDirective] {
         var directives: [AgentDirective] = []
-        let around = subject.around
+        let context = subject.context
         switch input {
         case .provision:
-            subject.machine.requestCycle(.provision, reason: .provision, traceparent: nil, around, into: &directives)
-        case .wake: subject.machine.requestCycle(.update, reason: .manual, traceparent: nil, around, into: &directives)
+            subject.machine.requestCycle(.provision, reason: .provision, traceparent: nil, context, into: &directives)
+        case .wake: subject.machine.requestCycle(.update, reason: .manual, traceparent: nil, context, into: &directives)
         case .ok: beat(.ok, nil, &directives)
         case .okOfOlderGeneration: beat(.ok, subject.record.generation - 1, &directives)
         case .starting: beat(.starting, nil, &directives)
         case .stopping: beat(.stopping, nil, &directives)
         case .lost: beat(.lost, nil, &directives)
-        case .turn:
-            isTurnAsked = false
-            subject.machine.turnCame(around, into: &directives)
+        case .permitGranted:
+            isPermitAsked = false
+            subject.machine.permitGranted(context, into: &directives)
         case .wokenCurrent: report(subject.orders.count - 1, woken: true, &directives)
         case .wokenStale: report(subject.orders.count - 2, woken: true, &directives)
         case .failed: report(subject.orders.count - 1, woken: false, &directives)
         case .expired:
             let order = subject.orders[subject.orders.count - 1]
-            unreported[order.issue] = nil
+            unreported[order.publication] = nil
             subject.machine.wakeReported(
-                generation: order.generation, attempt: order.attempt, issue: order.issue, .expired, around,
+                generation: order.generation, attempt: order.attempt, publication: order.publication, .expired, context,
                 into: &directives)
-        case .timeToDue: subject.machine.deadlinePassed(around, into: &directives)
-        case .pause: subject.machine.pause(.agent, until: nil, around, into: &directives)
-        case .resume: subject.machine.resume(.agent, around, into: &directives)
-        case .delete: subject.machine.delete(around, into: &directives)
-        case .sightLostAndRegained, .sightRegained:
-            isBlind = false
-            subject.machine.sightRegained(around, into: &directives)
+        case .timeToDue: subject.machine.deadlinePassed(context, into: &directives)
+        case .pause: subject.machine.pause(.agent, until: nil, context, into: &directives)
+        case .resume: subject.machine.resume(.agent, context, into: &directives)
+        case .delete: subject.machine.delete(context, into: &directives)
+        case .observabilityLostAndRestored, .observabilityRestored:
+            isSuspended = false
+            subject.machine.observabilityRestored(context, into: &directives)
         case .ownerReplaced:
-            isBlind = true
-            isTurnAsked = false
-            subject.machine = AgentMachine(restored: committed, around)
+            isSuspended = true
+            isPermitAsked = false
+            subject.machine = AgentMachine(restored: committed, context)
         }
         return directives
     }
 
     private mutating func beat(_ status: HeartbeatStatus, _ generation: Int?, _ directives: inout [AgentDirective]) {
-        // The owner hands on no Last Will while it is blind.
-        if status == .lost, isBlind { return }
-        var heartbeat = Heartbeat(receivedAt: subject.now, receivedStamp: subject.stamp)
+        // The owner hands on no Last Will while it is suspended.
+        if status == .lost, isSuspended { return }
+        var heartbeat = Heartbeat(receivedAt: subject.now, receivedWallTime: subject.wallTime)
         heartbeat.status = status
         heartbeat.generation = generation
-        subject.machine.heartbeatReceived(heartbeat, subject.around, into: &directives)
+        subject.machine.heartbeatReceived(heartbeat, subject.context, into: &directives)
     }
 
     private mutating func report(_ index: Int, woken: Bool, _ directives: inout [AgentDirective]) {
         let order = subject.orders[index]
-        unreported[order.issue] = nil
+        unreported[order.publication] = nil
         let outcome: AgentMachine.WakeOutcome =
             woken
             ? .woken(
-                sentAt: subject.stamp, deadlineAt: subject.stamp + order.checkinDeadline.span, delivery: .accepted,
-                age: .zero) : .failed(at: subject.stamp, error: "broken", age: .zero)
+                sentAt: subject.wallTime, deadlineAt: subject.wallTime + order.checkinDeadline.span,
+                delivery: .accepted,
+                age: .zero) : .failed(at: subject.wallTime, error: "broken", age: .zero)
         subject.machine.wakeReported(
-            generation: order.generation, attempt: order.attempt, issue: order.issue, outcome, subject.around,
+            generation: order.generation, attempt: order.attempt, publication: order.publication, outcome,
+            subject.context,
             into: &directives)
     }
 
@@ -153,15 +155,15 @@ struct Witness: Sendable {
                 try check(order, state)
                 committed = state
             case .settleOrder:
-                if let issue = storedOrder, unreported[issue] != nil {
-                    unreported[issue] = .some(subject.now + AgentMachine.orderQuietAfter)
+                if let publication = storedOrder, unreported[publication] != nil {
+                    unreported[publication] = .some(subject.now + AgentMachine.orderDrainedAfter)
                 }
                 storedOrder = nil
-            case .requestTurn: isTurnAsked = true
+            case .requestTurn: isPermitAsked = true
             case .erase:
                 isGone = true
-                try checkQuiet()
-            case .noteSighting, .log, .countSequence: break
+                try checkDrained()
+            case .noteLastSeen, .log, .countSequence: break
             }
         }
         try require(subject.record.revision == revision, "without an event the revision stays")
@@ -174,14 +176,14 @@ struct Witness: Sendable {
             record.status != .online || status == .online || input == .ownerReplaced, "a status without an event")
         if record.isPaused {
             try require(record.checkinDeadlineAt == nil, "paused: deadline null")
-            if subject.isQuiet { try checkQuiet() }
+            if subject.isDrained { try checkDrained() }
         }
         if case .awaitingCheckin(let due) = subject.phase {
             guard let armedAt else { throw Violation(description: "a deadline that no publication armed") }
             try require(due >= armedAt + .seconds(30), "a full deadline from the publication on")
             try require(record.checkinDeadlineAt != nil, "its deadline can be read")
         } else {
-            try require(record.checkinDeadlineAt == nil || isBlind, "a deadline that is not awaited")
+            try require(record.checkinDeadlineAt == nil || isSuspended, "a deadline that is not awaited")
         }
     }
 
@@ -238,7 +240,7 @@ struct Witness: Sendable {
     }
 
     private func checkVerdict(_ input: LifeInput) throws(Violation) {
-        try require(input == .timeToDue && !isBlind, "a verdict without a deadline, or while blind")
+        try require(input == .timeToDue && !isSuspended, "a verdict without a deadline, or while blind")
         try require(!subject.record.isPaused, "paused: no verdict")
         guard let armedAt else { throw Violation(description: "a verdict on a wake that was never published") }
         try require(subject.now >= armedAt + .seconds(30), "a verdict before a full deadline")
@@ -249,9 +251,10 @@ struct Witness: Sendable {
         try require(state.record.status == .provisioning || state.record.status == .updating, "a wake outside a cycle")
         try require(order.generation == state.record.generation, "a wake of another generation")
         try require((1...maxAttempts).contains(order.attempt), "more attempts than allowed")
-        try require(order.issue > subject.orders.last?.issue ?? 0, "each publication has its own issue")
+        try require(
+            order.publication > subject.orders.last?.publication ?? 0, "each publication has its own publication")
         var content = order
-        content.issue = 0
+        content.publication = 0
         let wake = Wake(generation: order.generation, attempt: order.attempt)
         try require(wakes.updateValue(content, forKey: wake) ?? content == content, "a repeat is the same wake")
         try require(
@@ -259,18 +262,18 @@ struct Witness: Sendable {
             "attempts come in order")
         subject.orders.append(order)
         if let replaced = storedOrder, unreported[replaced] != nil {
-            unreported[replaced] = .some(subject.now + AgentMachine.orderQuietAfter)
+            unreported[replaced] = .some(subject.now + AgentMachine.orderDrainedAfter)
         }
-        storedOrder = order.issue
-        unreported[order.issue] = .some(nil)
+        storedOrder = order.publication
+        unreported[order.publication] = .some(nil)
     }
 
     /// No wake can follow any more.
-    private func checkQuiet() throws(Violation) {
-        try require(storedOrder == nil, "quiet, and the store still hands an order out")
-        for (issue, until) in unreported {
+    private func checkDrained() throws(Violation) {
+        try require(storedOrder == nil, "drained, and the store still hands an order out")
+        for (publication, until) in unreported {
             guard let until, subject.now >= until else {
-                throw Violation(description: "quiet, and order #\(issue) may still be published")
+                throw Violation(description: "drained, and order #\(publication) may still be published")
             }
         }
     }
@@ -291,20 +294,20 @@ struct Witness: Sendable {
             case .awaitingCheckin: "awaiting"
             case .online: "online"
             case .lost: "lost"
-            case .held: "held"
+            case .paused: "held"
             case .leaving: "leaving"
             }
         return "\(status) \(phase) \(subject.record.isPaused) \(subject.machine.state.cycle?.attempt ?? -1) "
-            + "\(isBlind) \(isTurnAsked) \(unreported.count) \(subject.isQuiet)"
+            + "\(isSuspended) \(isPermitAsked) \(unreported.count) \(subject.isDrained)"
     }
 
     /// With turns, reports and time alone: a cycle ends in offline, an online agent lapses, a deleted one goes.
     func checkProgress() throws(Violation) {
         var copy = self
-        if copy.isBlind { _ = try copy.apply(.sightRegained) }
+        if copy.isSuspended { _ = try copy.apply(.observabilityRestored) }
         if copy.subject.record.isPaused {
             try require(copy.status != .deleting, "a deleted agent is not paused")
-            while !copy.subject.isQuiet { try copy.goOn("a paused agent becomes quiet") }
+            while !copy.subject.isDrained { try copy.goOn("a paused agent becomes drained") }
             return
         }
         switch copy.status {
@@ -329,9 +332,9 @@ struct Witness: Sendable {
     private mutating func goOn(_ promise: String) throws(Violation) {
         let input: LifeInput? =
             switch subject.phase {
-            case .wakeQueued: isTurnAsked ? .turn : nil
+            case .wakeQueued: isPermitAsked ? .permitGranted : nil
             case .wakeOrdered: .wokenCurrent
-            case .awaitingCheckin, .online, .lost, .held, .leaving: subject.dueIn == nil ? nil : .timeToDue
+            case .awaitingCheckin, .online, .lost, .paused, .leaving: subject.dueIn == nil ? nil : .timeToDue
             case .resting: nil
             }
         guard let input, try apply(input) else { throw Violation(description: "stuck, but \(promise)") }

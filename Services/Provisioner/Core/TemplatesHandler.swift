@@ -1,0 +1,69 @@
+internal import Contract
+internal import Lifecycle
+
+/// Tells runtimes of newer templates until each has reported them, paced.
+///
+/// It looks at the committed record before it says anything, so that nobody is told who knows. What it has to say is in memory
+/// only: an agent that was not told, because this process ended, gets the digest with its next wake.
+struct TemplatesHandler: Sendable {
+    /// Records looked at, and so messages published, in one tick of 200 ms.
+    static let perTickMax = 10
+    /// Between two messages to one agent, doubled up to the longest.
+    static let interval = TimeSpan.seconds(5)
+    static let longestInterval = TimeSpan.seconds(60)
+    static let questionPrefix = "templates:"
+
+    private struct Notice: Sendable {
+        let message: TemplatesMessage
+        let number: Int
+        var sent = 0
+    }
+
+    private var notices: [AgentAddress: Notice] = [:]
+    private var numbers = 0
+    /// Whose the notices of these numbers are.
+    private var agents: [Int: AgentAddress] = [:]
+    /// A slot is a notice's number; what was replaced or is done is skipped when it comes up.
+    private var deadlines = DeadlineQueue()
+
+    mutating func add(_ message: TemplatesMessage, _ now: Instant) {
+        numbers += 1
+        notices[message.agent] = Notice(message: message, number: numbers)
+        agents[numbers] = message.agent
+        deadlines.push(.init(due: now, slot: numbers, generation: 0))
+    }
+
+    /// Whose records are to be looked at now.
+    mutating func take(_ now: Instant) -> [AgentAddress] {
+        var due: [AgentAddress] = []
+        while due.count < TemplatesHandler.perTickMax, let entry = deadlines.pop(dueAt: now) {
+            guard let agent = agents[entry.slot], let notice = notices[agent], notice.number == entry.slot else {
+                agents[entry.slot] = nil
+                continue
+            }
+            due.append(agent)
+            let wait = min(
+                TemplatesHandler.longestInterval.milliseconds,
+                TemplatesHandler.interval.milliseconds << Int64(min(notice.sent, 5)))
+            deadlines.push(.init(due: now + TimeSpan(milliseconds: wait), slot: entry.slot, generation: 0))
+        }
+        return due
+    }
+
+    /// What is to be said of an agent with this record; `nil` when it needs to be told no more.
+    mutating func found(_ agent: AgentAddress, _ record: AgentRecord?) -> TemplatesMessage? {
+        guard let notice = notices[agent] else { return nil }
+        let isDone = record?.templatesDigestReported == notice.message.templatesDigest
+        let isForced = notice.sent == 0 && (notice.message.overwrite || notice.message.resetSession)
+        guard let record, record.status != .deleting, record.templatesDigest == notice.message.templatesDigest,
+            !isDone || isForced,
+            // Nobody runs it who could report: its next wake says it.
+            record.status != .offline || notice.sent == 0
+        else {
+            notices[agent] = nil
+            return nil
+        }
+        notices[agent]?.sent += 1
+        return notice.message
+    }
+}

@@ -1,0 +1,177 @@
+public import Contract
+internal import Lifecycle
+
+/// Which inputs of a partition wait for which frame of its owner: one is acknowledged once everything that it caused, and that it
+/// depends on, is committed.
+///
+/// A pure value. Entries and inputs are gathered for a turn; `flush` makes frames of them. What the owner does is counted in its
+/// steps (`PartitionOwner.step`).
+public struct AcknowledgementTracker: Sendable {
+    /// Entries in one frame, and their size in bytes: no larger frame is made, unless of one entry that cannot be divided. The
+    /// largest, an agent with all variables it may have and its order, stays below what a connection publishes.
+    public static let entriesPerFrameMax = 200
+    public static let frameBytesMax = 800_000
+
+    /// A frame of some stream to the owner.
+    public struct Input: Hashable, Sendable {
+        public let id: StreamID
+        public let seq: Int
+    }
+
+    private var entries: [StoreEntry] = []
+    /// Where in `entries` what one step caused ends.
+    private var ends: [(end: Int, step: Int)] = []
+    /// Inputs of this turn, with the newest step that each depends on.
+    private var handled: [(input: Input, step: Int)] = []
+    /// Frames that are not committed, in order, with the step of their first entry.
+    private var sent: [(firstStep: Int, seq: Int)] = []
+    /// By stream, in order: those that wait until the frame of that seq, if any, is committed.
+    private var waiting: [StreamID: Queue<(frame: Int?, seq: Int)>] = [:]
+
+    public init() {}
+
+    /// Whether what was added so far fills a frame: it may go out before the turn ends.
+    public var fillsFrame: Bool { entries.count >= AcknowledgementTracker.entriesPerFrameMax }
+
+    /// Something to commit.
+    public mutating func add(_ entry: StoreEntry) {
+        entries.append(entry)
+    }
+
+    /// All that this step of the owner has caused was added: it goes into one frame if it fits.
+    public mutating func endStep(_ step: Int) {
+        if entries.count > ends.last?.end ?? 0 { ends.append((entries.count, step)) }
+    }
+
+    /// An input was handled; what it depends on are entries of steps up to this one.
+    public mutating func handled(_ id: StreamID, _ seq: Int, dependingOn step: Int) {
+        handled.append((Input(id: id, seq: seq), step))
+    }
+
+    /// Ends a turn: hands its frames to `send`, which says the seq of each. Returns the inputs that need not wait.
+    public mutating func flush(_ send: ([StoreEntry]) -> Int) -> [Input] {
+        precondition(entries.count == ends.last?.end ?? 0, "what belongs to no step would be lost")
+        var step = 0
+        for range in AcknowledgementTracker.frames(entries.map(AcknowledgementTracker.size), ends: ends.map(\.end)) {
+            while ends[step].end <= range.lowerBound { step += 1 }
+            sent.append((ends[step].step, send(Array(entries[range]))))
+        }
+        entries.removeAll(keepingCapacity: true)
+        ends.removeAll(keepingCapacity: true)
+        for (input, step) in handled {
+            let frame = sent.last { $0.firstStep <= step }
+            waiting[input.id, default: Queue()].append((frame?.seq, input.seq))
+        }
+        handled.removeAll(keepingCapacity: true)
+        return release()
+    }
+
+    /// The store has committed the frames up to this seq: the inputs to acknowledgement now.
+    public mutating func committed(upTo seq: Int) -> [Input] {
+        sent.removeFirst(sent.prefix { $0.seq <= seq }.count)
+        return release()
+    }
+
+    /// An acknowledgement says that all before it on its stream is committed as well.
+    private mutating func release() -> [Input] {
+        let oldest = sent.first?.seq ?? .max
+        var free: [Input] = []
+        for id in waiting.keys.sorted(by: AcknowledgementTracker.precedes) {
+            while let (frame, seq) = waiting[id]?.first, frame.map({ $0 < oldest }) ?? true {
+                waiting[id]?.removeFirst(1)
+                free.append(Input(id: id, seq: seq))
+            }
+            if waiting[id]?.isEmpty == true { waiting[id] = nil }
+        }
+        return free
+    }
+
+    private static func precedes(_ left: StreamID, _ right: StreamID) -> Bool {
+        (left.service, left.instance, left.incarnation, left.stream)
+            < (right.service, right.instance, right.incarnation, right.stream)
+    }
+
+    /// Divides entries of these sizes into frames. What one input caused (up to each of `ends`) stays together, since a crash
+    /// may come between two frames; only what is too much for one is divided.
+    static func frames(_ sizes: [Int], ends: [Int]) -> [Range<Int>] {
+        var frames: [Range<Int>] = []
+        var (first, size, begin) = (0, 0, 0)
+        func fits(_ count: Int, _ bytes: Int) -> Bool { count <= entriesPerFrameMax && bytes <= frameBytesMax }
+        for end in ends where end > begin {
+            let bytes = sizes[begin..<end].reduce(0, +)
+            if begin > first, !fits(end - first, size + bytes) {
+                frames.append(first..<begin)
+                (first, size) = (begin, 0)
+            }
+            if fits(end - first, size + bytes) {
+                size += bytes
+            } else {
+                for index in begin..<end {
+                    if index > first, !fits(index + 1 - first, size + sizes[index]) {
+                        frames.append(first..<index)
+                        (first, size) = (index, 0)
+                    }
+                    size += sizes[index]
+                }
+            }
+            begin = end
+        }
+        if begin > first { frames.append(first..<begin) }
+        return frames
+    }
+
+    /// How many bytes of JSON an entry takes at most. Texts that others have written are measured, what is left has its bounds:
+    /// encoding each entry would tell exactly, and cost as much again as sending it.
+    static func size(of entry: StoreEntry) -> Int {
+        var size = 20
+        if let state = entry.state?.value {
+            let bytes = stateSize + self.size(of: state.record) + self.size(of: state.cycle?.order)
+            size += JSON.size(ofBase64: bytes)
+        }
+        if entry.event != nil { size += eventSize }
+        if let order = entry.order?.value { size += JSON.size(ofBase64: self.size(of: order)) }
+        if let answer = entry.answer {
+            size += answerSize
+            switch answer.outcome {
+            case .record(let record, _): size += self.size(of: record)
+            case .render(let inputs): size += JSON.size(of: inputs.variables)
+            case .refused(let problem):
+                size += JSON.size(of: problem.detail)
+                size += problem.errors.reduce(0) { $0 + JSON.size(of: $1.member) + JSON.size(of: $1.detail) + 30 }
+            case .members(let names): size += names.reduce(0) { $0 + $1.utf8.count + 3 }
+            case .paused, .gateway, .gatewayRemoved, .templatesSynced, nil: break
+            }
+        }
+        if entry.intentRecord != nil { size += intentRecordSize }
+        if entry.gateway != nil { size += gatewaySize }
+        if entry.tombstone != nil || entry.credential != nil { size += credentialSize }
+        if entry.gatewayEvent != nil || entry.removedGateway != nil || entry.settledOrder != nil { size += eventSize }
+        if entry.boardPause != nil || entry.resumedBoard != nil { size += credentialSize }
+        for lastSeenUpdate in entry.lastSeenUpdates ?? [] {
+            size += lastSeenUpdateSize + self.size(of: lastSeenUpdate.lastRejection)
+        }
+        return size + (entry.seen?.agents.count ?? 0) * seenSize
+    }
+
+    private static func size(of record: AgentRecord) -> Int {
+        var size = recordSize + JSON.size(of: record.variables) + self.size(of: record.lastRejection)
+        let texts = [record.bootID, record.templatesDigestReported, record.lastProvisionError, record.note]
+        for text in texts {
+            if let text { size += JSON.size(of: text) }
+        }
+        return size
+    }
+
+    private static func size(of rejection: Rejection?) -> Int {
+        rejection.map { "\"detail\":,".utf8.count + JSON.size(of: $0.detail ?? "null") } ?? 0
+    }
+
+    private static func size(of order: WakeOrder?) -> Int {
+        order.map { orderSize + JSON.size(of: $0.variables) } ?? 0
+    }
+
+    // With ids, numbers and times as long as they may be.
+    private static let (recordSize, stateSize, orderSize) = (2_300, 1_400, 800)
+    private static let (eventSize, answerSize, intentRecordSize, gatewaySize) = (800, 700, 2_000, 1_400)
+    private static let (credentialSize, lastSeenUpdateSize, seenSize) = (500, 320, 155)
+}
