@@ -116,7 +116,7 @@ let package = Package(
         // The command line.
         module(
             "RollcallOperator", "Services/CommandLine/Operator",
-            ["Bus", "Contract", "Doctor", "Lifecycle", "Secrets", "ServiceKit"]),
+            ["Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets", "ServiceKit", "Storage"]),
         module(
             "RollcallSupervisor", "Services/CommandLine/Supervisor",
             ["Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),

@@ -25,10 +25,13 @@ final class SQLiteDatabase {
 
     /// Opens the database at `path` and creates it when it is not there.
     ///
-    /// - Parameter layer: the virtual file system below it (https://www.sqlite.org/vfs.html); `nil` for the system's.
-    init(path: String, layer: String? = nil) throws(StorageError) {
+    /// - Parameters:
+    ///   - layer: the virtual file system below it (https://www.sqlite.org/vfs.html); `nil` for the system's.
+    ///   - isMade: it must be there.
+    init(path: String, layer: String? = nil, isMade: Bool = false) throws(StorageError) {
         var opened: OpaquePointer?
-        let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
+        let flags =
+            SQLITE_OPEN_READWRITE | (isMade ? 0 : SQLITE_OPEN_CREATE) | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
         let code = sqlite3_open_v2(path, &opened, flags, layer)
         guard let opened else {
             throw StorageError(.other, code: code, message: "out of memory", operation: "open")

@@ -10,6 +10,7 @@ public enum SystemLocation {
     public static let identities = "identities"
     public static let secrets = "secrets"
     public static let httpTokens = "http-tokens"
+    public static let database = "rollcall.db"
     /// A larger file is not one of ours.
     static let fileBytesMax = 65_536
 

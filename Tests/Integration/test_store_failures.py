@@ -332,8 +332,7 @@ class Running(unittest.TestCase):
         self.begin()
         path = database_of(self.system)
         copy = path.with_suffix(".copy")
-        with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
+        self.system.cli("backup", copy, "--database", f"sqlite:{path}", check=True)
         self.goes_on()
         self.system.expect("provision", {"agent": "gw/c", "role": "worker", "board": "x", "wake": False})
         self.system.expect("update", {"agent": "gw/b", "variables": {"N": "1"}, "wake": False})

@@ -38,7 +38,8 @@ ADAPTERS = {
     "Services/Reconciler/Shell": {"Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit", "Streams"},
     "Services/StatusStore/Shell": {
         "Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"},
-    "Services/CommandLine/Operator": {"Bus", "Contract", "Doctor", "Lifecycle", "Secrets", "ServiceKit"},
+    "Services/CommandLine/Operator": {
+        "Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets", "ServiceKit", "Storage"},
     "Services/CommandLine/Runtime": {"Bus", "Contract", "Lifecycle", "ServiceKit"},
     "Services/CommandLine/Supervisor": {"Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/CommandLine/Bench": {"Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"},

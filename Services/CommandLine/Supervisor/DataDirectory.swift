@@ -24,7 +24,7 @@ struct DataDirectory: Hashable, Sendable {
     var brokerSocket: String { path + "/broker.sock" }
     var identities: String { path + "/" + SystemLocation.identities }
     var brokerState: String { path + "/broker-identities" }
-    var database: String { path + "/rollcall.db" }
+    var database: String { path + "/" + SystemLocation.database }
     var operatorEnvironment: String { path + "/operator.env" }
     /// Operators' tokens over HTTP, as control-api reads them.
     var httpTokens: String { path + "/" + SystemLocation.httpTokens }
