@@ -16,8 +16,11 @@ extension Subcommand {
         hiddenOptions: OperatorSettings.hiddenOptions
     ) { invocation throws(CommandFailure) in
         try invocation.refuseArguments(after: 1)
+        let subject = try invocation.arguments.positional.first.map { text throws(CommandFailure) in
+            try invocation.agent(text)
+        }
         let began = Clock.now()
-        let snapshot = try Examination(invocation).snapshot()
+        let snapshot = try Examination(invocation, of: subject).snapshot()
         let diagnosis = Diagnosis(of: snapshot)
         let console = invocation.console
         if console.isJSON {
@@ -33,17 +36,22 @@ extension Subcommand {
     }
 }
 
+extension Invocation {
+    func agent(_ text: String) throws(CommandFailure) -> AgentAddress {
+        guard let agent = AgentAddress(text) else { throw .usage("'\(text)' is no GATEWAY/AGENT") }
+        return agent
+    }
+}
+
 /// Gathers what a diagnosis looks at.
-private struct Examination {
+struct Examination {
     private let subject: AgentAddress?
     private let observed: TimeSpan
     private var settings: OperatorSettings
 
-    init(_ invocation: Invocation) throws(CommandFailure) {
-        subject = try invocation.arguments.positional.first.map { text throws(CommandFailure) in
-            guard let agent = AgentAddress(text) else { throw .usage("'\(text)' is no GATEWAY/AGENT") }
-            return agent
-        }
+    /// - Parameter subject: `nil` for the whole system.
+    init(_ invocation: Invocation, of subject: AgentAddress?) throws(CommandFailure) {
+        self.subject = subject
         settings = try invocation.settings()
         do {
             observed = try invocation.arguments.duration("observe") ?? .zero
