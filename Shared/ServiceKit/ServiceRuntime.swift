@@ -75,6 +75,9 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var stalls: Int64 = 0
     private var mismatched: Set<String> = []
     private var peers = PeerIncarnations()
+    private let manager = ServiceManager()
+    /// When the broker last acknowledged something of this connection, its beginning included.
+    private var heardAt = Instant(nanoseconds: 0)
     /// Announcements that the broker has not acknowledged, each with when it was made.
     private var announcements: [Int: Instant] = [:]
     /// Called with when a presence was announced that the broker has acknowledged: a half-open connection shows by its lack.
@@ -88,6 +91,11 @@ public final class ServiceRuntime: ConnectionDelegate {
         self.instance = instance
         var random = SystemRandomNumberGenerator()
         incarnation = String(random.next() as UInt64, radix: 36) + String(random.next() as UInt64, radix: 36)
+        // Whoever brings a secret and no name is who it runs as.
+        var options = options
+        if options.broker.password != nil, options.broker.username == nil {
+            options.broker.username = "svc:\(name.rawValue)/\(instance)"
+        }
         self.options = options
         log = Log(service: name.rawValue, instance: instance, format: options.logFormat, level: options.logLevel)
     }
@@ -115,7 +123,13 @@ public final class ServiceRuntime: ConnectionDelegate {
             return error.status
         }
         connect()
-        loop.every(Presence.refreshInterval) { [unowned self] in announce() }
+        loop.every(Presence.refreshInterval) { [unowned self] in
+            announce()
+            manager?.tell(status: unreadiness)
+        }
+        if let manager, let interval = manager.watchdogInterval {
+            loop.every(interval) { [unowned self] in if isSound { manager.tell("WATCHDOG=1") } }
+        }
         loop.every(options.counterInterval) { [unowned self] in publishCounters() }
         loop.after(options.connectTimeout) { [unowned self] in
             guard !hasConnected else { return }
@@ -190,6 +204,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         if loggedDisconnect { log.event("service.reconnected") }
         hasConnected = true
+        heardAt = Clock.now()
         loggedDisconnect = false
         isSubscribed = false
         publishPresence(.running, on: connection)
@@ -204,6 +219,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         }
         isSubscribed = true
         service.subscribed(refused: refused)
+        manager?.ready()
     }
 
     public func received(_ delivery: Delivery, on connection: Connection) {
@@ -213,6 +229,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     public func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
         if let announcedAt = announcements.removeValue(forKey: ticket) {
             if reason == ReasonCode.notAuthorized { return fail(misfit) }
+            heardAt = Clock.now()
             presenceAcknowledged(announcedAt)
         }
         service.published(ticket, reason: reason)
@@ -291,6 +308,13 @@ public final class ServiceRuntime: ConnectionDelegate {
         return presence.unserved ?? presence.trouble
     }
 
+    /// Whether this process does what it can. A broker that is away is waited for, which a restart would not shorten; one that is
+    /// there acknowledges a presence every two seconds.
+    private var isSound: Bool {
+        guard let connection, connection.isConnected else { return true }
+        return Clock.now().milliseconds(since: heardAt) < Int64(Presence.expirySeconds) * 1_000
+    }
+
     private func presence(_ state: Presence.State) -> Presence {
         var presence = Presence(
             service: name, instance: instance, state: state, startedAt: startedAt, configDigest: configDigest,
@@ -349,6 +373,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         guard !isStopping else { return }
         isStopping = true
         log.event("service.stopping")
+        manager?.tell("STOPPING=1")
         loop.after(ServiceRuntime.stopLimit) { [unowned self] in finish(isDrained: false) }
         loop.after(TimeSpan(milliseconds: 1)) {}  // a turn, to ask whether all is handed over
         loop.every(TimeSpan(milliseconds: 20)) {}
@@ -359,42 +384,5 @@ public final class ServiceRuntime: ConnectionDelegate {
         if let connection, connection.isConnected { publishPresence(isDrained ? .stopped : .lost, on: connection) }
         log.event("service.stopped", isDrained ? .info : .warning, ["handed_over": .bool(isDrained)])
         loop.stop()
-    }
-}
-
-/// A descriptor that becomes readable when one of the signals arrives, which no longer end the process by themselves
-/// (signalfd(2)).
-public final class SignalDescriptor {
-    public let descriptor: Int32
-
-    public init(_ signals: [Int32]) {
-        var set = sigset_t()
-        sigemptyset(&set)
-        for signal in signals { sigaddset(&set, signal) }
-        pthread_sigmask(SIG_BLOCK, &set, nil)
-        descriptor = signalfd(-1, &set, Int32(SFD_NONBLOCK | SFD_CLOEXEC))
-    }
-
-    deinit {
-        close(descriptor)
-    }
-
-    /// Whether one of the signals, which are blocked, has arrived and was not taken yet (sigpending(2)): for whoever does
-    /// not get to its descriptor for long.
-    public static func isPending(_ signals: [Int32]) -> Bool {
-        var set = sigset_t()
-        sigpending(&set)
-        return signals.contains { sigismember(&set, $0) == 1 }
-    }
-
-    /// Takes what has arrived; the numbers of the signals.
-    @discardableResult
-    public func drain() -> [Int32] {
-        var numbers: [Int32] = []
-        var info = signalfd_siginfo()
-        while read(descriptor, &info, MemoryLayout<signalfd_siginfo>.size) == MemoryLayout<signalfd_siginfo>.size {
-            numbers.append(Int32(info.ssi_signo))
-        }
-        return numbers
     }
 }
