@@ -1,5 +1,6 @@
 internal import Bus
 internal import Contract
+internal import Glibc
 internal import Lifecycle
 internal import Secrets
 internal import ServiceKit
@@ -60,7 +61,7 @@ extension Subcommand {
         } catch {
             throw .usage(error.reason)
         }
-        let tokens = try file.read()
+        let tokens = access(file.path, F_OK) == 0 ? try file.read() : []
         guard !tokens.contains(where: { $0.name == name }) else {
             throw .failed("there is a token '\(name)' already: revoke it first")
         }

@@ -14,7 +14,7 @@ public struct InstalledPrograms: Hashable, Sendable {
     /// Finds everything beside the running executable, mosquitto in `PATH` and `/usr/sbin`.
     ///
     /// - Parameter directory: where the services and the plugin are; default: that of `/proc/self/exe`.
-    /// - Parameter templates: default: `infra/templates` of the nearest directory above the services.
+    /// - Parameter templates: default: `infra/templates` or `share/rollcall/templates` of the nearest directory above the services.
     public static func locate(
         beside directory: String? = nil, templates: String? = nil,
         environment: [String: String] = ParsedArguments.processEnvironment()
@@ -55,8 +55,10 @@ public struct InstalledPrograms: Hashable, Sendable {
     private static func shippedTemplates(above directory: String) -> String? {
         var level = directory
         while true {
-            let candidate = level + "/infra/templates"
-            if access(candidate, R_OK | X_OK) == 0 { return candidate }
+            for candidate in ["/infra/templates", "/share/rollcall/templates"].map({ level + $0 })
+            where access(candidate, R_OK | X_OK) == 0 {
+                return candidate
+            }
             guard !level.isEmpty else { return nil }
             level = parent(of: level)
         }

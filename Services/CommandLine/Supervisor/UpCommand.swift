@@ -25,7 +25,7 @@ public enum UpCommand {
                 help: "multiplies what the broker takes of each client in a second; 0: no limit (default 1)"),
             OptionSpecification(
                 "templates", value: "DIR", environment: "ROLLCALL_TEMPLATES",
-                help: "templates of agents (default: infra/templates of this checkout)"),
+                help: "templates of agents (default: those that came with this program)"),
             CommonOptions.topicRoot, CommonOptions.logFormat, CommonOptions.logLevel,
         ] + CommonOptions.policy + [CommonOptions.help]
 
