@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import unittest
 
+import yaml
+
 from rollcall_system import REPOSITORY
 
 PACKAGING = REPOSITORY / "infra/packaging"
@@ -53,6 +55,17 @@ class Units(unittest.TestCase):
                 ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={int(self.EXPOSURE_MAX * 10)}",
                  str(unit)], capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stdout[-300:] + done.stderr)
+
+
+class Containers(unittest.TestCase):
+    def test_the_compose_file_runs_every_service(self):
+        """It is parsed, no more: tests have no container runtime."""
+        services = yaml.safe_load((PACKAGING / "compose.yaml").read_text())["services"]
+        products = re.findall(r'\.executable\(name: "(rollcall-[a-z-]+)"', (REPOSITORY / "Package.swift").read_text())
+        self.assertEqual({service["command"][0] for service in services.values()}, {*products, "mosquitto"})
+        for name, service in services.items():
+            if name != "broker":
+                self.assertEqual(service["environment"]["ROLLCALL_PASSWORD_FILE"], f"/etc/rollcall/secrets/svc-{name}-1")
 
 
 class Broker(unittest.TestCase):
