@@ -119,7 +119,8 @@ import Testing
     @Test func anOnlineAgentWhoseHostWaitsLapsesAtOnce() {
         var subject = Subject.online(boot: "b-1")
         subject.pass("1s")
-        #expect(subject.heartbeat(.waiting, boot: "b-2") == ["lapsed (host_restarted)", "updating (recover)", "permit?"])
+        #expect(
+            subject.heartbeat(.waiting, boot: "b-2") == ["lapsed (host_restarted)", "updating (recover)", "permit?"])
 
         var late = Subject.online(boot: "b-1")
         late.pass("1s")

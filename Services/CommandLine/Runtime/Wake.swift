@@ -80,7 +80,7 @@ struct Beat: Hashable, Sendable {
     let kind: BeatKind
     var generation: Int?
     var attempt: Int?
-    /// Absent when nothing has checked in: what is said counts for whatever life the record knows.
+    /// Absent when nothing has checked in: what is said counts for whatever incarnation the record knows.
     var bootID: String?
     var seq: Int64?
     /// Said with a check-in and with each answer, not with each heartbeat.
