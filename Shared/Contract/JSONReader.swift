@@ -1,3 +1,5 @@
+internal import Lifecycle
+
 /// Why bytes are not the JSON that is taken, or what is wrong with a member.
 public struct JSONFault: Error, Hashable, Sendable, CustomStringConvertible {
     /// The member that is wrong; empty for the bytes as a whole.
@@ -187,6 +189,22 @@ public struct JSONReader: Sendable {
             }
         }
         throw unexpected("'\"'")
+    }
+
+    /// Passes an id in quotes and appends it to `names`; `false`, and nothing is passed, when something else comes next.
+    public mutating func identifier(into names: inout NameRun) -> Bool {
+        let start = index + 1
+        guard start < bytes.count, bytes[index] == UInt8(ascii: "\""), Identifier.isLetterOrDigit(bytes[start]) else {
+            return false
+        }
+        var end = start + 1
+        while end < bytes.count, Identifier.isLetterOrDigit(bytes[end]) || Identifier.isMark(bytes[end]) { end += 1 }
+        guard end < bytes.count, bytes[end] == UInt8(ascii: "\""), end - start <= Identifier.lengthMax else {
+            return false
+        }
+        names.append(bytes[start..<end])
+        index = end + 1
+        return true
     }
 
     private mutating func escapedString(from start: Int) throws(JSONFault) -> String {

@@ -117,11 +117,11 @@ public struct HeartbeatBatch: Codable, Sendable {
         /// The gateway of `names`; without one each name is a full address.
         public var gateway: String?
         /// Agents whose heartbeat says nothing but that they are alive and well.
-        public var names: [String]
+        public var names: NameRun
         /// A heartbeat that says more; such a segment has no names.
         public var detail: HeartbeatDetail?
 
-        public init(at: Int64, age: Int64, gateway: String?, names: [String], detail: HeartbeatDetail?) {
+        public init(at: Int64, age: Int64, gateway: String?, names: NameRun, detail: HeartbeatDetail?) {
             self.at = at
             self.age = age
             self.gateway = gateway

@@ -3,21 +3,28 @@ public enum Identifier {
     public static let lengthMax = 63
 
     /// Whether `text` may name a gateway, an agent or a board.
+    @inlinable
     public static func isValid(_ text: some StringProtocol) -> Bool {
         let bytes = text.utf8
         guard let first = bytes.first, bytes.count <= lengthMax, isLetterOrDigit(first) else { return false }
-        return bytes.allSatisfy {
-            isLetterOrDigit($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-")
-        }
+        return bytes.allSatisfy { isLetterOrDigit($0) || isMark($0) }
     }
 
-    private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
+    /// What an id may begin with.
+    @inlinable
+    public static func isLetterOrDigit(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
             UInt8(ascii: "0")...UInt8(ascii: "9"):
             true
         default: false
         }
+    }
+
+    /// What else may follow.
+    @inlinable
+    public static func isMark(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: ".") || byte == UInt8(ascii: "_") || byte == UInt8(ascii: "-")
     }
 
     /// The rule in words, for refusals.

@@ -66,7 +66,7 @@ import Testing
 
     @Test func aMessageHasALargestSize() throws {
         let padding = String(repeating: " ", count: Limits.gatewayHeartbeatsBytesMax - 16)
-        #expect(try GatewayHeartbeats(Array(#"{"agents":["a"]\#(padding)}"#.utf8)).names == ["a"])
+        #expect(try GatewayHeartbeats(Array(#"{"agents":["a"]\#(padding)}"#.utf8)).names.strings == ["a"])
         #expect(throws: GatewayHeartbeatsError.self) {
             try GatewayHeartbeats(Array(#"{"agents":["a"]\#(padding) }"#.utf8))
         }

@@ -22,7 +22,7 @@ import Testing
         intake.takeBatches(now: at(time)).flatMap(\.batch.segments).map { segment in
             let who = segment.detail.map { "\($0.agent) \($0.rejected?.rawValue ?? $0.status?.rawValue ?? "-")" }
             return
-                "\(segment.at) \(segment.age) \(segment.gateway ?? "-") \(who ?? segment.names.joined(separator: ","))"
+                "\(segment.at) \(segment.age) \(segment.gateway ?? "-") \(who ?? segment.names.strings.joined(separator: ","))"
         }
     }
 

@@ -19,9 +19,8 @@ import Testing
         var subject = OwnerSubject.online(["a"])
         _ = subject.pass(60_000)
         let segment = HeartbeatBatch.Segment(
-            at: subject.wallTime.millisecondsSince1970, age: 0, gateway: nil, names: ["gw/a", "nonsense", "gw/x"],
-            detail: nil
-        )
+            at: subject.wallTime.millisecondsSince1970, age: 0, gateway: nil,
+            names: NameRun(["gw/a", "nonsense", "gw/x"]), detail: nil)
         let lines = subject.handle(.batchReceived(HeartbeatBatch(segments: [segment]), frameAge: .zero))
         #expect(lines == ["gw/x heartbeat_rejected (unknown_agent)"])
         #expect(subject.record("gw/a")?.lastSeenAt == subject.wallTime)
@@ -32,14 +31,14 @@ import Testing
         var subject = OwnerSubject.online(["a", "b"])
         func beat(_ names: [String]) -> Int {
             let segment = HeartbeatBatch.Segment(
-                at: subject.wallTime.millisecondsSince1970, age: 0, gateway: "gw", names: names, detail: nil)
+                at: subject.wallTime.millisecondsSince1970, age: 0, gateway: "gw", names: NameRun(names), detail: nil)
             _ = subject.handle(.batchReceived(HeartbeatBatch(segments: [segment]), frameAge: .zero), slices: 0)
             return subject.owner.dependence
         }
         var detail = HeartbeatDetail(agent: AgentAddress("gw/a")!)
         detail.status = .degraded
         let report = HeartbeatBatch.Segment(
-            at: subject.wallTime.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: detail)
+            at: subject.wallTime.millisecondsSince1970, age: 0, gateway: nil, names: NameRun(), detail: detail)
         let lines = subject.handle(.batchReceived(HeartbeatBatch(segments: [report]), frameAge: .zero), slices: 0)
         #expect(lines == ["gw/a changed (reported)"])
         let changed = subject.owner.step

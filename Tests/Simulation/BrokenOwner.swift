@@ -161,7 +161,9 @@ struct BrokenOwner: PartitionOwning {
         var batch = batch
         for index in batch.segments.indices {
             if world.isBroken(.heartbeatsHaveAges) { batch.segments[index].age = 0 }
-            batch.segments[index].names.removeAll { name in AgentAddress(name).map { isUncounted($0, .ok) } ?? false }
+            let names = batch.segments[index].names.strings
+            batch.segments[index].names = NameRun(
+                names.filter { name in AgentAddress(name).map { !isUncounted($0, .ok) } ?? true })
             guard let detail = batch.segments[index].detail else { continue }
             let isDropped = isUncounted(detail.agent, detail.status ?? .ok)
             batch.segments[index].detail = isDropped ? nil : altered(detail)
@@ -239,7 +241,7 @@ struct BrokenOwner: PartitionOwning {
         guard !wills.isEmpty, !owner.isSuspended else { return }
         let segments = wills.map {
             HeartbeatBatch.Segment(
-                at: wallTime.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: $0)
+                at: wallTime.millisecondsSince1970, age: 0, gateway: nil, names: NameRun(), detail: $0)
         }
         wills = []
         act(.batchReceived(HeartbeatBatch(segments: segments), frameAge: .zero), &output)

@@ -111,7 +111,7 @@ final class Oracle {
         batch = []
         for segment in message.segments {
             let at = world.time - (segment.age + frameAge) * 1_000
-            for name in segment.names {
+            for name in segment.names.strings {
                 guard let agent = AgentAddress(name) else { continue }
                 batch.append((agent, at, HeartbeatDetail(agent: agent)))
             }

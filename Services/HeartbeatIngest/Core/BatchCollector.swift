@@ -47,11 +47,11 @@ public struct BatchCollector: Sendable {
     public mutating func add(
         _ name: String, gateway: String?, partition: Int, at wallTime: Timestamp, received: Instant
     ) {
-        let size = name.utf8.count + 3
+        let size = name.utf8.count + 1
         if !extendLast(&open[partition], name, gateway, wallTime, received) {
             append(
                 HeartbeatBatch.Segment(
-                    at: wallTime.millisecondsSince1970, age: 0, gateway: gateway, names: [name], detail: nil),
+                    at: wallTime.millisecondsSince1970, age: 0, gateway: gateway, names: NameRun([name]), detail: nil),
                 bytes: 0, partition, received)
         }
         open[partition].names += 1
@@ -61,15 +61,14 @@ public struct BatchCollector: Sendable {
 
     /// Adds the heartbeats of one gateway message, as one segment where they fit.
     public mutating func add(
-        _ names: [String], gateway: String, partition: Int, at wallTime: Timestamp, received: Instant
+        _ names: NameRun, gateway: String, partition: Int, at wallTime: Timestamp, received: Instant
     ) {
-        for start in stride(from: 0, to: names.count, by: BatchCollector.namesMax) {
-            let part = Array(names[start..<min(names.count, start + BatchCollector.namesMax)])
+        for part in names.parts(of: BatchCollector.namesMax) {
             if open[partition].names + part.count > BatchCollector.namesMax { close(partition) }
             append(
                 HeartbeatBatch.Segment(
                     at: wallTime.millisecondsSince1970, age: 0, gateway: gateway, names: part, detail: nil),
-                bytes: part.reduce(0) { $0 + $1.utf8.count + 3 }, partition, received)
+                bytes: part.byteCount, partition, received)
             open[partition].names += part.count
             if open[partition].isFull { close(partition) }
         }
@@ -78,7 +77,8 @@ public struct BatchCollector: Sendable {
     /// Adds a heartbeat that says more, or one that is rejected.
     public mutating func add(_ detail: HeartbeatDetail, partition: Int, at wallTime: Timestamp, received: Instant) {
         append(
-            HeartbeatBatch.Segment(at: wallTime.millisecondsSince1970, age: 0, gateway: nil, names: [], detail: detail),
+            HeartbeatBatch.Segment(
+                at: wallTime.millisecondsSince1970, age: 0, gateway: nil, names: NameRun(), detail: detail),
             bytes: BatchCollector.estimatedBytes(detail), partition, received)
         if open[partition].isFull { close(partition) }
     }

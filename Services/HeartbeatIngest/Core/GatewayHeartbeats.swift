@@ -1,4 +1,4 @@
-internal import Contract
+public import Contract
 public import Lifecycle
 
 /// A gateway's message for all its agents: `{"agents": ["a1", {"agent": "a2", "seq": 7}]}`. Each entry is judged alone.
@@ -13,7 +13,7 @@ public struct GatewayHeartbeats: Sendable {
     }
 
     /// All agents of a message that says nothing else of any of them; then there are no entries.
-    public private(set) var names: [String] = []
+    public private(set) var names = NameRun()
     public private(set) var entries: [Entry] = []
 
     /// Entries that are no heartbeat of an agent with a name.
@@ -67,6 +67,7 @@ public struct GatewayHeartbeats: Sendable {
         }
         try reader.forEachElement { (reader) throws(JSONFault) in
             if reader.next() == UInt8(ascii: "\"") {
+                if entries.isEmpty, reader.identifier(into: &names) { return }
                 take(name: try reader.string())
             } else {
                 let start = reader.index
@@ -110,8 +111,8 @@ public struct GatewayHeartbeats: Sendable {
         }
         // With the first that is no name, the names before it become entries.
         if entries.isEmpty {
-            entries = names.map { .plain($0) }
-            names = []
+            entries = names.strings.map { .plain($0) }
+            names = NameRun()
         }
         entries.append(entry)
     }

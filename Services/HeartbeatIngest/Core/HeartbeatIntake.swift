@@ -143,7 +143,7 @@ public struct HeartbeatIntake: Sendable {
             return nil
         }
         var nameless: (count: Int, first: String)?
-        for entry in message.names.map(GatewayHeartbeats.Entry.plain) + message.entries {
+        for entry in message.names.strings.map(GatewayHeartbeats.Entry.plain) + message.entries {
             let (name, form): (String, HeartbeatForm)
             switch entry {
             case .formed(let agent, let its): (name, form) = (agent, its)

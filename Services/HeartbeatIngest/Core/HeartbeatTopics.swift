@@ -54,7 +54,7 @@ public struct HeartbeatTopics: Sendable {
         var end = start
         while end < topic.count, topic[end] != HeartbeatTopics.slash {
             let isValid =
-                IdentifierBytes.isLetterOrDigit(topic[end]) || (end > start && IdentifierBytes.isMark(topic[end]))
+                Identifier.isLetterOrDigit(topic[end]) || (end > start && Identifier.isMark(topic[end]))
             guard isValid else { return nil }
             end += 1
         }
@@ -69,21 +69,5 @@ public struct HeartbeatTopics: Sendable {
 
     private func text(_ topic: UnsafeBufferPointer<UInt8>, _ start: Int, _ end: Int) -> String {
         String(decoding: UnsafeBufferPointer(rebasing: topic[start..<end]), as: UTF8.self)
-    }
-}
-
-/// The bytes of `Identifier`'s rule, for where a whole string would have to be made first.
-enum IdentifierBytes {
-    static func isLetterOrDigit(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"):
-            true
-        default: false
-        }
-    }
-
-    static func isMark(_ byte: UInt8) -> Bool {
-        byte == UInt8(ascii: ".") || byte == UInt8(ascii: "_") || byte == UInt8(ascii: "-")
     }
 }

@@ -8,7 +8,9 @@ extension PartitionOwner {
         guard !gateway.isLeaving else {
             throw Problem(member: "agent", "gateway \(change.agent.gateway) is being removed", kind: .conflict)
         }
-        guard let index = gateway.agents[change.agent.agent] else { return try create(change, request) }
+        guard let index = gateway.agents[PackedIdentifier(change.agent.agent)] else {
+            return try create(change, request)
+        }
         _ = try changeable(change.agent)
         let inputs = try merged(record(index), change)
         let overrides = try merged(record(index).policyOverrides, change.policy)

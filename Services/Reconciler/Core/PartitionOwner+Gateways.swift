@@ -5,7 +5,7 @@ internal import Lifecycle
 struct GatewaySlot: Sendable {
     var state: GatewayState
     /// The slots of its agents, by agent id.
-    var agents: [String: Int] = [:]
+    var agents: [PackedIdentifier: Int] = [:]
     var pace: WakeLimiter
     /// What its status topic said last; while suspended it waits here.
     var heard: GatewayState.Connection?

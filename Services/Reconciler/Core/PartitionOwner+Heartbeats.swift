@@ -8,24 +8,7 @@ extension PartitionOwner {
         for segment in batch.segments {
             let receivedAt = now - TimeSpan(milliseconds: max(0, segment.age)) - frameAge
             let receivedWallTime = Timestamp(millisecondsSince1970: segment.at)
-            if let gateway = segment.gateway {
-                for name in segment.names {
-                    guard let index = gateways[gateway]?.agents[name] else {
-                        if let address = AgentAddress(gateway: gateway, agent: name) { rejectUnknown(address) }
-                        continue
-                    }
-                    takePlain(index, receivedAt, receivedWallTime, ingest)
-                }
-            } else {
-                for name in segment.names {
-                    guard let address = AgentAddress(name) else { continue }
-                    guard let index = index(of: address) else {
-                        rejectUnknown(address)
-                        continue
-                    }
-                    takePlain(index, receivedAt, receivedWallTime, ingest)
-                }
-            }
+            take(segment.names, of: segment.gateway, receivedAt, receivedWallTime, ingest)
             if let detail = segment.detail { take(detail, receivedAt, receivedWallTime, ingest) }
         }
         settleWaitingAnswers()
@@ -34,12 +17,40 @@ extension PartitionOwner {
         if hasCaused { dependence = step }
     }
 
+    /// Names of one gateway, or full addresses. The gateway is looked up when it is another one than before.
+    private mutating func take(
+        _ names: NameRun, of gateway: String?, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int
+    ) {
+        // A heartbeat adds no agent and removes none.
+        var agents = gateway.flatMap { gateways[$0]?.agents } ?? [:]
+        var current: PackedIdentifier?
+        names.forEachName { name in
+            var start = 0
+            if gateway == nil {
+                guard let slash = name.indices.first(where: { name[$0] == UInt8(ascii: "/") }),
+                    let its = PackedIdentifier(name.extracting(..<slash))
+                else { return }
+                if current != its {
+                    current = its
+                    agents = gateways[PartitionOwner.text(name.extracting(..<slash))]?.agents ?? [:]
+                }
+                start = slash + 1
+            }
+            if let agent = PackedIdentifier(name.extracting(start...)), let index = agents[agent] {
+                takePlain(index, receivedAt, receivedWallTime, ingest)
+            } else if let address = AgentAddress((gateway.map { $0 + "/" } ?? "") + PartitionOwner.text(name)) {
+                rejectUnknown(address)
+            }
+        }
+    }
+
+    private static func text(_ bytes: Span<UInt8>) -> String {
+        bytes.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
+    }
+
     /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
     private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int) {
-        dependence = max(dependence, slots[index]?.changedIn ?? 0)
-        let isNoted = slots[index]?.machine.noteHeartbeat(
-            receivedAt: receivedAt, receivedWallTime: receivedWallTime, ingest: ingest)
-        if isNoted == true {
+        if slots[index]?.note(receivedAt, receivedWallTime, ingest, &dependence) == true {
             countAccepted(1)
             noteLastSeen(index)
         } else {

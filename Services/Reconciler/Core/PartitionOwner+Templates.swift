@@ -13,10 +13,13 @@ extension PartitionOwner {
         guard !gateway.isLeaving else {
             throw Problem(member: "gateway", "\(sync.gateway) is being removed", kind: .conflict)
         }
-        let names = gateway.agents.filter { name, index in
-            after.map { $0 < name } ?? true && !isLeaving(index)
-                && sync.selects(record(index).role, board: record(index).board)
-        }.keys.sorted()
+        let names = gateway.agents.values.compactMap { index in
+            let record = record(index)
+            let isMeant =
+                after.map { $0 < record.address.agent } ?? true && !isLeaving(index)
+                && sync.selects(record.role, board: record.board)
+            return isMeant ? record.address.agent : nil
+        }.sorted()
         answer(request, .members(Array(names.prefix(PartitionOwner.membersMax))))
     }
 

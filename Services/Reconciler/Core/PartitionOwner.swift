@@ -273,14 +273,14 @@ public struct PartitionOwner: Sendable {
             index = slots.count
             slots.append(slot)
         }
-        gateways[slot.address.gateway]?.agents[slot.address.agent] = index
+        gateways[slot.address.gateway]?.agents[PackedIdentifier(slot.address.agent)] = index
         return index
     }
 
     private mutating func erase(_ index: Int, _ tombstone: Tombstone) {
         tombstones[tombstone.agent] = tombstone
         unknownRejections[tombstone.agent] = slots[index]?.machine.rejectionPublishedAt
-        gateways[tombstone.agent.gateway]?.agents[tombstone.agent.agent] = nil
+        gateways[tombstone.agent.gateway]?.agents[PackedIdentifier(tombstone.agent.agent)] = nil
         var entry = takeDeletedEvent(of: tombstone.agent)
         entry.tombstone = tombstone
         entry.credential = CredentialChange(username: tombstone.agent.description, change: .remove)
@@ -301,14 +301,13 @@ public struct PartitionOwner: Sendable {
     }
 
     package func index(of agent: AgentAddress) -> Int? {
-        gateways[agent.gateway]?.agents[agent.agent]
+        gateways[agent.gateway]?.agents[PackedIdentifier(agent.agent)]
     }
 
     // MARK: LastSeenUpdates
 
     mutating func noteLastSeen(_ index: Int) {
-        guard slots[index]?.hasUnsavedLastSeen == false else { return }
-        slots[index]?.hasUnsavedLastSeen = true
+        guard slots[index]?.beginsLastSeenUpdate() == true else { return }
         lastSeenUpdates.append(index)
         if lastSeenUpdatesDue == nil { lastSeenUpdatesDue = now + PartitionOwner.lastSeenInterval }
     }
@@ -319,10 +318,8 @@ public struct PartitionOwner: Sendable {
         var seen = SeenAgents()
         var rejected: [LastSeenUpdate] = []
         for index in lastSeenUpdates.prefix(count) {
-            guard let address = slots[index]?.machine.state.record.address else { continue }
-            slots[index]?.hasUnsavedLastSeen = false
-            let at = slots[index]?.machine.state.record.lastSeenAt
-            if let rejection = slots[index]?.machine.state.record.lastRejection {
+            guard let (address, at, rejection) = slots[index]?.endLastSeenUpdate() else { continue }
+            if let rejection {
                 rejected.append(LastSeenUpdate(agent: address, lastSeenAt: at, lastRejection: rejection))
             } else if let at {
                 seen.agents.append(address.description)
@@ -348,33 +345,6 @@ public struct PartitionOwner: Sendable {
 
     mutating func countAccepted(_ count: Int) { counters.heartbeats += Int64(count) }
     mutating func countRejected() { counters.rejections += 1 }
-}
-
-/// One agent of the partition.
-package struct AgentSlot: Sendable {
-    package var machine: AgentMachine
-    /// Tells this generation of the slot from earlier ones.
-    let generation: Int
-    /// This agent's entries of the deadline queue, each earlier than the one before: the next one comes up last.
-    var queuedDues: [Instant] = []
-    /// The same of the clock's queue.
-    var queuedClockDues: [Instant] = []
-    var isInPermitQueue = false
-    /// Groups whose change has not come to this agent yet, in their order.
-    var pending: [Int] = []
-    var hasUnsavedLastSeen = false
-    /// The owner's newest step with an entry about it.
-    var changedIn = 0
-    var traceparent: String?
-    /// The return of its gateway, by when it was heard, for which it was woken again.
-    var toldOfReturn: Instant?
-
-    package var address: AgentAddress { machine.record.address }
-
-    init(machine: AgentMachine, generation: Int) {
-        self.machine = machine
-        self.generation = generation
-    }
 }
 
 /// What an owner counted.

@@ -149,7 +149,9 @@ struct OwnerSubject {
         _ gateway: String, _ names: [String], age: Int64 = 0, frameAge: Int64 = 0, slices: Int = .max
     ) -> [String] {
         let segment = HeartbeatBatch.Segment(
-            at: wallTime.millisecondsSince1970 - age - frameAge, age: age, gateway: gateway, names: names, detail: nil)
+            at: wallTime.millisecondsSince1970 - age - frameAge, age: age, gateway: gateway, names: NameRun(names),
+            detail: nil
+        )
         return handle(
             .batchReceived(HeartbeatBatch(segments: [segment]), frameAge: TimeSpan(milliseconds: frameAge)),
             slices: slices)
@@ -157,7 +159,7 @@ struct OwnerSubject {
 
     mutating func beat(_ detail: HeartbeatDetail, age: Int64 = 0) -> [String] {
         let segment = HeartbeatBatch.Segment(
-            at: wallTime.millisecondsSince1970 - age, age: age, gateway: nil, names: [], detail: detail)
+            at: wallTime.millisecondsSince1970 - age, age: age, gateway: nil, names: NameRun(), detail: detail)
         return handle(.batchReceived(HeartbeatBatch(segments: [segment]), frameAge: .zero))
     }
 

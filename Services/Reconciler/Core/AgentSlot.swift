@@ -1,0 +1,51 @@
+package import Lifecycle
+
+/// One agent of the partition.
+package struct AgentSlot: Sendable {
+    package var machine: AgentMachine
+    /// Tells this generation of the slot from earlier ones.
+    let generation: Int
+    /// This agent's entries of the deadline queue, each earlier than the one before: the next one comes up last.
+    var queuedDues: [Instant] = []
+    /// The same of the clock's queue.
+    var queuedClockDues: [Instant] = []
+    var isInPermitQueue = false
+    /// Groups whose change has not come to this agent yet, in their order.
+    var pending: [Int] = []
+    var hasUnsavedLastSeen = false
+    /// The owner's newest step with an entry about it.
+    var changedIn = 0
+    var traceparent: String?
+    /// The return of its gateway, by when it was heard, for which it was woken again.
+    var toldOfReturn: Instant?
+
+    package var address: AgentAddress { machine.record.address }
+
+    init(machine: AgentMachine, generation: Int) {
+        self.machine = machine
+        self.generation = generation
+    }
+
+    // These change the slot where it lies: to read one member of it from outside would copy all of it.
+
+    /// Notes a heartbeat that says nothing new; `false` when the machine is to judge it.
+    mutating func note(
+        _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int, _ dependence: inout Int
+    ) -> Bool {
+        dependence = max(dependence, changedIn)
+        return machine.noteHeartbeat(receivedAt: receivedAt, receivedWallTime: receivedWallTime, ingest: ingest)
+    }
+
+    /// Whether there was no last-seen update to hand over yet.
+    mutating func beginsLastSeenUpdate() -> Bool {
+        defer { hasUnsavedLastSeen = true }
+        return !hasUnsavedLastSeen
+    }
+
+    /// What is to be handed over.
+    mutating func endLastSeenUpdate() -> (address: AgentAddress, at: Timestamp?, rejection: Rejection?) {
+        hasUnsavedLastSeen = false
+        let record = machine.state.record
+        return (record.address, record.lastSeenAt, record.lastRejection)
+    }
+}
