@@ -17,8 +17,8 @@ final class SharedCounts: Sendable {
 /// A thread that publishes prepared messages in turn, at a rate or as fast as they arrive.
 struct PublisherThread: Sendable {
     /// Heartbeats and messages under way at most: enough to keep every part busy, far below the broker's queue.
-    static let heartbeatsUnderWayMax = 100_000
-    static let messagesUnderWayMax = 8_000
+    static let heartbeatsUnderWayMax = 1_000_000
+    static let messagesUnderWayMax = 40_000
 
     let options: ConnectionOptions
     let messages: [Publication]
