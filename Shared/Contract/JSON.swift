@@ -6,10 +6,8 @@ public enum JSON {
     ///
     /// Every type that is encoded here is ours and encodes without error: a failure is a defect of this program.
     public static func bytes(_ value: some Encodable) -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         do {
-            return Array(try encoder.encode(value))
+            return try JSONWriter.bytes(of: value)
         } catch {
             preconditionFailure("a value of type \(type(of: value)) does not encode: \(error)")
         }
@@ -33,9 +31,6 @@ public enum JSON {
         return size
     }
 
-    /// How many bytes so many bytes take as a JSON string in base64 (RFC 4648 §4), its quotes included.
-    public static func size(ofBase64 bytes: Int) -> Int { (bytes + 2) / 3 * 4 + 2 }
-
     /// The same as `size(of:)` of an object of texts.
     public static func size(of texts: [String: String]) -> Int {
         texts.reduce(2) { $0 + size(of: $1.key) + size(of: $1.value) + 2 }
@@ -46,6 +41,7 @@ public enum JSON {
     /// - Throws: `DecodingError`, which `describe` puts into a sentence; also for what lies deeper than
     ///   `Limits.decodedDepthMax`, since a decoder's time grows with the square of the depth.
     public static func decode<Value: Decodable>(_ type: Value.Type, from bytes: [UInt8]) throws -> Value {
+        if let frequent = type as? any FrequentMessage.Type, let value = frequent.read(bytes) as? Value { return value }
         guard depth(of: bytes) <= Limits.decodedDepthMax else {
             throw DecodingError.dataCorrupted(
                 .init(codingPath: [], debugDescription: "lies deeper than \(Limits.decodedDepthMax) objects and arrays")

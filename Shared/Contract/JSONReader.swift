@@ -76,6 +76,39 @@ public struct JSONReader: Sendable {
         return nil
     }
 
+    /// The integer that comes next.
+    public mutating func integer() throws(JSONFault) -> Int64 {
+        guard let integer = try value().integer else { throw unexpected("an integer") }
+        return integer
+    }
+
+    /// The bytes of the value that comes next, as one of our services wrote it: only its end is looked for.
+    mutating func writtenValue() throws(JSONFault) -> [UInt8] {
+        let start = index
+        var depth = 0
+        while index < bytes.count {
+            switch bytes[index] {
+            case UInt8(ascii: "\""): try passString()
+            case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
+            case UInt8(ascii: "}"), UInt8(ascii: "]"), UInt8(ascii: ","):
+                if depth == 0 { return Array(bytes[start..<index]) }
+                if bytes[index] != UInt8(ascii: ",") { depth -= 1 }
+            default: break
+            }
+            index += 1
+        }
+        throw unexpected("the end of a value")
+    }
+
+    /// Goes to the closing quote.
+    private mutating func passString() throws(JSONFault) {
+        index += 1
+        while index < bytes.count, bytes[index] != UInt8(ascii: "\"") {
+            index += bytes[index] == UInt8(ascii: "\\") ? 2 : 1
+        }
+        if index >= bytes.count { throw unexpected("'\"'") }
+    }
+
     /// Nothing more comes.
     public mutating func end() throws(JSONFault) {
         if next() != nil { throw unexpected("its end") }

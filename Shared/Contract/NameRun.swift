@@ -9,6 +9,12 @@ public struct NameRun: Hashable, Sendable {
         for name in names { append(name.utf8) }
     }
 
+    /// From the text that it is encoded as.
+    init(text: String) {
+        bytes = Array(text.utf8)
+        count = bytes.reduce(0) { $0 + ($1 == UInt8(ascii: " ") ? 1 : 0) }
+    }
+
     public var isEmpty: Bool { count == 0 }
     public var byteCount: Int { bytes.count }
 
@@ -49,8 +55,7 @@ public struct NameRun: Hashable, Sendable {
 
 extension NameRun: Codable {
     public init(from decoder: any Decoder) throws {
-        bytes = Array(try decoder.singleValueContainer().decode(String.self).utf8)
-        count = bytes.reduce(0) { $0 + ($1 == UInt8(ascii: " ") ? 1 : 0) }
+        self.init(text: try decoder.singleValueContainer().decode(String.self))
     }
 
     public func encode(to encoder: any Encoder) throws {

@@ -1,4 +1,3 @@
-internal import FoundationEssentials
 public import Lifecycle
 
 // From the owner of a partition to the store. Internal, as all of `StreamMessages.swift`.
@@ -45,7 +44,7 @@ public struct StoreEntry: Codable, Sendable {
     public init() {}
 }
 
-/// A value that the store keeps as it came, and does not decode: its JSON as bytes, in base64 on the bus.
+/// A value that the store keeps as it came, and does not decode: its JSON as bytes.
 ///
 /// To decode a state and encode it again took the store more than half of its time. Where nothing is encoded at all, it is the
 /// value itself.
@@ -67,12 +66,15 @@ public struct Carried<Value: Codable & Sendable>: Codable, Sendable {
     }
 
     public init(from decoder: any Decoder) throws {
-        self.init(encoded: Array(try decoder.singleValueContainer().decode(Data.self)))
+        self.init(try Value(from: decoder))
     }
 
     public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(Data(bytes))
+        if case .encoded(let bytes) = form, let writer = encoder as? JSONWriter {
+            writer.insert(bytes)
+        } else {
+            try decode().encode(to: encoder)
+        }
     }
 
     /// Its JSON.

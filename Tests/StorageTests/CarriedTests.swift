@@ -26,13 +26,6 @@ import Testing
         #expect(came.order == nil)
     }
 
-    @Test func itsSizeIsKnown() {
-        for length in 0..<9 {
-            let carried = Carried<AgentState>(encoded: Array(repeating: 7, count: length))
-            #expect(JSON.bytes(carried).count == JSON.size(ofBase64: length))
-        }
-    }
-
     @Test(arguments: Implementation.allCases)
     func isFoundByWhatItSays(_ implementation: Implementation) throws {
         let place = try Place()

@@ -125,11 +125,10 @@ public struct AcknowledgementTracker: Sendable {
     static func size(of entry: StoreEntry) -> Int {
         var size = 20
         if let state = entry.state?.value {
-            let bytes = stateSize + self.size(of: state.record) + self.size(of: state.cycle?.order)
-            size += JSON.size(ofBase64: bytes)
+            size += stateSize + self.size(of: state.record) + self.size(of: state.cycle?.order)
         }
         if entry.event != nil { size += eventSize }
-        if let order = entry.order?.value { size += JSON.size(ofBase64: self.size(of: order)) }
+        if let order = entry.order?.value { size += self.size(of: order) }
         if let answer = entry.answer {
             size += answerSize
             switch answer.outcome {
