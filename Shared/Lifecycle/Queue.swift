@@ -11,6 +11,11 @@ public struct Queue<Element: Sendable>: Sendable {
     public var isEmpty: Bool { head == items.count }
     public var first: Element? { head < items.count ? items[head] : nil }
 
+    public var last: Element? { head < items.count ? items[items.count - 1] : nil }
+
+    /// At most so many elements at the front.
+    public func prefix(_ count: Int) -> [Element] { Array(items[head...].prefix(count)) }
+
     public mutating func append(_ item: Element) {
         items.append(item)
     }

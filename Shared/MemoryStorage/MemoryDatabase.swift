@@ -83,6 +83,7 @@ public final class MemoryDatabase: StatusDatabase {
         _ frames: [ReceivedFrame], published: Int64, now: Timestamp
     ) throws(StorageError) -> CommitReport {
         forgetOutbox(upTo: published)
+        let before = outbox.count
         var results: [FrameResult] = []
         var changes: [OrderChange] = []
         var blocked: Set<StreamID> = []
@@ -105,7 +106,7 @@ public final class MemoryDatabase: StatusDatabase {
             }
             results.append(result)
         }
-        return CommitReport(results: results, orders: changes)
+        return CommitReport(results: results, orders: changes, outbox: Array(outbox[before...]))
     }
 
     private func judge(_ received: ReceivedFrame) -> FrameResult {

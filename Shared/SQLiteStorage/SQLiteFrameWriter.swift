@@ -12,6 +12,7 @@ final class SQLiteFrameWriter {
     private var owners: [Int: Owner] = [:]
     private let agents: SQLiteAgentChanges
     private(set) var orders: [OrderChange] = []
+    private(set) var outbox: [OutboxEntry] = []
     private var historyBytes: Int64 = 0
 
     private struct Owner {
@@ -56,14 +57,14 @@ final class SQLiteFrameWriter {
             }
             var result = try judge(frame)
             if result == .applied {
-                let before = (owners, orders, historyBytes)
+                let before = (owners, orders, outbox, historyBytes)
                 do throws(StorageError) {
                     try database.savepoint { () throws(StorageError) in
                         try apply(frame)
                         try agents.write()
                     }
                 } catch {
-                    (owners, orders, historyBytes) = before
+                    (owners, orders, outbox, historyBytes) = before
                     agents.forget()
                     guard database.isInTransaction, error.kind.isOfContent else { throw error }
                     blocked.insert(frame.stream)
@@ -149,7 +150,9 @@ final class SQLiteFrameWriter {
         try applyGateway(entry, partition)
         if let change = entry.credential { try apply(change) }
         // After its credential is gone it can say nothing more.
-        if let gateway = entry.removedGateway { try publish(.gatewayCleared, target: gateway, payload: nil) }
+        if let gateway = entry.removedGateway {
+            try publish(.gatewayCleared, target: gateway, .gatewayCleared(gateway))
+        }
         if let intentRecord = entry.intentRecord { try remember(intentRecord, partition) }
         if let answer = entry.answer { try add(answer, partition) }
     }
@@ -166,7 +169,7 @@ final class SQLiteFrameWriter {
         try checkPartition(event.agent.gateway, partition)
         let status: PublishedEvent.StatusChange =
             entry.tombstone != nil ? .clear : entry.state != nil ? .set : .none
-        let sequence = try publish(.event(status), target: event.agent.description, payload: nil)
+        let sequence = try insert(.event(status), target: event.agent.description, payload: nil)
         var (record, revision) = try agents.record(of: event.agent)
         if entry.state == nil, let tombstone = entry.tombstone, let bytes = record {
             revision = tombstone.revision
@@ -177,6 +180,14 @@ final class SQLiteFrameWriter {
             "INSERT INTO history VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", .integer(sequence), .text(event.id),
             .text(event.agent.description), .integer(revision), .text(event.event.rawValue), .text(event.reason),
             .integer(event.time.millisecondsSince1970), .text(event.source), .text(event.traceparent), .blob(record))
+        outbox.append(
+            OutboxEntry(
+                sequence: sequence,
+                content: .event(
+                    PublishedEvent(
+                        id: event.id, event: event.event, agent: event.agent, revision: revision, reason: event.reason,
+                        time: event.time, source: event.source, traceparent: event.traceparent,
+                        record: record.map { Carried(encoded: $0) }, status: status))))
         historyBytes += HistoryUpkeep.rowBytes + Int64(record?.count ?? 0)
         if status != .none { agents.changed(event.agent, at: sequence, partition) }
     }
@@ -184,7 +195,7 @@ final class SQLiteFrameWriter {
     private func deadLetter(_ tombstone: Tombstone, hasEvent: Bool, _ partition: Int) throws(StorageError) {
         try checkPartition(tombstone.agent.gateway, partition)
         if !hasEvent {
-            let sequence = try publish(.cleared, target: tombstone.agent.description, payload: nil)
+            let sequence = try publish(.cleared, target: tombstone.agent.description, .cleared(tombstone.agent))
             agents.changed(tombstone.agent, at: sequence, partition)
         }
         agents.deadLetter(tombstone, partition)
@@ -224,7 +235,8 @@ final class SQLiteFrameWriter {
         }
         if let event = entry.gatewayEvent {
             try checkPartition(event.message.gateway, partition)
-            try publish(.gatewayEvent, target: event.message.gateway, payload: JSON.bytes(event))
+            try publish(
+                .gatewayEvent, target: event.message.gateway, payload: JSON.bytes(event), .gatewayEvent(event))
         }
         if let pause = entry.boardPause {
             try database.run(
@@ -252,7 +264,8 @@ final class SQLiteFrameWriter {
         case .remove:
             try database.run("DELETE FROM identities WHERE username = ?", .text(credential.username))
         }
-        try publish(.credential, target: credential.username, payload: JSON.bytes(credential))
+        try publish(
+            .credential, target: credential.username, payload: JSON.bytes(credential), .credential(credential))
     }
 
     private func rotate(_ username: String, to digest: String, until: Timestamp) throws(StorageError) {
@@ -275,7 +288,10 @@ final class SQLiteFrameWriter {
         let message = ProvisionerMessage.answer(
             requestID: answer.requestID, digest: answer.requestDigest, outcome: outcome,
             mintedToken: answer.mintedToken)
-        try publish(.answer, target: answer.provisioner, payload: JSON.bytes(message))
+        let bytes = JSON.bytes(message)
+        try publish(
+            .answer, target: answer.provisioner, payload: bytes,
+            .answer(provisioner: answer.provisioner, Carried(encoded: bytes)))
     }
 
     private func remember(_ answer: AnswerEntry, _ outcome: CommandOutcome, _ partition: Int) throws(StorageError) {
@@ -307,10 +323,17 @@ final class SQLiteFrameWriter {
         return try Carried<CommandOutcome>(encoded: bytes).decoded().with(minted: answer.mintedToken != nil)
     }
 
+    /// The sequence that it is published under.
     @discardableResult
     private func publish(
-        _ kind: SQLiteOutboxKind, target: String, payload: [UInt8]?
+        _ kind: SQLiteOutboxKind, target: String, payload: [UInt8]? = nil, _ content: OutboxEntry.Content
     ) throws(StorageError) -> Int64 {
+        let sequence = try insert(kind, target: target, payload: payload)
+        outbox.append(OutboxEntry(sequence: sequence, content: content))
+        return sequence
+    }
+
+    private func insert(_ kind: SQLiteOutboxKind, target: String, payload: [UInt8]?) throws(StorageError) -> Int64 {
         try database.run(
             "INSERT INTO outbox(kind, target, payload) VALUES(?, ?, ?)", .integer(kind.rawValue), .text(target),
             .blob(payload))

@@ -146,7 +146,7 @@ public final class SQLiteStatusDatabase: StatusDatabase {
             let writer = SQLiteFrameWriter(database, partitionCount: partitionCount, now: now)
             let results = isCareful ? try writer.applyOneByOne(frames) : try writer.applyTogether(frames)
             try writer.finish()
-            return CommitReport(results: results, orders: writer.orders)
+            return CommitReport(results: results, orders: writer.orders, outbox: writer.outbox)
         }
     }
 

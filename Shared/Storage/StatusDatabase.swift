@@ -180,10 +180,13 @@ public struct CommitReport: Sendable {
     /// One for each frame, in their order.
     public let results: [FrameResult]
     public let orders: [OrderChange]
+    /// What lies in the outbox by it, in order.
+    public let outbox: [OutboxEntry]
 
-    public init(results: [FrameResult], orders: [OrderChange]) {
+    public init(results: [FrameResult], orders: [OrderChange], outbox: [OutboxEntry]) {
         self.results = results
         self.orders = orders
+        self.outbox = outbox
     }
 }
 

@@ -90,7 +90,8 @@ final class WatchedDatabase: DatabaseProxy {
         guard world.isBroken(.refusedOwnersReload) else { return report }
         // Whoever is refused is not told, and waits.
         return CommitReport(
-            results: report.results.map { $0 == .refused ? .blocked : $0 }, orders: report.orders)
+            results: report.results.map { $0 == .refused ? .blocked : $0 }, orders: report.orders,
+            outbox: report.outbox)
     }
 
     override func deadLetter(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {

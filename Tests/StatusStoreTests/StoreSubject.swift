@@ -26,7 +26,7 @@ final class FailingDatabase: DatabaseProxy {
             return try super.commit(frames, published: published, now: now)
         }
         let error = StorageError(.content, message: "poison", operation: "commit")
-        return CommitReport(results: frames.map { _ in .failed(error) }, orders: [])
+        return CommitReport(results: frames.map { _ in .failed(error) }, orders: [], outbox: [])
     }
 
     override func grant(

@@ -145,15 +145,19 @@ extension StatusDatabase {
 
     /// The outbox as words.
     func outboxWords() throws(StorageError) -> [String] {
-        try outbox(after: 0, limit: 1_000).map { entry in
-            switch entry.content {
-            case .event(let event): "\(event.event.rawValue) \(event.agent) \(event.revision) \(event.status)"
-            case .gatewayEvent(let event): "\(event.message.event.rawValue) \(event.message.gateway)"
-            case .answer(let provisioner, _): "answer \(provisioner)"
-            case .credential(let change): "credential \(change.username)"
-            case .cleared(let agent): "cleared \(agent)"
-            case .gatewayCleared(let gateway): "cleared \(gateway)"
-            }
+        try outbox(after: 0, limit: 1_000).map(\.words)
+    }
+}
+
+extension OutboxEntry {
+    var words: String {
+        switch content {
+        case .event(let event): "\(event.event.rawValue) \(event.agent) \(event.revision) \(event.status)"
+        case .gatewayEvent(let event): "\(event.message.event.rawValue) \(event.message.gateway)"
+        case .answer(let provisioner, _): "answer \(provisioner)"
+        case .credential(let change): "credential \(change.username)"
+        case .cleared(let agent): "cleared \(agent)"
+        case .gatewayCleared(let gateway): "cleared \(gateway)"
         }
     }
 }

@@ -134,7 +134,7 @@ import Testing
             message: GatewayLifecycleMessage(event: .gatewayLost, gateway: "gw", agents: 1))
         var rejected = StoreEntry()
         rejected.event = event("gw/a", 2, .heartbeatRejected)
-        try database.commit(
+        let report = try database.commit(
             frame(1, change("gw/a", 1), credential("gw/a", .set(digest: digest("aa"))), answer("q", .paused(1))),
             frame(2, lost, rejected),
             frame(3, removal("gw/a", 3), credential("gw/a", .remove)))
@@ -144,8 +144,15 @@ import Testing
                 "heartbeat_rejected gw/a 1 none",
                 "deleted gw/a 3 clear", "credential gw/a",
             ])
-        let sequences = try database.outbox(after: 0, limit: 100).map(\.sequence)
+        let entries = try database.outbox(after: 0, limit: 100)
+        let sequences = entries.map(\.sequence)
         #expect(sequences == sequences.sorted())
+        // What is published is the same, whether it was read or just committed.
+        #expect(report.outbox.map(\.sequence) == sequences && report.outbox.map(\.words) == entries.map(\.words))
+        for (one, other) in zip(report.outbox, entries) {
+            guard case .event(let one) = one.content, case .event(let other) = other.content else { continue }
+            #expect(one.record?.bytes == other.record?.bytes && one.id == other.id && one.time == other.time)
+        }
         try database.commit(published: sequences[2])
         #expect(try database.outboxWords().count == 4)
         #expect(try database.outbox(after: sequences[4], limit: 1).map(\.sequence) == [sequences[5]])

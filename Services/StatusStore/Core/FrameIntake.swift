@@ -15,6 +15,7 @@ struct FrameIntake {
     /// What a commit came to.
     struct Outcome {
         var orders: [OrderChange] = []
+        var outbox: [OutboxEntry] = []
         /// Frames under an old epoch, and those that stand for an epoch that was ended.
         var refused: [ReceivedFrame] = []
         var hasDeadLettered = false
@@ -89,7 +90,7 @@ struct FrameIntake {
             output.log(.commitsAgain(length))
             output.act(.announce)
         }
-        var outcome = Outcome(orders: report.orders)
+        var outcome = Outcome(orders: report.orders, outbox: report.outbox)
         var again: [ReceivedFrame] = []
         for (frame, result) in zip(waiting, report.results) {
             switch result {

@@ -3,12 +3,19 @@ internal import Lifecycle
 internal import Storage
 
 /// Publishes the outbox in its order and remembers what the broker has acknowledged: a pure value.
+///
+/// What was committed just now is published as it is. The table is read at the start, after a lost connection, and when
+/// more waits than memory is to hold.
 struct OutboxPublisher {
     private static let retryAfter = TimeSpan.seconds(1)
+    /// Entries kept in memory; of more the table is read.
+    static let freshMax = 4_000
 
     private let access: AccessMode
     private var window: OutboxWindow
     private var mayHaveMore = true
+    /// All entries that are still to be published; `nil` when the table alone knows.
+    private var fresh: Queue<OutboxEntry>?
     private(set) var retryAt: Instant?
     private var refusals = RefusalLog()
     private(set) var publishedEntries: Int64 = 0
@@ -27,14 +34,28 @@ struct OutboxPublisher {
     var isEmpty: Bool { !mayHaveMore && window.sent == window.published }
 
     /// Something was committed.
-    mutating func committed() {
+    mutating func committed(_ entries: [OutboxEntry]) {
         mayHaveMore = true
+        for entry in entries {
+            // A commit may have worked whose report is lost.
+            let newest = fresh?.last?.sequence ?? window.sent
+            guard let count = fresh?.count, count < OutboxPublisher.freshMax, entry.sequence == newest + 1 else {
+                fresh = nil
+                return
+            }
+            fresh?.append(entry)
+        }
     }
 
     mutating func disconnected() {
+        startAgain()
+        retryAt = nil
+    }
+
+    private mutating func startAgain() {
         window.startAgain()
         mayHaveMore = true
-        retryAt = nil
+        fresh = nil
     }
 
     /// Publishes what there is room for.
@@ -45,10 +66,14 @@ struct OutboxPublisher {
         retryAt = nil
         while window.room > 0 {
             let limit = window.room
-            let entries = try database.outbox(after: window.sent, limit: limit)
-            if publish(entries, &output) < entries.count { return }  // they wait for a credential
+            let entries =
+                if let fresh { fresh.prefix(limit) } else { try database.outbox(after: window.sent, limit: limit) }
+            let count = publish(entries, &output)
+            fresh?.removeFirst(count)
+            if count < entries.count { return }  // they wait for a credential
             if entries.count < limit {
                 mayHaveMore = false
+                if fresh == nil { fresh = Queue() }
                 return
             }
         }
@@ -125,8 +150,7 @@ struct OutboxPublisher {
 
     /// The broker does not take it: nothing is dropped, all that is unacknowledged goes out again after a while.
     private mutating func refused(isCredential: Bool, _ reason: UInt8, _ now: Instant, _ output: inout StoreOutput) {
-        window.startAgain()
-        mayHaveMore = true
+        startAgain()
         retryAt = now + OutboxPublisher.retryAfter
         guard refusals.isToBeLogged(now: now) else { return }
         output.log(isCredential ? .accessRefused(reason: reason) : .publishRefused(reason: reason))

@@ -212,7 +212,7 @@ public struct StoreCore {
     }
 
     private mutating func committed(_ outcome: FrameIntake.Outcome) {
-        outbox.committed()
+        outbox.committed(outcome.outbox)
         orders.committed(outcome.orders)
         for frame in outcome.refused { grants.refused(frame, now: now, &output) }
         guard outcome.hasDeadLettered else { return }
