@@ -13,13 +13,20 @@ enum JSONSplice {
         }
     }
 
-    /// Where the values of all members of an object lie. Names with escapes, which ours have not, are as they are written.
-    static func values(in object: ArraySlice<UInt8>) -> [String: Range<Int>] {
-        var values: [String: Range<Int>] = [:]
+    /// The values of these members of an object, each in the place of its name; `nil` for one that is not there. Names with
+    /// escapes, which ours have not, are as they are written.
+    static func values(of members: [StaticString], in object: ArraySlice<UInt8>) -> [ArraySlice<UInt8>?] {
+        var values: [ArraySlice<UInt8>?] = Array(repeating: nil, count: members.count)
         object.withUnsafeBufferPointer { buffer in
             forEachMember(of: buffer) { name, value in
-                let range = object.startIndex + value.lowerBound..<object.startIndex + value.upperBound
-                values[String(decoding: buffer[name], as: UTF8.self)] = range
+                for (index, member) in members.enumerated() where member.utf8CodeUnitCount == name.count {
+                    let isMeant = member.withUTF8Buffer {
+                        UnsafeBufferPointer(rebasing: buffer[name]).elementsEqual($0)
+                    }
+                    guard isMeant else { continue }
+                    values[index] =
+                        object[(object.startIndex + value.lowerBound)..<(object.startIndex + value.upperBound)]
+                }
                 return true
             }
         }

@@ -127,21 +127,26 @@ struct StoredState {
         }
         self.bytes = bytes
         recordRange = range
-        let values = JSONSplice.values(in: bytes[range])
-        func text(_ member: String) throws(StorageError) -> String? {
-            guard let value = values[member] else { throw StoredState.malformed("a record without '\(member)'") }
-            return JSONSplice.string(bytes[value])
+        let values = JSONSplice.values(of: StoredState.members, in: bytes[range])
+        func text(_ member: Int) throws(StorageError) -> String? {
+            guard let value = values[member] else {
+                throw StoredState.malformed("a record without '\(StoredState.members[member])'")
+            }
+            return JSONSplice.string(value)
         }
-        guard let address = try text("agent").flatMap({ AgentAddress($0) }),
-            let role = try text("role").flatMap({ Role(rawValue: $0) }),
-            let status = try text("status").flatMap({ AgentStatus(rawValue: $0) }),
-            let revision = values["revision"].flatMap({ JSONSplice.integer(bytes[$0]) })
+        guard let address = try text(0).flatMap({ AgentAddress($0) }),
+            let role = try text(1).flatMap({ Role(rawValue: $0) }),
+            let status = try text(2).flatMap({ AgentStatus(rawValue: $0) }),
+            let revision = values[3].flatMap({ JSONSplice.integer($0) })
         else { throw StoredState.malformed("a record whose agent, role, status or revision is none") }
         (self.address, self.role, self.status, self.revision) = (address, role, status, revision)
-        board = try text("board_id")
-        hasStaleTemplates = AgentRecord.isStale(
-            wanted: try text("templates_digest"), reported: try text("templates_digest_reported"))
+        board = try text(4)
+        hasStaleTemplates = AgentRecord.isStale(wanted: try text(5), reported: try text(6))
     }
+
+    private static let members: [StaticString] = [
+        "agent", "role", "status", "revision", "board_id", "templates_digest", "templates_digest_reported",
+    ]
 
     /// Whose wake order these bytes are.
     static func address(inOrder bytes: [UInt8]) throws(StorageError) -> AgentAddress {
