@@ -1,9 +1,15 @@
 /// A question of control-api to the store: which events were committed behind a position. `nil`: only how far it is.
 public struct EventQuestion: Codable, Sendable {
     public let after: Int64?
+    /// The sink of alerts that asks: it is answered while no other process serves it, and `nil` is behind what it has delivered.
+    public let sink: String?
+    /// All up to here is delivered, and is kept as the sink's position.
+    public let delivered: Int64?
 
-    public init(after: Int64?) {
+    public init(after: Int64?, sink: String? = nil, delivered: Int64? = nil) {
         self.after = after
+        self.sink = sink
+        self.delivered = delivered
     }
 }
 

@@ -92,6 +92,10 @@ open class DatabaseProxy: StatusDatabase {
     // MARK: Upkeep
 
     open func retentionTime() throws(StorageError) -> RetentionTime? { try inner.retentionTime() }
+    open func alertPosition(of sink: String) throws(StorageError) -> Int64? { try inner.alertPosition(of: sink) }
+    open func note(alertPosition position: Int64, of sink: String) throws(StorageError) {
+        try inner.note(alertPosition: position, of: sink)
+    }
     open func note(_ time: RetentionTime) throws(StorageError) { try inner.note(time) }
     open func tidy(
         published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int

@@ -181,6 +181,12 @@ extension MemoryDatabase {
         historyMarks.append((sequence, time.kept))
     }
 
+    public func alertPosition(of sink: String) throws(StorageError) -> Int64? { alertPositions[sink] }
+
+    public func note(alertPosition position: Int64, of sink: String) throws(StorageError) {
+        alertPositions[sink] = position
+    }
+
     public func tidy(
         published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {

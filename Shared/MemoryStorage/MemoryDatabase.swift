@@ -56,6 +56,7 @@ public final class MemoryDatabase: StatusDatabase {
     var boardPauses: [Int: [String: BoardPause]] = [:]
     var requests: [RequestKey: Request] = [:]
     var keys: [String: Key] = [:]
+    var alertPositions: [String: Int64] = [:]
     var credentials: [String: Identity] = [:]
     var orders: [AgentAddress: OutstandingOrder] = [:]
     /// Ordered by sequence, as is `history`.

@@ -32,6 +32,19 @@ extension SQLiteStatusDatabase {
         }
     }
 
+    private static func alertKey(_ sink: String) -> SQLiteValue { .text("alerts/\(sink)") }
+
+    public func alertPosition(of sink: String) throws(StorageError) -> Int64? {
+        try database.first(
+            "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", SQLiteStatusDatabase.alertKey(sink)
+        ) { $0.integer(0) }
+    }
+
+    public func note(alertPosition position: Int64, of sink: String) throws(StorageError) {
+        try database.run(
+            "INSERT OR REPLACE INTO meta VALUES(?, ?)", SQLiteStatusDatabase.alertKey(sink), .text(String(position)))
+    }
+
     public func tidy(
         published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {

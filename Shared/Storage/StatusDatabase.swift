@@ -74,6 +74,13 @@ public protocol StatusDatabase: AnyObject {
     /// - Returns: the digest of the request that has each key now.
     func claim(_ claims: [KeyClaim], now: Timestamp) throws(StorageError) -> [String]
 
+    // MARK: Alerts
+
+    /// Up to which event a sink of alerts has delivered all; `nil` for one that was never heard of.
+    func alertPosition(of sink: String) throws(StorageError) -> Int64?
+    /// Keeps that a sink has delivered all up to here.
+    func note(alertPosition position: Int64, of sink: String) throws(StorageError)
+
     // MARK: Lookups
 
     func record(of agent: AgentAddress) throws(StorageError) -> Carried<AgentRecord>?

@@ -139,6 +139,18 @@ import Testing
     }
 
     @Test(arguments: Implementation.allCases)
+    func alertPositionsAreKept(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try filled(implementation, place)
+        #expect(try database.alertPosition(of: "ops") == nil)
+        try database.note(alertPosition: 3, of: "ops")
+        try database.note(alertPosition: 1, of: "pager")
+        try database.note(alertPosition: 4, of: "ops")
+        #expect(try database.alertPosition(of: "ops") == 4)
+        #expect(try database.alertPosition(of: "pager") == 1)
+    }
+
+    @Test(arguments: Implementation.allCases)
     func historySinceATimeLeavesNothingOut(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try filled(implementation, place)

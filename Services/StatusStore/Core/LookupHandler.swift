@@ -16,6 +16,7 @@ struct LookupHandler {
     private var questions = Queue<RecordQuestion>()
     /// One of each control-api at a time; what is not answered is asked again.
     private var eventQuestions = Queue<(EventQuestion, ReplyAddress)>()
+    private var leases = SinkLeases()
     private var askers = LookupAskers()
     private var running: (asker: String, run: LookupRun)?
     private var answersUntil: Instant?
@@ -73,7 +74,7 @@ struct LookupHandler {
         if let question = questions.popFirst() {
             answer(question, database, &output)
         } else if let (question, address) = eventQuestions.popFirst() {
-            answer(question, address, database, &output)
+            answer(question, address, database, now, &output)
         } else if running != nil || askers.hasNext {
             stepLookup(database, &output)
         }
@@ -148,14 +149,19 @@ struct LookupHandler {
     }
 
     private mutating func answer(
-        _ question: EventQuestion, _ address: ReplyAddress, _ database: any StatusDatabase,
+        _ question: EventQuestion, _ address: ReplyAddress, _ database: any StatusDatabase, _ now: Instant,
         _ output: inout StoreOutput
     ) {
         do throws(StorageError) {
             let last = try database.lastSequence()
             let oldest = try database.events(after: 0, limit: 1).first?.sequence ?? last + 1
             var found: [StoredEvent] = []
-            if let after = question.after { found = try database.events(after: after, limit: EventPage.countMax + 1) }
+            var after = question.after
+            if let sink = question.sink {
+                after = try leases.position(question, of: sink, asker: address.topic, last: last, database, now: now)
+                guard after != nil else { return }
+            }
+            if let after { found = try database.events(after: after, limit: EventPage.countMax + 1) }
             let page = EventPage(
                 oldest: oldest, last: last,
                 found.map { .init(sequence: $0.sequence, agent: $0.agent, event: $0.kind, document: $0.event.bytes) })
