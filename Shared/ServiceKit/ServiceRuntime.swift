@@ -22,8 +22,10 @@ public protocol Service: AnyObject {
     /// The service is to stop: take nothing new. Asked again each turn until all is handed over, at most 4 s.
     func isDrained() -> Bool
     func ended()  // the last call: whatever is open is to be closed
-    /// Counters for benchmarks.
+    /// What it counts.
     var counters: [String: Int64] { get }
+    /// How long what takes.
+    var histograms: [(name: String, help: String, Histogram)] { get }
 }
 
 extension Service {
@@ -35,6 +37,7 @@ extension Service {
     public func isDrained() -> Bool { true }
     public func ended() {}
     public var counters: [String: Int64] { [:] }
+    public var histograms: [(name: String, help: String, Histogram)] { [] }
 }
 
 /// A service cannot start or go on.
@@ -358,8 +361,9 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     private var metrics: [Metric] {
-        ServiceMetrics.metrics(of: name, counters: service.counters, presence: presence(.running))
-            + ProcessUsage.metrics(startedAt: startedAt, stalls: stalls)
+        ServiceMetrics.metrics(
+            of: name, counters: service.counters, histograms: service.histograms, presence: presence(.running))
+            + ProcessUsage.metrics(of: name, startedAt: startedAt, stalls: stalls)
     }
 
     private func turnEnded() {

@@ -1,78 +1,17 @@
 """`--metrics-port`: whether a service lives, whether it is ready and why not, and its numbers in both text formats."""
 
 import json
-import os
-import pathlib
-import shutil
 import socket
 import subprocess
-import tempfile
 import unittest
-import urllib.error
-import urllib.request
 
+from lone_services import SERVICES, LoneServices, get
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from rollcall_system import BUILD, REPOSITORY, ROLLCALL, wait_until
-
-SERVICES = ("status-store", "reconciler", "provisioner", "heartbeat-ingest")
+from rollcall_system import BUILD, wait_until
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def get(port, path, **headers):
-    """Status, content type and text."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return response.status, response.headers["Content-Type"], response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers["Content-Type"], error.read().decode()
-
-
-class Metrics(unittest.TestCase):
-    def setUp(self):
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="rollcall-metrics-"))
-        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
-        self.broker_port = free_port()
-
-    def run_process(self, command, **options):
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **options)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait, 10)
-        self.addCleanup(process.kill)
-        return process
-
-    def start_broker(self):
-        configuration = self.directory / "broker.conf"
-        configuration.write_text(f"listener {self.broker_port} 127.0.0.1\nallow_anonymous true\n")
-        self.run_process([shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", str(configuration)])
-
-    def environment(self, username):
-        name = username.replace(":", "%3A").replace("/", "%2F")
-        return {**os.environ, "ROLLCALL_BROKER": f"mqtt://{name}:any@127.0.0.1:{self.broker_port}"}
-
-    def start(self, service):
-        """Starts a service; the port of its metrics."""
-        arguments = {
-            "status-store": ["--database", f"sqlite:{self.directory / 'db'}", "--access", "none"],
-            "provisioner": ["--templates", str(REPOSITORY / "infra" / "templates")]}.get(service, [])
-        process = self.run_process(
-            [str(BUILD / f"rollcall-{service}"), "--log-format", "json", "--connect-timeout", "60s",
-             "--metrics-port", "0", *arguments], env=self.environment(f"svc:{service}/1"))
-        for line in process.stdout:
-            entry = json.loads(line)
-            if entry["event"] == "metrics.listening":
-                # Nobody reads on: a pipe holds more than this service logs here.
-                return entry["port"]
-        self.fail(f"{service} ended")
-
+class Metrics(LoneServices, unittest.TestCase):
     def test_life_readiness_and_numbers(self):
         ports = {service: self.start(service) for service in SERVICES}
         for port in ports.values():
@@ -84,17 +23,35 @@ class Metrics(unittest.TestCase):
         for service, port in ports.items():
             wait_until(lambda port=port: get(port, "/readyz")[0] == 200, 60, f"{service} to be ready")
 
-        def minted():
-            return subprocess.run(
-                [str(ROLLCALL), "add-gateway", "gw"], capture_output=True, timeout=60, check=False,
-                env=self.environment("op:admin")).returncode == 0
+        wait_until(lambda: self.cli("add-gateway", "gw").returncode == 0, 60, "a gateway")
+        self.cli("provision", "gw/a1", "--role", "main", "--checkin-deadline", "100ms", "--max-wake-attempts", "1")
 
-        wait_until(minted, 60, "a gateway")
+        def declared_offline():
+            return self.samples(ports["reconciler"])["rollcall_verdicts_total offline checkin_missed"] == 1
+
+        wait_until(declared_offline, 60, "a verdict")
         samples = {service: self.samples(port) for service, port in ports.items()}
         self.assertGreaterEqual(samples["provisioner"]["rollcall_commands_total"], 1)
         self.assertGreaterEqual(samples["status-store"]["rollcall_frames_committed_total"], 1)
         self.assertEqual(samples["status-store"]["rollcall_store_trouble"], 0)
         self.assertGreater(samples["reconciler"]["rollcall_partitions_owned"], 0)
+        self.assertEqual(
+            samples["reconciler"]["rollcall_partitions_owned"], samples["status-store"]["rollcall_partitions"])
+        owner = samples["reconciler"]
+        self.assertEqual((owner["rollcall_agents offline"], owner["rollcall_agents online"]), (1, 0))
+        self.assertEqual(owner["rollcall_agents_offline checkin_missed"], 1)
+        self.assertEqual(owner["rollcall_gateways never"], 1)
+        self.assertEqual(owner["rollcall_lifecycle_events_total provisioning"], 1)
+        self.assertEqual(owner["rollcall_deadline_lateness_seconds_count"], 1)
+        self.assertGreater(samples["status-store"]["rollcall_commit_duration_seconds_count"], 0)
+        self.assertGreaterEqual(samples["status-store"]["rollcall_outbox_age_seconds"], 0)
+        wait_until(
+            lambda: "rollcall_broker_messages_dropped_total" in self.samples(ports["control-api"]), 10,
+            "the broker's own count")
+        self.cli("pause", "gw/a1")
+        wait_until(
+            lambda: self.samples(ports["reconciler"])["rollcall_agents_offline checkin_missed"] == 0, 10,
+            "nobody to wait for a paused agent")
         self.assertGreaterEqual(samples["heartbeat-ingest"]["rollcall_heartbeats_total"], 0)
         self.assertEqual(
             {sample for sample in samples["provisioner"] if "wake_deliveries" in sample},
@@ -109,16 +66,21 @@ class Metrics(unittest.TestCase):
                  "application/openmetrics-text; version=1.0.0", parse_openmetrics)):
             status, content_type, text = get(port, "/metrics", Accept=accept)
             self.assertEqual((status, content_type), (200, f"{kind}; charset=utf-8"))
+            if parse is parse_text:
+                checked = subprocess.run(
+                    ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+                self.assertEqual((checked.returncode, checked.stdout + checked.stderr), (0, ""))
             families = list(parse(text))
             for family in families:
                 self.assertTrue(family.documentation.endswith("."), family)
-                self.assertIn(family.type, ("counter", "gauge"))
+                self.assertIn(family.type, ("counter", "gauge", "histogram"))
                 self.assertRegex(family.name, "^(rollcall|process)_[a-z_]+$")
             found.append({
                 " ".join([sample.name, *sample.labels.values()]): sample.value
                 for family in families for sample in family.samples})
         self.assertEqual(set(found[0]), set(found[1]))
         self.assertGreater(found[0]["process_resident_memory_bytes"], 1_000_000)
+        self.assertGreater(found[0]["process_open_fds"], 3)
         self.assertIn("rollcall_loop_stalls_total", found[0])
         return found[0]
 

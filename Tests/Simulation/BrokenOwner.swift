@@ -35,6 +35,7 @@ struct BrokenOwner: PartitionOwning {
     var epoch: Int { owner.epoch }
     var agentCount: Int { owner.agentCount }
     var counters: PartitionCounters { owner.counters }
+    var tally: FleetTally { owner.tally }
     var step: Int { owner.step }
     var nextWork: Instant? { owner.nextWork }
 

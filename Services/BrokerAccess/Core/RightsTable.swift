@@ -55,6 +55,7 @@ struct RightsTable {
             ]
         case "control-api":
             publish = ["commands/+", "agents/+/+/heartbeat"]
+            read = ["$SYS/broker/publish/messages/dropped"]
             readsWidely = true
         default:
             break

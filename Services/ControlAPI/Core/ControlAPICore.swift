@@ -50,6 +50,7 @@ public struct ControlAPICore: Sendable {
     private var requests: Int64 = 0
     private var heartbeats: Int64 = 0
     var refused: Int64 = 0
+    private var brokerDropped: Int64?
 
     // The time of the input that is handled.
     var now = Instant(nanoseconds: 0)
@@ -75,7 +76,7 @@ public struct ControlAPICore: Sendable {
         [
             "requests": requests, "heartbeats": heartbeats, "refused": refused, "waiting": Int64(waiting.count),
             "streams": Int64(streams.count),
-        ]
+        ].merging(brokerDropped.map { ["broker_dropped": $0] } ?? [:]) { own, _ in own }
     }
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
@@ -113,6 +114,7 @@ public struct ControlAPICore: Sendable {
             guard let request = waiting.removeValue(forKey: number) else { break }
             unanswered(request, reason, &actions)
         case .presenceReceived(let presence): services["\(presence.service)/\(presence.instance)"] = presence
+        case .brokerDropped(let count): brokerDropped = count
         case .tokensRead(let list):
             tokens = Dictionary(list.map { ($0.digest, $0) }) { _, newest in newest }
         case .ticked:

@@ -21,6 +21,8 @@ public enum ControlAPIInput: Sendable {
     case streamDrained(id: Int)
     /// The presence of any service.
     case presenceReceived(Presence)
+    /// How many messages the broker has dropped since its start.
+    case brokerDropped(Int64)
     /// The operators' tokens, read anew.
     case tokensRead([OperatorToken])
     /// Five times a second.

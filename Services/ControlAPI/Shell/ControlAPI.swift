@@ -89,6 +89,8 @@ public final class ControlAPI: Service {
             handle(
                 .commandAnswered(
                     number: number, payload: delivery.payload, isProblem: delivery.contentType == Problem.contentType))
+        } else if delivery.topic == ControlAPI.brokerDropped {
+            if let count = Int64(String(decoding: delivery.payload, as: UTF8.self)) { handle(.brokerDropped(count)) }
         } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
             // What does not decode is a cleared presence.
             runtime.check(presence, isRetained: delivery.isRetained)
@@ -119,6 +121,8 @@ public final class ControlAPI: Service {
     }
     private var heartbeatAnswers: String { runtime.topics.heartbeatAnswers(asker: asker) }
     private var replies: String { ownReplies + "/http" }
+    /// What mosquitto counts (mosquitto(8), broker status).
+    private static let brokerDropped = "$SYS/broker/publish/messages/dropped"
     private var eventPages: String { ownReplies + "/events" }
 
     private func handle(_ input: ControlAPIInput) {
@@ -129,7 +133,9 @@ public final class ControlAPI: Service {
 
     private func carryOut(_ action: ControlAPIAction) {
         switch action {
-        case .subscribe: connection?.subscribe([heartbeatAnswers, replies, eventPages, runtime.topics.allPresence])
+        case .subscribe:
+            connection?.subscribe(
+                [heartbeatAnswers, replies, eventPages, runtime.topics.allPresence, ControlAPI.brokerDropped])
         case .respond(let id, let response): server.answer(id, response)
         case .openStream(let id, let headers): server.openStream(id, headers: headers)
         case .write(let id, let bytes): if server.write(id, bytes) { written.insert(id) }

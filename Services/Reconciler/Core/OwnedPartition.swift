@@ -8,6 +8,7 @@ public protocol PartitionOwning {
     var epoch: Int { get }
     var agentCount: Int { get }
     var counters: PartitionCounters { get }
+    var tally: FleetTally { get }
     var step: Int { get }
     var dependence: Int { get }
     var nextVerdict: Instant? { get }
@@ -88,14 +89,5 @@ final class OwnedPartition<Owner: PartitionOwning> {
             receiver.committed(input.id, upTo: input.seq)
             if let answers = waitingAnswers.removeValue(forKey: input) { readyAnswers += answers }
         }
-    }
-}
-
-extension PartitionCounters {
-    mutating func add(_ other: PartitionCounters) {
-        heartbeats += other.heartbeats
-        rejections += other.rejections
-        events += other.events
-        orders += other.orders
     }
 }

@@ -96,9 +96,9 @@ extension PartitionOwner {
         }
         dependence = max(dependence, slots[index]?.changedIn ?? 0)
         if let reason = detail.rejected {
-            countRejected()
+            let isDeleting = slots[index]?.machine.record.status == .deleting
+            countRejected(isDeleting ? .deleting : reason)
             act(index) {
-                let isDeleting = $0.record.status == .deleting
                 $0.reject(isDeleting ? .deleting : reason, isDeleting ? nil : detail.rejectionDetail, $1, into: &$2)
             }
             return false
@@ -125,13 +125,17 @@ extension PartitionOwner {
     private mutating func handle(_ heartbeat: Heartbeat, _ index: Int) -> Bool {
         var isAccepted = false
         act(index) { isAccepted = $0.heartbeatReceived(heartbeat, $1, into: &$2) }
-        if isAccepted { countAccepted(1) } else { countRejected() }
+        if isAccepted {
+            countAccepted(1)
+        } else {
+            countRejected(slots[index]?.machine.record.lastRejection?.reason ?? .malformed)
+        }
         return isAccepted
     }
 
     /// A heartbeat of nobody we know: published at most once a second for each name.
     private mutating func rejectUnknown(_ agent: AgentAddress) {
-        countRejected()
+        countRejected(.unknownAgent)
         if let last = unknownRejections[agent], now < last + AgentMachine.rejectionEventInterval { return }
         guard rejectionMeter.mayTell(agent.gateway, now) else { return }
         rejectionMeter.noteTold(agent.gateway, now)

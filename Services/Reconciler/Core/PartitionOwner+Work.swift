@@ -72,6 +72,7 @@ extension PartitionOwner {
         slots[entry.slot]?[keyPath: queued].removeLast()
         guard let machine = slots[entry.slot]?.machine, let due = machine.due else { return }
         if isTime(due, machine) {
+            if machine.isDueJudged { countJudged(due: due) }
             drive(entry.slot) { $0.deadlinePassed($1, into: &$2) }
         } else {
             arm(entry.slot)

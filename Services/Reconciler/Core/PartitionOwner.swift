@@ -97,6 +97,7 @@ public struct PartitionOwner: Sendable {
     var budget = 0
     /// Counted since this owner began.
     public private(set) var counters = PartitionCounters()
+    private var agentTally = FleetTally()
 
     /// How many inputs were handled.
     public private(set) var step = 0
@@ -198,9 +199,12 @@ public struct PartitionOwner: Sendable {
             now: now, wallTime: wallTime, isGatewayLost: gateways[address.gateway]?.state.connection == .lost,
             hostReturn: gateways[address.gateway]?.hostReturn, drainFloor: drainFloor, boot: boot,
             tellsRejections: rejectionMeter.mayTell(address.gateway, now))
+        let place = FleetTally.Place(slots[index]!.machine.record)
         var results: [AgentDirective] = []
         body(&slots[index]!.machine, context, &results)
         for result in results { carryOut(result, index, address, traceparent) }
+        let newPlace = (slots[index]?.machine.record).map(FleetTally.Place.init)
+        if newPlace != place { agentTally.moved(from: place, to: newPlace) }
         if slots[index] != nil { arm(index) }
     }
 
@@ -241,7 +245,10 @@ public struct PartitionOwner: Sendable {
     }
 
     private mutating func commit(_ event: LifecycleEvent, reason: String?, _ state: AgentState, traceparent: String?) {
-        counters.events += 1
+        counters.eventsByKind[event, default: 0] += 1
+        if event == .offline, let cause = state.record.offlineReason {
+            counters.offlinesByReason[cause, default: 0] += 1
+        }
         var entry = StoreEntry()
         entry.state = Carried(state)
         entry.event = AgentEventEntry(
@@ -274,6 +281,7 @@ public struct PartitionOwner: Sendable {
             slots.append(slot)
         }
         gateways[slot.address.gateway]?.agents[PackedIdentifier(slot.address.agent)] = index
+        agentTally.moved(from: nil, to: FleetTally.Place(machine.record))
         return index
     }
 
@@ -344,15 +352,14 @@ public struct PartitionOwner: Sendable {
     }
 
     mutating func countAccepted(_ count: Int) { counters.heartbeats += Int64(count) }
-    mutating func countRejected() { counters.rejections += 1 }
-}
+    mutating func countRejected(_ reason: RejectionReason) { counters.rejectionsByReason[reason, default: 0] += 1 }
+    mutating func countJudged(due: Instant) {
+        counters.lateness.add(seconds: Double(now.nanoseconds(since: due)) / 1e9)
+    }
 
-/// What an owner counted.
-public struct PartitionCounters: Sendable {
-    public var heartbeats: Int64 = 0
-    public var rejections: Int64 = 0
-    public var events: Int64 = 0
-    public var orders: Int64 = 0
-
-    public init() {}
+    public var tally: FleetTally {
+        var tally = agentTally
+        for gateway in gateways.values { tally.add(gateway: gateway.state.connection) }
+        return tally
+    }
 }

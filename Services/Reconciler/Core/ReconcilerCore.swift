@@ -128,12 +128,15 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
     public func counters(now: Instant) -> [String: Int64] {
         var sum = finishedCounters
         for partition in partitions { sum.add(partition.owner.counters) }
-        let own = [
-            "heartbeats": sum.heartbeats, "rejections": sum.rejections, "events": sum.events, "orders": sum.orders,
-            "dropped_messages": droppedMessages,
-            "agents": partitions.reduce(0) { $0 + Int64($1.owner.agentCount) },
-        ]
-        return own.merging(gate.counters(now: now)) { own, _ in own }
+        var tally = FleetTally()
+        for partition in partitions { tally.add(partition.owner.tally) }
+        return ["dropped_messages": droppedMessages].merging(sum.counts) { own, _ in own }
+            .merging(tally.counts) { own, _ in own }.merging(gate.counters(now: now)) { own, _ in own }
+    }
+
+    /// From deadlines to their verdicts.
+    public var lateness: Histogram {
+        partitions.reduce(into: finishedCounters.lateness) { $0.add($1.owner.counters.lateness) }
     }
 
     /// Since when frames have waited for the store and none was acknowledged.

@@ -23,6 +23,7 @@ public struct StoreCore {
     private let keeping: RetentionClock
     private var intake: FrameIntake
     private var outbox: OutboxPublisher
+    private var age = OutboxAge()
     private var identities: IdentitySync
     private var cursor: CursorKeeper
     private var grants: GrantDelivery
@@ -95,7 +96,11 @@ public struct StoreCore {
             if outbox.failed(ticket, error, &output) || identities.failed(ticket) || lookups.settled(ticket) { break }
             cursor.acknowledged(ticket)
         case .ticked: if isConnected { grants.tick(now: now) }
-        case .secondPassed: tidy()
+        case .secondPassed:
+            tidy()
+            attempt { core throws(StorageError) in
+                core.age.note(last: try core.database.lastSequence(), published: core.outbox.published, now: core.now)
+            }
         case .turnEnded(let step): endTurn(step)
         case .stopRequested: stop()
         }
@@ -124,10 +129,14 @@ public struct StoreCore {
         presence.unserved = identities.trouble
     }
 
+    public var committedFrames: Int64 { intake.committedFrames }
+
     public var counters: [String: Int64] {
         [
             "frames": intake.committedFrames, "published": outbox.publishedEntries,
             "orders": orders.publishedOrders, "answers": lookups.answered, "lookups_refused": lookups.refused,
+            "outbox": age.entries(published: outbox.published),
+            "outbox_age_ms": age.age(published: outbox.published, now: now).milliseconds,
         ]
     }
 

@@ -26,6 +26,7 @@ public final class StatusStore: Service {
     /// The core's ticket of each message under way, by the connection's.
     private var tickets: [Int: Int] = [:]
     private var isDrainedByCore = false
+    private var commits = Histogram(bounds: Histogram.commitBounds)
 
     public init(_ options: StatusStoreOptions) {
         self.options = options
@@ -118,7 +119,11 @@ public final class StatusStore: Service {
     }
 
     public func turnEnded(now: Instant) {
+        let (frames, began) = (core?.committedFrames, Clock.now())
         for step in StoreStep.allCases {
+            if step == .grant, core?.committedFrames != frames {
+                commits.add(seconds: Double(Clock.now().nanoseconds(since: began)) / 1e9)
+            }
             repeat { handle(.turnEnded(step)) } while core?.isUnfinished ?? false
         }
         runtime.loop.wakeAt = core?.wakeAt
@@ -139,6 +144,10 @@ public final class StatusStore: Service {
     }
 
     public var counters: [String: Int64] { core?.counters ?? [:] }
+
+    public var histograms: [(name: String, help: String, Histogram)] {
+        [("rollcall_commit_duration_seconds", "What was received in one turn until it was committed.", commits)]
+    }
 
     // MARK: Hosting
 
