@@ -47,6 +47,7 @@ let package = Package(
         systemLibrary("CSQLite", package: "libsqlite3-dev", pkgConfig: "sqlite3"),
         systemLibrary("CCrypto", package: "libssl-dev", pkgConfig: "libcrypto"),
         systemLibrary("CMicroHTTPD", package: "libmicrohttpd-dev", pkgConfig: "libmicrohttpd"),
+        systemLibrary("CCurl", package: "libcurl4-openssl-dev", pkgConfig: "libcurl"),
         .target(name: "CLinux", path: "Shared/CLinux"),
 
         // Pure modules: no clock, no input or output.
@@ -57,6 +58,7 @@ let package = Package(
         module("MemoryStorage", "Shared/MemoryStorage", ["Contract", "Lifecycle", "Storage"]),
 
         module("Doctor", "Shared/Doctor", ["Contract", "Lifecycle"]),
+        module("Alerts", "Shared/Alerts", ["Contract", "Lifecycle"]),
 
         // Adapters.
         module("Secrets", "Shared/Secrets", ["CCrypto"]),
@@ -64,6 +66,9 @@ let package = Package(
         module("HTTP", "Shared/HTTP", ["Bus", "CMicroHTTPD", "Contract", "Lifecycle"]),
         module("SQLiteStorage", "Shared/SQLiteStorage", ["CSQLite", "Contract", "Lifecycle", "Storage"]),
         module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "HTTP", "Lifecycle"]),
+        module(
+            "AlertDelivery", "Shared/AlertDelivery",
+            ["Alerts", "Bus", "CCurl", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
 
         // Services.
         module("ProvisionerCore", "Services/Provisioner/Core", ["Contract", "Lifecycle", "Streams"]),
@@ -94,7 +99,11 @@ let package = Package(
         module("ControlAPICore", "Services/ControlAPI/Core", ["Contract", "Doctor", "Lifecycle"]),
         module(
             "ControlAPIShell", "Services/ControlAPI/Shell",
-            ["Bus", "CDashboard", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"]),
+            [
+                "AlertDelivery", "Alerts", "Bus", "CDashboard", "Contract", "ControlAPICore", "HTTP", "Lifecycle",
+                "Secrets",
+                "ServiceKit",
+            ]),
         program("rollcall-control-api", "Services/ControlAPI/Executable", ["ControlAPIShell", "ServiceKit"]),
 
         module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle", "Storage", "Streams"]),
@@ -116,10 +125,13 @@ let package = Package(
         // The command line.
         module(
             "RollcallOperator", "Services/CommandLine/Operator",
-            ["Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets", "ServiceKit", "Storage"]),
+            [
+                "AlertDelivery", "Alerts", "Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets", "ServiceKit",
+                "Storage",
+            ]),
         module(
             "RollcallSupervisor", "Services/CommandLine/Supervisor",
-            ["Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
+            ["AlertDelivery", "Alerts", "Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
         module(
             "RollcallRuntime", "Services/CommandLine/Runtime", ["Bus", "CLinux", "Contract", "Lifecycle", "ServiceKit"]),
         module(
@@ -174,6 +186,7 @@ let package = Package(
         tests(
             "StatusStoreTests", "Tests/StatusStoreTests",
             ["Contract", "Lifecycle", "MemoryStorage", "StatusStoreCore", "Storage", "Streams"]),
+        tests("AlertsTests", "Tests/AlertsTests", ["Alerts", "Contract", "Lifecycle"]),
         tests("DoctorTests", "Tests/DoctorTests", ["Contract", "Doctor", "Lifecycle"]),
         tests("ControlAPITests", "Tests/ControlAPITests", ["Contract", "ControlAPICore", "Lifecycle"]),
         tests(

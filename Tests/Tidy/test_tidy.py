@@ -15,6 +15,7 @@ PURE = {
     "Shared/Storage": {"Contract", "Lifecycle"},
     "Shared/MemoryStorage": {"Contract", "Lifecycle", "Storage"},
     "Services/BrokerAccess/Core": set(),
+    "Shared/Alerts": {"Contract", "Lifecycle"},
     "Shared/Doctor": {"Contract", "Lifecycle"},
     "Services/ControlAPI/Core": {"Contract", "Doctor", "Lifecycle"},
     "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
@@ -28,9 +29,10 @@ ADAPTERS = {
     "Shared/HTTP": {"Bus", "Contract", "Lifecycle"},
     "Shared/SQLiteStorage": {"Contract", "Lifecycle", "Storage"},
     "Shared/ServiceKit": {"Bus", "Contract", "HTTP", "Lifecycle"},
+    "Shared/AlertDelivery": {"Alerts", "Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/BrokerAccess/Plugin": {"BrokerAccessCore", "Secrets"},
     "Services/ControlAPI/Shell": {
-        "Bus", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"},
+        "AlertDelivery", "Alerts", "Bus", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/HeartbeatIngest/Shell": {
         "Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "Secrets", "ServiceKit", "Streams"},
     "Services/Provisioner/Shell": {
@@ -39,9 +41,11 @@ ADAPTERS = {
     "Services/StatusStore/Shell": {
         "Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"},
     "Services/CommandLine/Operator": {
-        "Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets", "ServiceKit", "Storage"},
+        "AlertDelivery", "Alerts", "Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets", "ServiceKit",
+        "Storage"},
     "Services/CommandLine/Runtime": {"Bus", "Contract", "Lifecycle", "ServiceKit"},
-    "Services/CommandLine/Supervisor": {"Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
+    "Services/CommandLine/Supervisor": {
+        "AlertDelivery", "Alerts", "Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
     "Services/CommandLine/Bench": {"Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"},
 }
 # A C library has one importer; CLinux is the kernel's interface, which several need.
@@ -51,6 +55,7 @@ LIBRARIES = {
     "CSQLite": {"Shared/SQLiteStorage"},
     "CCrypto": {"Shared/Secrets"},
     "CMicroHTTPD": {"Shared/HTTP"},
+    "CCurl": {"Shared/AlertDelivery"},
     "CDashboard": {"Services/ControlAPI/Shell"},
     "CLinux": {
         "Shared/Bus", "Shared/ServiceKit", "Services/CommandLine/Runtime", "Services/CommandLine/Supervisor"},

@@ -23,7 +23,8 @@ public enum CommandList {
         + [
             Subcommand.gateways, Subcommand.status, Subcommand.agents, Subcommand.history, Subcommand.watch,
             Subcommand.doctor,
-            Subcommand.token, Subcommand.identity, Subcommand.backup, Subcommand.supportBundle, Subcommand.completions,
+            Subcommand.token, Subcommand.identity, Subcommand.alerts, Subcommand.backup, Subcommand.supportBundle,
+            Subcommand.completions,
         ]
 
     private static let runtimeOptions = ["on-wake", "dir", "token-file"].map {

@@ -20,6 +20,8 @@ public struct SupervisorConfiguration: Sendable {
     public var instances: [ServiceName: Int] = [:]
     /// Multiplies what each client may publish in a second; 0 is no limit, `nil` the plugin's default.
     public var rateFactor: Int?
+    /// The configuration file of alerts.
+    public var alerts: String?
     /// How often services publish their counters; `nil`: their default.
     public var counterInterval: String?
     /// A descriptor that takes the children's standard output and error; `nil`: they have those of this process.
@@ -47,7 +49,9 @@ public struct SupervisorConfiguration: Sendable {
                 guard let text = policy.text(of: setting) else { continue }
                 arguments += ["--" + CommonOptions.flag(of: setting), text]
             }
-        case .controlAPI: arguments += ["--http-port", String(httpPort), "--tokens", data.httpTokens]
+        case .controlAPI:
+            arguments += ["--http-port", String(httpPort), "--tokens", data.httpTokens]
+            if let alerts { arguments += ["--alerts", alerts] }
         case .heartbeatIngest: break
         }
         return arguments

@@ -1,3 +1,5 @@
+internal import AlertDelivery
+internal import Alerts
 internal import Bus
 internal import Contract
 internal import Glibc
@@ -26,6 +28,7 @@ public enum UpCommand {
             OptionSpecification(
                 "templates", value: "DIR", environment: "ROLLCALL_TEMPLATES",
                 help: "templates of agents (default: those that came with this program)"),
+            OptionSpecification("alerts", value: "FILE", help: "where agents that are offline are announced"),
             CommonOptions.topicRoot, CommonOptions.logFormat, CommonOptions.logLevel,
         ] + CommonOptions.policy + [CommonOptions.help]
 
@@ -76,6 +79,7 @@ public enum UpCommand {
         var logLevel: LogLevel
         var instances: [ServiceName: Int] = [:]
         var rateFactor: Int?
+        var alerts: String?
 
         init(_ arguments: ParsedArguments) throws(UsageError) {
             if let unexpected = arguments.positional.first { throw UsageError("unexpected argument '\(unexpected)'") }
@@ -93,6 +97,8 @@ public enum UpCommand {
             }
             rateFactor = try arguments.integer("rate-factor", in: 0...1_000)
             templates = arguments.value("templates")
+            alerts = arguments.value("alerts")
+            if let alerts { _ = try AlertSettings.read(alerts) }
             let root = arguments.value("topic-root") ?? Topics.defaultRoot
             guard Topics.isValidRoot(root) else {
                 throw UsageError("--topic-root: '\(root)' is not one or two plain topic levels")
@@ -109,6 +115,7 @@ public enum UpCommand {
             configuration.topics = topics
             configuration.instances = instances
             configuration.rateFactor = rateFactor
+            configuration.alerts = alerts
             configuration.policy = policy
             configuration.logFormat = logFormat
             configuration.logLevel = logLevel

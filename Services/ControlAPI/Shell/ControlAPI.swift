@@ -1,3 +1,4 @@
+internal import Alerts
 public import Bus
 internal import Contract
 internal import ControlAPICore
@@ -19,6 +20,7 @@ public final class ControlAPI: Service {
         var certificate: String?
         var key: String?
         var clientAuthority: String?
+        var alerts: AlertSettings?
     }
 
     private let settings: Settings
@@ -26,6 +28,7 @@ public final class ControlAPI: Service {
     private var core: ControlAPICore!
     private var server: HTTPServer!
     private var tokens: WatchedFile?
+    private var alerts: AlertHost?
     private weak var connection: Connection?
     /// Streams whose clients have not taken all yet.
     private var written: Set<Int> = []
@@ -61,20 +64,29 @@ public final class ControlAPI: Service {
             "http.listening", .info, ["port": LogValue(server.port), "tls": .bool(options.tls != nil)])
         tokens = settings.tokens.map { WatchedFile($0) }
         readTokens()
+        alerts = settings.alerts.map { AlertHost($0, runtime, replies: ownReplies) }
         runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in handle(.ticked) }
         runtime.loop.every(.seconds(1)) { [unowned self] in readTokens() }
     }
 
     public func connected(_ connection: Connection) {
         self.connection = connection
+        alerts?.connected(connection)
         handle(.connected)
     }
 
-    public func subscribed(refused: [String]) { handle(.subscribed) }
+    public func subscribed(refused: [String]) {
+        alerts?.subscribed()
+        handle(.subscribed)
+    }
 
-    public func disconnected() { handle(.disconnected) }
+    public func disconnected() {
+        alerts?.disconnected()
+        handle(.disconnected)
+    }
 
     public func received(_ delivery: Delivery) {
+        if alerts?.received(delivery) ?? false { return }
         if delivery.topic == heartbeatAnswers {
             if let answer = try? JSON.decode(HeartbeatAnswer.self, from: delivery.payload) {
                 handle(.heartbeatAnswered(answer))
@@ -110,7 +122,9 @@ public final class ControlAPI: Service {
         return server.isStopped
     }
 
-    public var counters: [String: Int64] { core.counters }
+    public var counters: [String: Int64] {
+        core.counters.merging(alerts?.counters ?? [:]) { own, _ in own }
+    }
 
     // MARK: Messages
 
@@ -135,7 +149,8 @@ public final class ControlAPI: Service {
         switch action {
         case .subscribe:
             connection?.subscribe(
-                [heartbeatAnswers, replies, eventPages, runtime.topics.allPresence, ControlAPI.brokerDropped])
+                [heartbeatAnswers, replies, eventPages, runtime.topics.allPresence, ControlAPI.brokerDropped]
+                    + (alerts?.filters ?? []))
         case .respond(let id, let response): server.answer(id, response)
         case .openStream(let id, let headers): server.openStream(id, headers: headers)
         case .write(let id, let bytes): if server.write(id, bytes) { written.insert(id) }

@@ -1,3 +1,5 @@
+internal import AlertDelivery
+internal import Alerts
 internal import Contract
 internal import Lifecycle
 public import ServiceKit
@@ -23,6 +25,8 @@ public enum ControlAPIProgram {
             "http-client-ca", value: "FILE", help: "serve only clients with a certificate from this authority"),
         OptionSpecification(
             "tokens", value: "FILE", help: "operators' tokens, NAME SCOPE SHA256 a line; read again when it changes"),
+        OptionSpecification(
+            "alerts", value: "FILE", help: "where agents that are offline are announced; see README, \"Alerts\""),
     ]
 
     /// Runs the service until it is told to stop; the exit status.
@@ -34,6 +38,7 @@ public enum ControlAPIProgram {
         if let address = arguments.value("http-address") { settings.address = address }
         settings.hosts = (arguments.value("http-host") ?? "").split(separator: ",").map { $0.lowercased() }
         settings.tokens = arguments.value("tokens")
+        settings.alerts = try arguments.value("alerts").map { path throws(UsageError) in try .read(path) }
         settings.certificate = arguments.value("http-cert")
         settings.key = arguments.value("http-key")
         settings.clientAuthority = arguments.value("http-client-ca")

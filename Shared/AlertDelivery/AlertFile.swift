@@ -1,0 +1,22 @@
+public import Alerts
+internal import Contract
+public import ServiceKit
+
+extension AlertSettings {
+    /// Reads the configuration file of alerts.
+    ///
+    /// - Throws: what is wrong, with the file and the member.
+    public static func read(_ path: String) throws(UsageError) -> AlertSettings {
+        let bytes: [UInt8]
+        do throws(FileFailure) {
+            bytes = try SmallFile.read(path)
+        } catch {
+            throw UsageError("--alerts: \(error.reason)")
+        }
+        do throws(JSONFault) {
+            return try AlertSettings(bytes)
+        } catch {
+            throw UsageError("--alerts: \(path): \(error)")
+        }
+    }
+}
