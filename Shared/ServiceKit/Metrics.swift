@@ -1,4 +1,4 @@
-internal import Contract
+public import Contract
 
 /// One series of numbers that a service tells its administrator, as Prometheus and OpenMetrics have it.
 struct Metric {
@@ -22,15 +22,17 @@ struct Metric {
         self.init(name, kind, help, [("", value)])
     }
 
-    init(_ name: String, _ help: String, _ histogram: Histogram) {
-        self.init(name, .histogram, help, [])
-        var count: Int64 = 0
-        for (index, classCount) in histogram.counts.enumerated() {
-            count += classCount
-            let bound = index < histogram.bounds.count ? String(histogram.bounds[index]) : "+Inf"
-            samples.append(("_bucket", "le=\"\(bound)\"", Double(count)))
+    init(_ duration: DurationMetric) {
+        self.init(duration.name, .histogram, duration.help, [])
+        for (labels, histogram) in duration.histograms {
+            var count: Int64 = 0
+            for (index, classCount) in histogram.counts.enumerated() {
+                count += classCount
+                let bound = index < histogram.bounds.count ? String(histogram.bounds[index]) : "+Inf"
+                samples.append(("_bucket", (labels.isEmpty ? "" : labels + ",") + "le=\"\(bound)\"", Double(count)))
+            }
+            samples += [("_sum", labels, histogram.sum), ("_count", labels, Double(count))]
         }
-        samples += [("_sum", "", histogram.sum), ("_count", "", Double(count))]
     }
 
     mutating func add(_ labels: String, _ value: Double) {
@@ -68,5 +70,23 @@ struct Metric {
             }
         }
         return format == .openMetrics ? text + "# EOF\n" : text
+    }
+}
+
+/// How long something of a service takes, as one metric.
+public struct DurationMetric {
+    let name: String
+    let help: String
+    /// Each with what stands between the braces, `method="GET"`.
+    let histograms: [(labels: String, Histogram)]
+
+    public init(_ name: String, _ help: String, _ histograms: [(labels: String, Histogram)]) {
+        self.name = name
+        self.help = help
+        self.histograms = histograms
+    }
+
+    public init(_ name: String, _ help: String, _ histogram: Histogram) {
+        self.init(name, help, [("", histogram)])
     }
 }

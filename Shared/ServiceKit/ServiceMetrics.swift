@@ -21,10 +21,8 @@ enum ServiceMetrics {
         }
     }
 
-    /// - Parameter histograms: by their names.
     static func metrics(
-        of service: ServiceName, counters: [String: Int64], histograms: [(name: String, help: String, Histogram)],
-        presence: Presence
+        of service: ServiceName, counters: [String: Int64], durations: [DurationMetric], presence: Presence
     ) -> [Metric] {
         var metrics: [Metric] = []
         for row in rows(of: service) {
@@ -33,7 +31,7 @@ enum ServiceMetrics {
             metrics[metrics.count - 1].add(row.labels, Double(count) / row.divisor)
         }
         if service == .controlAPI { metrics += sinks(counters) }
-        return metrics + histograms.map { Metric($0.name, $0.help, $0.2) } + states(of: service, presence)
+        return metrics + durations.map { Metric($0) } + states(of: service, presence)
     }
 
     /// Of sinks of alerts, which have names of their own: the counter `alerts_delivered/SINK` and the others.

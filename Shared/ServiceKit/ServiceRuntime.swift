@@ -25,7 +25,7 @@ public protocol Service: AnyObject {
     /// What it counts.
     var counters: [String: Int64] { get }
     /// How long what takes.
-    var histograms: [(name: String, help: String, Histogram)] { get }
+    var durations: [DurationMetric] { get }
 }
 
 extension Service {
@@ -37,7 +37,7 @@ extension Service {
     public func isDrained() -> Bool { true }
     public func ended() {}
     public var counters: [String: Int64] { [:] }
-    public var histograms: [(name: String, help: String, Histogram)] { [] }
+    public var durations: [DurationMetric] { [] }
 }
 
 /// A service cannot start or go on.
@@ -362,7 +362,7 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     private var metrics: [Metric] {
         ServiceMetrics.metrics(
-            of: name, counters: service.counters, histograms: service.histograms, presence: presence(.running))
+            of: name, counters: service.counters, durations: service.durations, presence: presence(.running))
             + ProcessUsage.metrics(of: name, startedAt: startedAt, stalls: stalls)
     }
 

@@ -40,6 +40,7 @@ class LoneServices:
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.broker_port = free_port()
         self.processes = {}
+        self.http_port = None
 
     def run_process(self, command, **options):
         process = subprocess.Popen(
@@ -70,12 +71,16 @@ class LoneServices:
             [str(BUILD / f"rollcall-{service}"), "--log-format", "json", "--connect-timeout", "60s",
              "--metrics-port", "0", "--instance", str(instance), *arguments], env=self.environment(f"svc:{name}"))
         self.processes[name] = process
-        for line in process.stdout:
+        ports = {}
+        last = "http.listening" if service == "control-api" else "metrics.listening"
+        while last not in ports:
+            line = process.stdout.readline()
+            self.assertTrue(line, f"{service} ended")
             entry = json.loads(line)
-            if entry["event"] == "metrics.listening":
-                # Nobody reads on: a pipe holds more than this service logs here.
-                return entry["port"]
-        self.fail(f"{service} ended")
+            ports[entry["event"]] = entry.get("port")
+        # Nobody reads on: a pipe holds more than this service logs here.
+        self.http_port = ports.get("http.listening", self.http_port)
+        return ports["metrics.listening"]
 
     def cli(self, *arguments):
         return subprocess.run(

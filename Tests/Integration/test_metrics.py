@@ -48,6 +48,10 @@ class Metrics(LoneServices, unittest.TestCase):
         wait_until(
             lambda: "rollcall_broker_messages_dropped_total" in self.samples(ports["control-api"]), 10,
             "the broker's own count")
+        status, _, _ = get(self.http_port, "/api/v1/agents/gw/a1", Host="127.0.0.1")
+        self.assertEqual(status, 401)
+        kind = "rollcall_http_request_duration_seconds_count /api/v1/agents/{gateway}/{agent} GET 401"
+        self.assertEqual(self.samples(ports["control-api"])[kind], 1)
         self.cli("pause", "gw/a1")
         wait_until(
             lambda: self.samples(ports["reconciler"])["rollcall_agents_offline checkin_missed"] == 0, 10,

@@ -134,8 +134,14 @@ class Monitoring(LoneServices, unittest.TestCase):
 
         dashboard = json.loads((MONITORING / "dashboard.json").read_text())
         expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        get(self.http_port, "/healthz")
+        wait_until(lambda: self.query(prometheus, "rollcall_http_request_duration_seconds_count"), 30, "a request")
         # A rate needs two samples.
-        wait_until(lambda: self.query(prometheus, "rate(rollcall_broker_messages_dropped_total[1m])"), 30, "rates")
+        wait_until(
+            lambda: all(
+                self.query(prometheus, f"rate({name}[1m])") for name in (
+                    "rollcall_broker_messages_dropped_total", "rollcall_http_request_duration_seconds_count")),
+            30, "rates")
         self.assertEqual([text for text in expressions if not self.query(prometheus, text)], [])
         # A number that is not there would silence a rule for ever.
         names = set(json.loads(get(prometheus, "/api/v1/label/__name__/values")[2])["data"])

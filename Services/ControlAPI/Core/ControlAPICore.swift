@@ -51,6 +51,7 @@ public struct ControlAPICore: Sendable {
     private var heartbeats: Int64 = 0
     var refused: Int64 = 0
     private var brokerDropped: Int64?
+    public private(set) var times = RequestTimes()
 
     // The time of the input that is handled.
     var now = Instant(nanoseconds: 0)
@@ -85,6 +86,18 @@ public struct ControlAPICore: Sendable {
     ) {
         self.now = now
         self.wallTime = wallTime
+        let first = actions.count
+        handle(input, &actions)
+        for action in actions[first...] {
+            switch action {
+            case .respond(let id, let response): times.ended(id, status: response.status, now: now)
+            case .openStream(let id, _): times.forget(id)
+            case .subscribe, .write, .endStream, .askEvents, .handIn, .command: break
+            }
+        }
+    }
+
+    private mutating func handle(_ input: ControlAPIInput, _ actions: inout [ControlAPIAction]) {
         switch input {
         case .connected: actions.append(.subscribe)
         case .subscribed: isServing = true
@@ -95,8 +108,11 @@ public struct ControlAPICore: Sendable {
             tables.disconnected(&actions)
             // What was asked may be done; nobody knows.
             expire(where: { _ in true }, "the connection to the broker was lost", &actions)
-        case .requestReceived(let request): receive(request, &actions)
+        case .requestReceived(let request):
+            times.began(request, now: now)
+            receive(request, &actions)
         case .requestCancelled(let id):
+            times.forget(id)
             waiting = waiting.filter { $0.value.id != id }
             streams.closed(id)
             tables.cancelled(id)
@@ -118,7 +134,7 @@ public struct ControlAPICore: Sendable {
         case .tokensRead(let list):
             tokens = Dictionary(list.map { ($0.digest, $0) }) { _, newest in newest }
         case .ticked:
-            expire(where: { $0.deadline <= now }, "nobody answered in time", &actions)
+            expire(where: { [now] in $0.deadline <= now }, "nobody answered in time", &actions)
             endUnauthorized(&actions)
             streams.ticked(now: now, &actions)
             tables.ticked(now: now, &actions)

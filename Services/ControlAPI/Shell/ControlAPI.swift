@@ -126,6 +126,17 @@ public final class ControlAPI: Service {
         core.counters.merging(alerts?.counters ?? [:]) { own, _ in own }
     }
 
+    public var durations: [DurationMetric] {
+        let histograms = core.times.byKind.map { kind, histogram in
+            ("route=\"\(kind.route)\",method=\"\(kind.method)\",code=\"\(kind.status)\"", histogram)
+        }
+        return [
+            DurationMetric(
+                "rollcall_http_request_duration_seconds", "From a request over HTTP to its answer.",
+                histograms.sorted { $0.0 < $1.0 })
+        ]
+    }
+
     // MARK: Messages
 
     /// Who asks: each life numbers anew, and what is answered to one before is nobody's.

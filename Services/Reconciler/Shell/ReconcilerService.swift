@@ -76,8 +76,8 @@ public final class ReconcilerService: Service {
 
     public var counters: [String: Int64] { core.counters(now: Clock.now()) }
 
-    public var histograms: [(name: String, help: String, Histogram)] {
-        [("rollcall_deadline_lateness_seconds", "From a deadline to its verdict.", core.lateness)]
+    public var durations: [DurationMetric] {
+        [DurationMetric("rollcall_deadline_lateness_seconds", "From a deadline to its verdict.", core.lateness)]
     }
 
     // MARK: Messages

@@ -145,8 +145,11 @@ public final class StatusStore: Service {
 
     public var counters: [String: Int64] { core?.counters ?? [:] }
 
-    public var histograms: [(name: String, help: String, Histogram)] {
-        [("rollcall_commit_duration_seconds", "What was received in one turn until it was committed.", commits)]
+    public var durations: [DurationMetric] {
+        [
+            DurationMetric(
+                "rollcall_commit_duration_seconds", "What was received in one turn until it was committed.", commits)
+        ]
     }
 
     // MARK: Hosting

@@ -1,0 +1,33 @@
+public import Contract
+internal import Lifecycle
+
+/// How long requests take, by what they ask for and how they are answered: a pure value. Streams are left out.
+public struct RequestTimes: Sendable {
+    /// What tells requests apart: few of each, whatever clients send.
+    public struct Kind: Hashable, Sendable {
+        /// The path as it is documented, or `dashboard` or `none`.
+        public let route: String
+        public let method: String
+        public let status: Int
+    }
+
+    private var begun: [Int: (route: String, method: String, at: Instant)] = [:]
+    public private(set) var byKind: [Kind: Histogram] = [:]
+
+    mutating func began(_ request: HTTPRequest, now: Instant) {
+        let matching = Route.table.filter { $0.match(request.path) != nil }
+        let method = request.method == "HEAD" ? "GET" : request.method
+        let route = matching.first?.path ?? (request.path.first == "api" ? "none" : "dashboard")
+        let isKnown = matching.isEmpty ? method == "GET" : matching.contains { $0.method == method }
+        begun[request.id] = (route, isKnown ? method : "other", now)
+    }
+
+    mutating func ended(_ id: Int, status: Int, now: Instant) {
+        guard let (route, method, at) = begun.removeValue(forKey: id) else { return }
+        let kind = Kind(route: route, method: method, status: status)
+        byKind[kind, default: Histogram(bounds: Histogram.commitBounds)]
+            .add(seconds: Double(now.nanoseconds(since: at)) / 1e9)
+    }
+
+    mutating func forget(_ id: Int) { begun[id] = nil }
+}
