@@ -126,7 +126,8 @@ let package = Package(
         module(
             "RollcallOperator", "Services/CommandLine/Operator",
             [
-                "AlertDelivery", "Alerts", "Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets", "ServiceKit",
+                "AlertDelivery", "Alerts", "Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets",
+                "ServiceKit",
                 "Storage",
             ]),
         module(

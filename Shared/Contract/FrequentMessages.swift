@@ -36,6 +36,12 @@ extension JSONReader {
         try AgentAddress(string()).orUncommon()
     }
 
+    /// The bytes of an object.
+    fileprivate mutating func writtenObject() throws(JSONFault) -> [UInt8] {
+        guard next() == UInt8(ascii: "{") else { throw JSONFault("is uncommon") }
+        return try writtenValue()
+    }
+
     fileprivate mutating func int() throws(JSONFault) -> Int { try Int(exactly: integer()).orUncommon() }
 
     /// A value of a type that comes seldom.
@@ -185,8 +191,8 @@ extension StoreEntry: FrequentMessage {
         self.init()
         try reader.forEachMember { (reader, name) throws(JSONFault) in
             switch name {
-            case "state": state = Carried(encoded: try reader.writtenValue())
-            case "order": order = Carried(encoded: try reader.writtenValue())
+            case "state": state = Carried(encoded: try reader.writtenObject())
+            case "order": order = Carried(encoded: try reader.writtenObject())
             case "event": event = try AgentEventEntry(&reader)
             case "settledOrder": settledOrder = try reader.address()
             case "seen": seen = try SeenAgents(&reader)

@@ -26,9 +26,9 @@ extension StreamID: Comparable {
 /// One message of a stream, or, without a body, the advertisement of what its sender keeps.
 public struct StreamFrame<Body: Codable & Sendable>: Codable, Sendable {
     public let id: StreamID
-    /// Grows by one with each frame; of an advertisement, the high-water mark that was sent.
+    /// Grows by one with each frame; of an advertisement, the highest that was sent.
     public let seq: Int
-    /// The low-water mark seq that the sender still keeps.
+    /// The low-water mark: the lowest seq that the sender still keeps.
     public let lowWaterMark: Int
     /// How long the frame was kept before this sending, in milliseconds: ages inside the body grow by it.
     public let age: Int64

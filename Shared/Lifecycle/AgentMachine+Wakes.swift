@@ -199,7 +199,7 @@ extension AgentMachine {
         case .resting, .paused, .leaving, .online: break
         case .wakeQueued:
             withdrawDeadline(LifecycleLog.Deferral.ownOutage.rawValue, context, &directives)
-            directives.append(.requestTurn)
+            directives.append(.requestPermit)
         case .wakeOrdered, .awaitingCheckin:
             guard let cycle = state.cycle else { return }
             abandonOrder(context, &directives)

@@ -159,7 +159,7 @@ public struct AgentMachine: Hashable, Sendable {
 
     mutating func queueWake(isRepeat: Bool, reason: WakeReason, _ directives: inout [AgentDirective]) {
         phase = .wakeQueued(isRepeat: isRepeat, reason: reason)
-        directives.append(.requestTurn)
+        directives.append(.requestPermit)
     }
 
     /// After a time in which heartbeats could not be counted: an online agent gets one interval and one deadline.

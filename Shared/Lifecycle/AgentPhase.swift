@@ -34,7 +34,7 @@ public enum AgentDirective: Hashable, Sendable {
     /// Commit that the agent has no outstanding order.
     case settleOrder
     /// Ask for a permit at the gateway's pace; `permitGranted` answers.
-    case requestTurn
+    case requestPermit
     /// Commit what has no event, later and together with others.
     case noteLastSeen
     /// Remove the agent, keep its numbers.

@@ -171,7 +171,7 @@ public struct GatewayState: Codable, Hashable, Sendable {
 
     public let gateway: String
     public var connection = Connection.never
-    /// Of the life that was connected last.
+    /// Of the incarnation that was connected last.
     public var bootID: String?
     /// How often it has returned; `nil` before the first time.
     public var returns: Int?

@@ -22,7 +22,7 @@ public enum LifecycleTable {
         public var meaning: String {
             switch self {
             case .resting: "nothing is awaited, or the time of the next recovery"
-            case .wakeQueued: "a turn at the gateway's pace, to order a wake"
+            case .wakeQueued: "a permit, to order a wake"
             case .wakeOrdered: "the report of the order's publication"
             case .awaitingCheckin: "a check-in, until the deadline"
             case .online: "the next heartbeat, until the agent lapses"
@@ -89,7 +89,7 @@ public enum LifecycleTable {
 
     /// What is told of it, besides events.
     public enum Directive: String, CaseIterable, Sendable {
-        case askForPermit = "ask for a turn"
+        case askForPermit = "ask for a permit"
         case order = "order the wake"
         case settle = "void the order"
         case noteLastSeen = "note `last_seen_at`"

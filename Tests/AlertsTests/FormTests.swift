@@ -7,12 +7,12 @@ import Testing
 struct FormTests {
     /// What is posted when two agents go offline, one of them with its gateway.
     private func request(_ form: String, _ members: String = #""group_wait": "0s""#) throws -> AlertRequest {
-        var desk = Desk(form, members)
-        _ = desk.tick()
-        desk.commit("offline", "g/a", error: "Agent did not check in: <it> & more")
-        desk.commit("offline", "g/b", error: "Agent did not check in: gateway g is lost")
-        _ = desk.settle()
-        return try #require(desk.request)
+        var subject = AlertSubject(form, members)
+        _ = subject.tick()
+        subject.commit("offline", "g/a", error: "Agent did not check in: <it> & more")
+        subject.commit("offline", "g/b", error: "Agent did not check in: gateway g is lost")
+        _ = subject.settle()
+        return try #require(subject.request)
     }
 
     @Test func webhook() throws {
@@ -59,19 +59,19 @@ struct FormTests {
 
     /// What one message would not hold is told in several, none of which is lost.
     @Test func manyAgents() throws {
-        var desk = Desk("webhook")
-        _ = desk.tick()
-        for number in 0..<100 { desk.commit("offline", "g/a\(number)", error: String(repeating: "x", count: 400)) }
-        _ = desk.settle()
+        var subject = AlertSubject("webhook")
+        _ = subject.tick()
+        for number in 0..<100 { subject.commit("offline", "g/a\(number)", error: String(repeating: "x", count: 400)) }
+        _ = subject.settle()
         var told: [String] = []
-        while let request = desk.request {
+        while let request = subject.request {
             #expect(request.body.count < 20_000)
             told += try JSON.read(request.body)["data"]?["events"]?.array?.compactMap { $0["agent"]?.string } ?? []
-            #expect(desk.position() < 100)
-            _ = desk.answer(200)
+            #expect(subject.position() < 100)
+            _ = subject.answer(200)
         }
         #expect(told == (0..<100).map { "g/a\($0)" })
-        #expect(desk.position() == 100)
+        #expect(subject.position() == 100)
     }
 
     @Test(arguments: [

@@ -6,7 +6,7 @@ private func isAllowed(_ username: String, _ verb: String, _ topic: String) thro
     let rights = Rights(of: try #require(Username(username)), root: .standard)
     let text = topic.hasPrefix("R/") ? "rollcall/v1/" + topic.dropFirst(2) : topic
     let bytes = Array(text.utf8)
-    let agentExists: Rights.AgentExists = { $0.count == 6 && Username("gw1/a1")!.isSuspendedNow($0) }
+    let agentExists: Rights.AgentExists = { $0.count == 6 && Username("gw1/a1")!.isWritten(as: $0) }
     switch verb {
     case "publishes": return rights.mayPublish(bytes.span)
     case "leaves": return rights.mayLeave(bytes.span)

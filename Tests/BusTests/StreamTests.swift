@@ -31,7 +31,7 @@ private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: millise
         #expect(sender.highWaterMark == 4)
     }
 
-    @Test func acknowledgementsOfAnotherLifeSayNothing() {
+    @Test func acknowledgementsOfAnotherIncarnationSayNothing() {
         var sender = StreamSender<String>(id)
         _ = sender.send("a", now: at(0))
         let other = StreamID(service: "s", instance: "1", incarnation: "b", stream: "x")

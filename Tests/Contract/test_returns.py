@@ -167,7 +167,7 @@ class Hosts(ReturnCase):
             player.check_in(generation=2)
         self.assertEqual([seen.json["agents"] for seen in self.gateway_events("late", "gateway_connected")], [5])
 
-    def test_another_life_is_a_return_without_a_word_of_the_end_before(self):
+    def test_another_incarnation_is_a_return_without_a_word_of_the_end_before(self):
         token = self.gateway("reborn")
         host = self.host("reborn", token, "b1")
         online = self.online_agent(gateway="reborn")
@@ -190,7 +190,7 @@ class Hosts(ReturnCase):
         self.assertEqual(len(self.gateway_events("reborn", "gateway_connected")), 2)
         self.say(host, "reborn", "lost", boot_id="b1")
         time.sleep(1)
-        self.assertEqual(self.gateway_events("reborn", "gateway_lost"), [], "of an earlier life")
+        self.assertEqual(self.gateway_events("reborn", "gateway_lost"), [], "of an earlier incarnation")
 
     def test_waiting_says_that_an_agents_own_host_is_there(self):
         token = self.gateway("own")

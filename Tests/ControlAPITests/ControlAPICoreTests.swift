@@ -7,7 +7,7 @@ import Testing
 /// What control-api makes of requests, and of the answers that come over the bus.
 struct ControlAPICoreTests {
     /// The core with its clock. Every input answers with a transcript, a line an action.
-    struct Desk {
+    struct Subject {
         var core = ControlAPICore(asker: "1", hosts: ["roll.example"]) {
             "sha(\(String(decoding: $0, as: UTF8.self)))"
         }
@@ -90,7 +90,7 @@ struct ControlAPICoreTests {
     private static let token = ["x-agent-token": "rc1:g/a.1.s"]
     private static let agent = "/api/v1/agents/g/a"
 
-    private var handler = Desk()
+    private var handler = Subject()
 
     // MARK: Who asks
 

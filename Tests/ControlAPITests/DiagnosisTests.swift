@@ -8,7 +8,7 @@ import Testing
 struct DiagnosisTests {
     private static let look = ["authorization": "Bearer look"]
     private static let gateways = #"{"gateways":[]}"#
-    private var handler = ControlAPICoreTests.Desk()
+    private var handler = ControlAPICoreTests.Subject()
 
     private mutating func ask(_ path: String = "") -> [String] {
         handler.ask("GET", "/api/v1/doctor" + path, Self.look)

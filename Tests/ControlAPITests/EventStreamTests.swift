@@ -7,7 +7,7 @@ import Testing
 /// Streams of Server-Sent Events, without a gap and without a repeat.
 struct EventStreamTests {
     private static let look = ["authorization": "Bearer look"]
-    private var handler = ControlAPICoreTests.Desk()
+    private var handler = ControlAPICoreTests.Subject()
 
     private static let opened = "open text/event-stream no-store"
 
@@ -144,7 +144,7 @@ struct EventStreamTests {
         #expect(handler.ask("GET", "/api/v1/events")[0].hasPrefix("1: 401"))
         #expect(handler.ask("HEAD", "/api/v1/events", Self.look) == ["2: 200 Cache-Control=no-store "])
         #expect(handler.core.counters["streams"] == 0)
-        handler = ControlAPICoreTests.Desk(isConnected: false)
+        handler = ControlAPICoreTests.Subject(isConnected: false)
         #expect(handler.ask("GET", "/api/v1/events", Self.look)[0].hasPrefix("1: 503"))
     }
 }

@@ -13,7 +13,7 @@ struct FleetTableTests {
         "checkin_deadline_at", "last_seen_at", "last_provision_error", "last_rejection", "paused", "stale_templates",
         "updated_at", "revision",
     ]
-    private var handler = ControlAPICoreTests.Desk()
+    private var handler = ControlAPICoreTests.Subject()
 
     private mutating func ask(_ query: String = "", _ headers: [String: String] = [:]) -> [String] {
         handler.ask("GET", "/api/v1/fleet" + query, Self.look.merging(headers) { $1 })

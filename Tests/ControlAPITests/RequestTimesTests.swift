@@ -6,22 +6,22 @@ import Testing
 
 /// How long requests take, told by a bounded number of labels.
 struct RequestTimesTests {
-    private var desk = ControlAPICoreTests.Desk()
+    private var subject = ControlAPICoreTests.Subject()
 
     /// What was counted, as `METHOD ROUTE STATUS COUNT`.
     private var counted: [String] {
-        desk.core.times.byKind.map {
+        subject.core.times.byKind.map {
             "\($0.method) \($0.route) \($0.status) \($1.counts.reduce(0, +))"
         }.sorted()
     }
 
     @Test mutating func areToldByRouteMethodAndStatus() {
-        _ = desk.ask("GET", "/healthz", [:])
-        _ = desk.ask("HEAD", "/healthz", [:])
-        _ = desk.ask("BREW", "/healthz", [:])
-        _ = desk.ask("BREW", "/api/v1/pots", [:])
-        _ = desk.ask("GET", "/api/v1/agents/g/a", [:])
-        _ = desk.ask("GET", "/api/v1/agents/h/b", [:])
+        _ = subject.ask("GET", "/healthz", [:])
+        _ = subject.ask("HEAD", "/healthz", [:])
+        _ = subject.ask("BREW", "/healthz", [:])
+        _ = subject.ask("BREW", "/api/v1/pots", [:])
+        _ = subject.ask("GET", "/api/v1/agents/g/a", [:])
+        _ = subject.ask("GET", "/api/v1/agents/h/b", [:])
         #expect(
             counted == [
                 "GET /api/v1/agents/{gateway}/{agent} 401 2", "GET /healthz 200 2", "other /healthz 405 1",
@@ -30,13 +30,13 @@ struct RequestTimesTests {
     }
 
     @Test mutating func endWithTheAnswer() {
-        _ = desk.ask("GET", "/api/v1/agents/g/a", ["authorization": "Bearer look"])
+        _ = subject.ask("GET", "/api/v1/agents/g/a", ["authorization": "Bearer look"])
         #expect(counted == [])
-        desk.now = desk.now + .seconds(2)
-        _ = desk.handle(.commandAnswered(number: 1, payload: Array("{}".utf8), isProblem: false))
+        subject.now = subject.now + .seconds(2)
+        _ = subject.handle(.commandAnswered(number: 1, payload: Array("{}".utf8), isProblem: false))
         #expect(counted == ["GET /api/v1/agents/{gateway}/{agent} 200 1"])
-        #expect(desk.core.times.byKind.values.map(\.sum) == [2])
-        _ = desk.ask("GET", "/api/v1/events", ["authorization": "Bearer look"])
+        #expect(subject.core.times.byKind.values.map(\.sum) == [2])
+        _ = subject.ask("GET", "/api/v1/events", ["authorization": "Bearer look"])
         #expect(counted.count == 1, "a stream ends when its client wants")
     }
 }

@@ -154,7 +154,7 @@ class Evidence:
             if party.partition("/")[0] in ("broker", "ingest") for first, last in spans)
 
     def handed_over(self, heartbeat):
-        """By when an ingest that lives has a acknowledgement for what the broker took."""
+        """By when an ingest that lives has an acknowledgement for what the broker took."""
         absences = sorted(
             span for party, spans in self.spans.items() if party.partition("/")[0] in RECEIVERS for span in spans)
         end = heartbeat.acknowledged + HANDED_OVER

@@ -320,7 +320,7 @@ class Running(unittest.TestCase):
         stream = {"service": "reconciler", "instance": "9", "incarnation": "x", "stream": "events/0/1"}
         for body in ({"partition": 0, "epoch": 1, "entries": 7}, {"what": "is this"}):
             stream["stream"] += "+"
-            service.publish(store, {"id": stream, "seq": 1, "lowest": 1, "held": 0, "body": body})
+            service.publish(store, {"id": stream, "seq": 1, "lowWaterMark": 1, "age": 0, "body": body})
         self.system.wait_for_event("store.dead_letter", count=1)
         # It comes from nobody who owns anything: whoever does is not disturbed.
         self.goes_on()

@@ -218,7 +218,7 @@ extension Subject {
 
     fileprivate static func tableDirective(_ directive: AgentDirective) -> LifecycleTable.Directive? {
         switch directive {
-        case .requestTurn: .askForPermit
+        case .requestPermit: .askForPermit
         case .order: .order
         case .settleOrder: .settle
         case .noteLastSeen: .noteLastSeen

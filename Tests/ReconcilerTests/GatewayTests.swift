@@ -131,7 +131,7 @@ import Testing
         .gatewayStatusReceived(gateway: "gw", GatewayStatusMessage(state: state, bootID: boot))
     }
 
-    @Test func anotherLifeIsAReturnThoughNobodyHeardOfTheEndBefore() {
+    @Test func anotherIncarnationIsAReturnThoughNobodyHeardOfTheEndBefore() {
         var subject = OwnerSubject.online(["a", "b"])
         _ = subject.handle(status(.connected, "b1"))
         _ = subject.pass(1_000)
@@ -148,7 +148,7 @@ import Testing
         #expect(subject.record("gw/b")?.status == .updating)
     }
 
-    @Test func theLateEndOfAnEarlierLifeChangesNothing() {
+    @Test func theLateEndOfAnEarlierIncarnationChangesNothing() {
         var subject = OwnerSubject.online(["a"])
         _ = subject.handle(status(.connected, "b1"))
         _ = subject.handle(status(.connected, "b2"))

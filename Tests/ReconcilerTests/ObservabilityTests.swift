@@ -230,7 +230,7 @@ struct ObservabilityTests {
         return observability
     }
 
-    @Test func whileHeartbeatsMayBeGivenToAnEarlierLifeNobodySees() {
+    @Test func whileHeartbeatsMayBeGivenToAnEarlierIncarnationNobodySees() {
         var observability = movedAway()
         #expect(evaluate(&observability) == (true, true))
         observability.ended(
@@ -238,7 +238,7 @@ struct ObservabilityTests {
         #expect(evaluate(&observability) == (false, true))
     }
 
-    @Test func aLineTakesTheOneOfTheEarlierLifeOver() {
+    @Test func aLineTakesTheOneOfTheEarlierIncarnationOver() {
         var observability = movedAway()
         observability.introduced("2", incarnation: "j", subscription: 1, now: start)
         #expect(evaluate(&observability).suspended, "it is not open yet")

@@ -268,7 +268,7 @@ struct RuntimeCoreTests {
         #expect(handle(.removed(agent, generation: nil), at: 5) == [.terminate(agent, run: 1)])
     }
 
-    @Test mutating func aRemovalOfAnEarlierLifeIsOld() {
+    @Test mutating func aRemovalOfAnEarlierIncarnationIsOld() {
         run(2, 1, bootID: "b1", at: 0)
         #expect(handle(.removed(agent, generation: 1), at: 5) == [])
     }

@@ -248,7 +248,9 @@ final class IngestProcess: Process {
     }
 
     private func send(_ canary: IngestCanary) {
-        if case .barrier = canary, world.isBroken(.canariesProveTheLine) { return handle(.canaryReceived(canary)) }
+        if case .barrier = canary, world.isBroken(.canariesProveTheSubscription) {
+            return handle(.canaryReceived(canary))
+        }
         guard let session = subscription.session else { return }
         broker.publish(session, SimMessage(topic: .canary(instance), body: .canary(canary)))
     }

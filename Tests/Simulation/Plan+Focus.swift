@@ -17,7 +17,7 @@ extension Plan {
             ($0.ingests, $0.troubles) = (3, [.batches: Trouble(lost: 50)])
             $0.lookForLostAnswers()
         },
-        .canariesProveTheLine: {
+        .canariesProveTheSubscription: {
             $0.beHonest([.cutHeartbeats, .changeAgent], every: 1_000_000)
             $0.ingests = 2
             $0.lookForLostAnswers()

@@ -17,7 +17,7 @@ public enum Rule: String, CaseIterable, Sendable {
     case failuresArm, repeatsArm, lateReportsArmNothing, resumesRepeat, cyclesKeepTheirPolicy, wakesArePaced
     case drainIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped, reportsHaveAges, deadlinesIgnoreWallClocks
     // The ingest.
-    case ingestsDrain, stoppingIngestsSaySo, ingestsAreKnownFirst, canariesProveTheLine, flappingIngestsWait
+    case ingestsDrain, stoppingIngestsSaySo, ingestsAreKnownFirst, canariesProveTheSubscription, flappingIngestsWait
     case fullIngestsPause
     // The provisioner.
     case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse, keysAreClaimed, provisionersDrain

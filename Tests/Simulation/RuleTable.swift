@@ -135,7 +135,7 @@ extension Rule {
                 .lostSubscriptionsSuspend, "An ingest whose subscription was lost meanwhile has missed something",
                 without: "those heartbeats are held against agents"),
             Row(
-                .absentIngestsSuspend, "Without an ingest that receives heartbeats nobody sees",
+                .absentIngestsSuspend, "Without an ingest that receives heartbeats nobody receives any",
                 without: "what came meanwhile is held against agents"),
             Row(
                 .silentIngestsSuspend, "A question without an answer for a second is suspension",
@@ -226,8 +226,8 @@ extension Rule {
                 .ingestsAreKnownFirst, "It subscribes once every owner knows it",
                 without: "what it received is asked for by no barrier"),
             Row(
-                .canariesProveTheLine, "It answers a barrier once a canary has come back by its line",
-                without: "a line that broke unnoticed counts as one on which nobody spoke"),
+                .canariesProveTheSubscription, "It answers a barrier once a canary has come back by its subscription",
+                without: "a subscription that broke unnoticed counts as one on which nobody spoke"),
             Row(
                 .flappingIngestsWait, "One that keeps ending uncleanly waits while another receives",
                 without: "nobody ever sees for as long as a deadline lasts"),

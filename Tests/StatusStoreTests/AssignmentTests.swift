@@ -32,7 +32,7 @@ func presence(
         #expect(members.live(now: at(12)).isEmpty)
     }
 
-    @Test func aLastWillEndsItAtOnceUnlessItIsAnEarlierLifes() {
+    @Test func aLastWillEndsItAtOnceUnlessItIsAnEarlierIncarnations() {
         var members = Membership(of: .reconciler)
         members.heard(presence("r1", "old"), isRetained: false, now: at(0))
         members.heard(presence("r1", "new"), isRetained: false, now: at(1))

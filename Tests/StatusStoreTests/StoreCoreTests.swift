@@ -166,6 +166,18 @@ import Testing
         #expect(subject.turn().prefix(3) == ["log commitsAgain", "announce", "acknowledge 1"])
     }
 
+    @Test func whatACommitWroteIsPublishedThoughItsReportIsLost() throws {
+        var subject = try granted()
+        subject.hear(.provisioner)
+        subject.database.losesReport = true
+        subject.receive(1, ordered(), answer("q"))
+        #expect(subject.turn() == ["log commitFailed", "announce"])
+        subject.pass(1)
+        let words = subject.turn()
+        #expect(words.contains("order 7"))
+        #expect(words.contains("answer q to p1"))
+    }
+
     @Test func whatCannotBeGrantedHoldsUpNobody() throws {
         var subject = try connected()
         subject.database.failing = [.grant: .full]
@@ -313,8 +325,7 @@ import Testing
         #expect(subject.turn() == [], "whoever waits claims again")
     }
 
-    @Test func ordersGoToProvisionersThatLive() throws {
-        var subject = try granted()
+    private func ordered() -> StoreEntry {
         var entry = change(1)
         entry.order = Carried(
             WakeOrder(
@@ -322,7 +333,12 @@ import Testing
                 reason: .provision,
                 checkinDeadline: DurationText(30, .seconds), heartbeatInterval: DurationText(60, .seconds),
                 resetSession: false, templatesDigest: nil, role: .main, board: nil, variables: [:], traceparent: nil))
-        subject.receive(1, entry)
+        return entry
+    }
+
+    @Test func ordersGoToProvisionersThatLive() throws {
+        var subject = try granted()
+        subject.receive(1, ordered())
         #expect(!subject.turn().contains("order 7"))
         subject.hear(.provisioner)
         #expect(subject.turn() == ["order 7"])

@@ -10,6 +10,8 @@ final class FailingDatabase: DatabaseProxy {
     enum Operation { case commit, grant, claim, read }
 
     var failing: [Operation: StorageError.Kind] = [:]
+    /// The next commit works, and its report is lost.
+    var losesReport = false
     /// The content of events that can never be stored.
     var poison: String?
 
@@ -22,6 +24,11 @@ final class FailingDatabase: DatabaseProxy {
         _ frames: [ReceivedFrame], published: Int64, now: Timestamp
     ) throws(StorageError) -> CommitReport {
         try check(.commit)
+        if losesReport {
+            losesReport = false
+            _ = try super.commit(frames, published: published, now: now)
+            throw StorageError(.replaced, message: "replaced", operation: "commit")
+        }
         guard let poison, frames.contains(where: { $0.frame.entries.first?.event?.id == poison }) else {
             return try super.commit(frames, published: published, now: now)
         }

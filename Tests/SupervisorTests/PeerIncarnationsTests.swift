@@ -17,7 +17,7 @@ struct PeerIncarnationsTests {
         #expect(hear("b") == .nothing)
     }
 
-    @Test mutating func anEarlierLifeThatSpeaksAgainIsASecondProcess() {
+    @Test mutating func anEarlierIncarnationThatSpeaksAgainIsASecondProcess() {
         #expect([hear("a"), hear("b"), hear("a")] == [.born, .born, .duplicate])
         // Said once of a name.
         #expect([hear("b"), hear("a"), hear("a")] == [.born, .born, .nothing])

@@ -152,7 +152,7 @@ public struct BrokerAccess: Sendable {
         _ access: Access, _ topic: borrowing Span<UInt8>, to connection: Connection, username: borrowing Span<UInt8>,
         bytes: Int = 0
     ) -> Bool {
-        if let session = sessions[connection], session.username.isSuspendedNow(username) {
+        if let session = sessions[connection], session.username.isWritten(as: username) {
             switch access {
             case .publish:
                 guard let topicClass = session.rights.topicClass(of: topic) else {
@@ -210,7 +210,7 @@ public struct BrokerAccess: Sendable {
     }
 
     private mutating func rightsOfAbsent(_ name: borrowing Span<UInt8>) -> (Username, Rights)? {
-        if let absent, absent.username.isSuspendedNow(name) { return absent }
+        if let absent, absent.username.isWritten(as: name) { return absent }
         guard let username = Username(name) else { return nil }
         let found = (username: username, rights: Rights(of: username, root: root))
         absent = found

@@ -36,7 +36,7 @@ public struct Username: Hashable, Sendable, CustomStringConvertible {
     public var description: String { String(decoding: bytes, as: UTF8.self) }
 
     /// Whether these bytes are this username.
-    public func isSuspendedNow(_ text: borrowing Span<UInt8>) -> Bool {
+    public func isWritten(as text: borrowing Span<UInt8>) -> Bool {
         bytes.span.holdsSame(as: text)
     }
 

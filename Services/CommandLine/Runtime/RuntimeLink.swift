@@ -19,7 +19,7 @@ final class RuntimeLink {
     private var password: String
     private var bootID = Token.random()
     private var isBootIDTaken = false
-    /// Tells the answers to our requests for files from those to an earlier life.
+    /// Tells the answers to our requests for files from those to an earlier incarnation.
     private let correlation = Array(Token.random().utf8)
 
     init(_ settings: RuntimeSettings, loop: EventLoop, delegate: any ConnectionDelegate) {

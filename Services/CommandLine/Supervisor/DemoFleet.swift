@@ -32,8 +32,8 @@ struct DemoAgent: Hashable, Sendable {
 
     /// What the agent does about a wake; `nil`: nothing.
     ///
-    /// - Parameter lives: how often it has started before.
-    func answer(attempt: Int, lives: Int) -> Answer? {
+    /// - Parameter starts: how often it has started before.
+    func answer(attempt: Int, starts: Int) -> Answer? {
         // Not all at once, as with real ones.
         let startsAfter = TimeSpan(milliseconds: 300 + Int64(Partition.fnv1a(id) % 700))
         switch behaviour {
@@ -42,7 +42,7 @@ struct DemoAgent: Hashable, Sendable {
         case .silent: return nil
         case .leaver: return Answer(startsAfter: startsAfter, endsAfter: .seconds(15))
         // Soon at first, so that whoever watches sees it; then so rarely that its history stays readable.
-        case .cut: return Answer(startsAfter: startsAfter, endsAfter: .seconds(lives == 0 ? 12 : 60))
+        case .cut: return Answer(startsAfter: startsAfter, endsAfter: .seconds(starts == 0 ? 12 : 60))
         }
     }
 }
@@ -69,7 +69,7 @@ struct DemoFleet: Hashable, Sendable {
     private struct State: Hashable {
         var generation = 0
         var attempt = 0
-        var lives = 0
+        var starts = 0
         var bootID = ""
         var seq: Int64 = 0
         var interval = TimeSpan.seconds(60)
@@ -150,7 +150,7 @@ struct DemoFleet: Hashable, Sendable {
         let wasRunning = state.beatsAt != nil
         state.beatsAt = nil
         state.endsAt = nil
-        state.answer = agent.answer(attempt: attempt, lives: state.lives)
+        state.answer = agent.answer(attempt: attempt, starts: state.starts)
         state.startsAt = state.answer.map { now + $0.startsAfter }
         return wasRunning && agent.behaviour == .cut ? [.disconnect(agent: id)] : []
     }
@@ -176,9 +176,9 @@ struct DemoFleet: Hashable, Sendable {
             defer { states[agent.id] = state }
             if let startsAt = state.startsAt, startsAt <= now {
                 state.startsAt = nil
-                state.lives += 1
+                state.starts += 1
                 state.seq = 0
-                state.bootID = "\(state.generation).\(state.lives)"
+                state.bootID = "\(state.generation).\(state.starts)"
                 state.beatsAt = now + state.interval
                 state.endsAt = state.answer?.endsAfter.map { now + $0 }
                 let first = DemoFleet.beat(of: agent, &state, status: nil)

@@ -58,7 +58,7 @@ public struct ControlAPICore: Sendable {
     var wallTime = Timestamp(millisecondsSince1970: 0)
 
     /// - Parameters:
-    ///   - asker: this life of this instance, by which answers find it; no other one has it.
+    ///   - asker: this incarnation of this instance, by which answers find it; no other one has it.
     ///   - hosts: names of this server besides those of the loopback interface, in lower case and without a port.
     ///   - dashboard: its files.
     ///   - sha256: the digest of a message in hexadecimal.

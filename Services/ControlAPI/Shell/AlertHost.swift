@@ -16,7 +16,7 @@ final class AlertHost {
     private weak var connection: Connection?
     private var isSubscribed = false
 
-    /// - Parameter replies: below which answers to this life of this instance come.
+    /// - Parameter replies: below which answers to this incarnation of this instance come.
     init(_ settings: AlertSettings, _ runtime: ServiceRuntime, replies: String) {
         core = AlertCore(settings)
         poster = AlertPoster(loop: runtime.loop)

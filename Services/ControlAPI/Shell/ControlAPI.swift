@@ -139,7 +139,7 @@ public final class ControlAPI: Service {
 
     // MARK: Messages
 
-    /// Who asks: each life numbers anew, and what is answered to one before is nobody's.
+    /// Who asks: each incarnation numbers anew, and what is answered to one before is nobody's.
     private var asker: String { "\(runtime.instance)/\(runtime.incarnation)" }
     private var ownReplies: String {
         runtime.topics.replies(to: "svc:\(runtime.name.rawValue)/\(asker)")

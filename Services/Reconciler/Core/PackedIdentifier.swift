@@ -9,9 +9,9 @@ struct PackedIdentifier: Hashable, Sendable {
         self.init(id.utf8.span)!
     }
 
-    /// `nil` for what is too long to be an id.
+    /// `nil` for what is too long to be an id, or ends in a zero, as none does.
     init?(_ bytes: Span<UInt8>) {
-        guard bytes.count <= Identifier.lengthMax else { return nil }
+        guard bytes.count <= Identifier.lengthMax, bytes.isEmpty || bytes[bytes.count - 1] != 0 else { return nil }
         withUnsafeMutableBytes(of: &words) { words in bytes.withUnsafeBytes { words.copyMemory(from: $0) } }
     }
 

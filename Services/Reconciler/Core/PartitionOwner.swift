@@ -231,7 +231,7 @@ public struct PartitionOwner: Sendable {
             var entry = StoreEntry()
             entry.settledOrder = address
             directives.append(.commit(entry))
-        case .requestTurn: queueForPermit(index, address.gateway)
+        case .requestPermit: queueForPermit(index, address.gateway)
         case .noteLastSeen: noteLastSeen(index)
         case .erase(let tombstone): erase(index, tombstone)
         case .log(let log):

@@ -2,7 +2,7 @@ public import Lifecycle
 
 /// Counts the times in which nothing could be judged, from the start on, which is the first of them.
 public struct Suspensions: Sendable {
-    /// Spells so far, the present one included; an interruption that is over at once is one too.
+    /// Suspensions so far, the present one included; an interruption that is over at once is one too.
     public private(set) var count: Int64 = 1
     /// Why nothing is judged now; `nil` while all is well.
     public private(set) var reason: String?

@@ -87,7 +87,7 @@ public struct VerdictBarrier: Sendable {
     }
 
     /// Waits for these alone, incarnations by instance: who has ended since it was asked has handed everything over, or
-    /// can no more. What it had in hand came before its line ended, which was a moment of suspension.
+    /// can no more. What it had in hand came before its subscription ended, which was a moment of suspension.
     public mutating func wait(onlyFor ingests: [String: String]) {
         let gone = incarnations.subtracting(ingests.values)
         incarnations = Set(ingests.values)

@@ -34,9 +34,9 @@ extension ReconcilerLog {
         case .suspended(let reason): return ("reconciler.blind", .warning, [("reason", LogValue(reason))])
         case .observable(let suspensions, let length, let deferred):
             return (
-                "reconciler.observable", .info,
+                "reconciler.sighted", .info,
                 [
-                    ("suspensions", LogValue(Int(suspensions))), ("blind_seconds", LogValue(length.seconds)),
+                    ("spells", LogValue(Int(suspensions))), ("blind_seconds", LogValue(length.seconds)),
                     ("deferred", LogValue(Int(deferred))),
                 ]
             )

@@ -19,6 +19,8 @@ struct FrameIntake {
         /// Frames under an old epoch, and those that stand for an epoch that was ended.
         var refused: [ReceivedFrame] = []
         var hasDeadLettered = false
+        /// The commit before this one failed, and may have worked all the same: the tables alone know what it wrote.
+        var followsFailure = false
     }
 
     private var receiver = StreamReceiver()
@@ -86,11 +88,12 @@ struct FrameIntake {
             failed(error, now, &output)
             return nil
         }
-        if let length = trouble.worked(now: now) {
+        let troubled = trouble.worked(now: now)
+        if let length = troubled {
             output.log(.commitsAgain(length))
             output.act(.announce)
         }
-        var outcome = Outcome(orders: report.orders, outbox: report.outbox)
+        var outcome = Outcome(orders: report.orders, outbox: report.outbox, followsFailure: troubled != nil)
         var again: [ReceivedFrame] = []
         for (frame, result) in zip(waiting, report.results) {
             switch result {

@@ -11,6 +11,11 @@ struct OrderDelivery {
     private(set) var publishedOrders: Int64 = 0
 
     init(_ database: any StatusDatabase) throws(StorageError) {
+        try readAll(database)
+    }
+
+    /// Reads what is outstanding: at the start, and when a commit may have worked whose report is lost.
+    mutating func readAll(_ database: any StatusDatabase) throws(StorageError) {
         var position: Int64 = 0
         while true {
             let page = try database.orders(after: position, limit: OrderDelivery.pageSize)

@@ -37,7 +37,6 @@ struct OutboxPublisher {
     mutating func committed(_ entries: [OutboxEntry]) {
         mayHaveMore = true
         for entry in entries {
-            // A commit may have worked whose report is lost.
             let newest = fresh?.last?.sequence ?? window.sent
             guard let count = fresh?.count, count < OutboxPublisher.freshMax, entry.sequence == newest + 1 else {
                 fresh = nil
@@ -45,6 +44,12 @@ struct OutboxPublisher {
             }
             fresh?.append(entry)
         }
+    }
+
+    /// A commit may have worked whose report is lost.
+    mutating func reportLost() {
+        mayHaveMore = true
+        fresh = nil
     }
 
     mutating func disconnected() {

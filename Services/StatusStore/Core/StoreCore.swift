@@ -221,6 +221,10 @@ public struct StoreCore {
     }
 
     private mutating func committed(_ outcome: FrameIntake.Outcome) {
+        if outcome.followsFailure {
+            outbox.reportLost()
+            attempt { core throws(StorageError) in try core.orders.readAll(core.database) }
+        }
         outbox.committed(outcome.outbox)
         orders.committed(outcome.orders)
         for frame in outcome.refused { grants.refused(frame, now: now, &output) }

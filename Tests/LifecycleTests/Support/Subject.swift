@@ -235,7 +235,7 @@ struct Subject: Sendable {
         case .order(let order, _):
             "order \(order.generation).\(order.attempt)#\(order.publication) \(order.reason.rawValue)"
         case .settleOrder: "settle"
-        case .requestTurn: "permit?"
+        case .requestPermit: "permit?"
         case .noteLastSeen: "seen"
         case .erase(let tombstone): "erase \(tombstone.generation) r\(tombstone.revision)"
         case .log: nil

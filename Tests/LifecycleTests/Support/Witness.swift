@@ -159,7 +159,7 @@ struct Witness: Sendable {
                     unreported[publication] = .some(subject.now + AgentMachine.orderDrainedAfter)
                 }
                 storedOrder = nil
-            case .requestTurn: isPermitAsked = true
+            case .requestPermit: isPermitAsked = true
             case .erase:
                 isGone = true
                 try checkDrained()

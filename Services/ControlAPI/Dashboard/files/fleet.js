@@ -43,8 +43,8 @@ export class Fleet extends EventTarget {
   async start() {
     const { signal } = this.#abort;
     for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 15000)) {
-      const life = new AbortController();
-      const end = () => life.abort();
+      const attempt = new AbortController();
+      const end = () => attempt.abort();
       signal.addEventListener("abort", end);
       // The server says something every 15 s: who hears nothing for 40 s is cut off.
       const watch = setInterval(() => { if (Date.now() - this.at > 40000) end(); }, 2000);
@@ -53,7 +53,7 @@ export class Fleet extends EventTarget {
           this.at = Date.now();
           pause = 500;
           if (message) this.#hear(message);
-        }, life.signal);
+        }, attempt.signal);
       } catch (error) {
         if (error instanceof Refusal && (error.status === 401 || error.status === 403)) {
           this.problem = error.message;
@@ -63,7 +63,7 @@ export class Fleet extends EventTarget {
       } finally {
         clearInterval(watch);
         signal.removeEventListener("abort", end);
-        life.abort();
+        attempt.abort();
       }
       if (signal.aborted) return;
       this.#say("reconnecting");

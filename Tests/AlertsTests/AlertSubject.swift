@@ -3,7 +3,7 @@ import Contract
 import Lifecycle
 
 /// A core of one sink, with a store that has whatever the test says, and what the core wants done as text.
-struct Desk {
+struct AlertSubject {
     var now = Instant(nanoseconds: 1_000_000_000)
     var core: AlertCore
     private var kept: Int64 = 0
