@@ -39,8 +39,9 @@ public enum SQLiteBackup {
             throw failure(target)
         }
         let directory = open(name.isEmpty ? "." : String(name), O_RDONLY | O_CLOEXEC)
-        defer { close(directory) }
-        guard fsync(directory) == 0 else { throw failure(target) }
+        defer { if directory >= 0 { close(directory) } }
+        // A directory that may be written and not read cannot be synchronised; the file is.
+        guard directory < 0 || fsync(directory) == 0 else { throw failure(target) }
         return Int64(status.st_size)
     }
 

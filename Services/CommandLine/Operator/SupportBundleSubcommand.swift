@@ -62,7 +62,7 @@ private struct SupportBundle {
         let configuration = (invocation.arguments.value("data") ?? SystemLocation.defaultDirectory) + "/mosquitto.conf"
         for name in invocation.arguments.values("attach") + (access(configuration, R_OK) == 0 ? [configuration] : []) {
             do throws(FileFailure) {
-                let bytes = try SmallFile.read(name).suffix(SupportBundle.attachedBytesMax)
+                let bytes = Redaction.lines(try SmallFile.read(name), atMost: SupportBundle.attachedBytesMax)
                 files.append(.object(["name": .string(name), "text": .string(String(decoding: bytes, as: UTF8.self))]))
             } catch {
                 throw .failed(error.reason)
