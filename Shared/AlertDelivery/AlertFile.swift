@@ -13,6 +13,9 @@ extension AlertSettings {
         } catch {
             throw UsageError("--alerts: \(error.reason)")
         }
+        guard bytes.count <= AlertSettings.bytesMax else {
+            throw UsageError("--alerts: \(path): is larger than \(AlertSettings.bytesMax) bytes")
+        }
         do throws(JSONFault) {
             return try AlertSettings(bytes)
         } catch {

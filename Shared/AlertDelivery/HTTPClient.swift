@@ -89,6 +89,8 @@ final class HTTPClient {
         rollcall_curl_set_pointer(handle, CURLOPT_HTTPHEADER, headers)
         rollcall_curl_set_number(handle, CURLOPT_FOLLOWLOCATION, 0)
         rollcall_curl_set_number(handle, CURLOPT_NOSIGNAL, 1)
+        // The thread that looks up a name is not waited for: a name server that does not answer would hold up the loop.
+        rollcall_curl_set_number(handle, CURLOPT_QUICK_EXIT, 1)
         rollcall_curl_set_number(handle, CURLOPT_TIMEOUT_MS, Int(HTTPClient.limit.milliseconds))
         rollcall_curl_set_number(handle, CURLOPT_CONNECTTIMEOUT_MS, Int(HTTPClient.connectLimit.milliseconds))
         rollcall_curl_set_writer(handle) { _, size, count, _ in size * count }

@@ -49,7 +49,11 @@ public struct AlertCore: Sendable {
     private var sinks: [SinkCore]
 
     public init(_ settings: AlertSettings) {
-        sinks = settings.sinks.map { SinkCore($0) }
+        self.init(settings, owedMax: SinkCore.owedMax)
+    }
+
+    init(_ settings: AlertSettings, owedMax: Int) {
+        sinks = settings.sinks.map { SinkCore($0, owedMax: owedMax) }
     }
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.

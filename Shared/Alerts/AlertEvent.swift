@@ -96,20 +96,21 @@ struct FlapMeter: Sendable {
 
     private var times: [String: [Timestamp]] = [:]
 
-    /// How often an agent went offline within the window, this time included.
+    /// How often an agent went offline within the window, this time included. What came later does not count: after a pause
+    /// events are read again that were counted before.
     mutating func wentOffline(_ agent: String, at time: Timestamp) -> Int {
         var recent = times[agent, default: []].filter { time < $0 + FlapMeter.window }
         // An event that is read again counts once.
         if !recent.contains(time) { recent.append(time) }
         times[agent] = recent
-        return recent.count
+        return recent.count { $0 <= time }
     }
 
     func isFlapping(_ agent: String, at time: Timestamp, limit: Int) -> Bool {
-        limit > 0 && times[agent, default: []].count { time < $0 + FlapMeter.window } > limit
+        limit > 0 && times[agent, default: []].count { $0 <= time && time < $0 + FlapMeter.window } > limit
     }
 
     mutating func forget(before time: Timestamp) {
-        times = times.filter { $0.value.last.map { time < $0 + FlapMeter.window } ?? false }
+        times = times.filter { $0.value.contains { time < $0 + FlapMeter.window } }
     }
 }

@@ -134,7 +134,7 @@ extension AlertSink {
                     ["alertname": "RollcallGatewayLost", "gateway": notice.gateway], ["summary": notice.title],
                     from: notice.isLost ? notice.wallTime : nil, until: notice.isLost ? end : notice.wallTime))
         }
-        if notice.items.isEmpty, !notice.isRepeat {
+        if notice.items.isEmpty, !notice.isRepeat, !notice.isLost {
             alerts.append(
                 AlertSink.alert(
                     ["alertname": "RollcallTest"], ["summary": "a test of the alerts of Rollcall"],

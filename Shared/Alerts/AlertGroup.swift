@@ -36,6 +36,8 @@ struct AlertGroup: Sendable {
                 add(.flapping(event), sink, now)
             }
         case .online:
+            // That its gateway is connected again may have been missed.
+            connected(sink, now: now)
             guard offline.removeValue(forKey: event.agent) != nil,
                 !flaps.isFlapping(event.agent, at: event.time, limit: sink.flapsMax)
             else { return }

@@ -41,6 +41,8 @@ public struct AlertSink: Sendable {
     public let name: String
     public let form: Form
     public let url: String
+    /// Its scheme, host and port: what else is in an address may be secret.
+    public let server: String
     /// Of a webhook: each signs, so that a receiver may know the old one or the new one.
     public let secrets: [[UInt8]]
     /// Sent as `Authorization: Bearer`.
@@ -69,6 +71,10 @@ public struct AlertSink: Sendable {
         guard ["http", "https"].contains(scheme), url.dropFirst(scheme.utf8.count).hasPrefix("://"),
             url.utf8.count <= 2_048, url.utf8.allSatisfy({ $0 > 32 && $0 < 127 })
         else { throw reader.fault("url", "is not an http:// or https:// address") }
+        guard let host = AlertSink.host(url.dropFirst(scheme.utf8.count + "://".utf8.count)) else {
+            throw reader.fault("url", "names no host, or one with a port that is no number")
+        }
+        server = "\(scheme)://\(host)"
         secrets = try AlertSink.secrets(&reader, form)
         token = try reader.optionalString("token")
         guard token?.utf8.allSatisfy({ $0 > 32 && $0 < 127 }) ?? true else {
@@ -107,6 +113,16 @@ public struct AlertSink: Sendable {
         }
     }
 
+    /// Host and port in what follows the scheme of an address (RFC 3986 §3.2).
+    private static func host(_ address: Substring) -> Substring? {
+        let authority = address.prefix { !"/?#\\".contains($0) }
+        let host = authority.suffix(authority.reversed().prefix { $0 != "@" }.count)
+        let name = host.hasPrefix("[") ? host.prefix { $0 != "]" } : host.prefix { $0 != ":" }
+        let port = host.dropFirst(name.count).drop { $0 == "]" }
+        guard !name.isEmpty, port.isEmpty || (port.first == ":" && UInt16(port.dropFirst()) != nil) else { return nil }
+        return host
+    }
+
     private static func causes(_ reader: inout SettingsReader) throws(JSONFault) -> Set<OfflineReason> {
         guard let texts = try reader.strings("causes") else { return [.checkinMissed, .lapsed] }
         for text in texts.sorted() where OfflineReason(rawValue: text) == nil {
@@ -115,9 +131,6 @@ public struct AlertSink: Sendable {
         }
         return Set(texts.compactMap { OfflineReason(rawValue: $0) })
     }
-
-    /// Its address as far as it is not secret: what is behind the name of a server may be.
-    public var server: String { url.split(separator: "/").prefix(2).joined(separator: "//") }
 
     func takes(gateway: String) -> Bool { gateways?.contains(gateway) ?? true }
 

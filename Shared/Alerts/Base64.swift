@@ -17,6 +17,8 @@ enum Base64 {
             output.append(UInt8(truncatingIfNeeded: accumulator >> UInt32(bits)))
             accumulator &= (1 << UInt32(bits)) - 1
         }
+        // A digit too many, or bits that no byte has.
+        guard bits < 6, accumulator == 0 else { return nil }
         return output
     }
 }

@@ -18,11 +18,14 @@ struct SinkCore: Sendable {
 
     private struct Owed: Sendable {
         let request: AlertRequest
+        /// Things that it tells.
+        let count: Int
         let firstSequence: Int64?
         let since: Instant
     }
 
     let sink: AlertSink
+    private let owedMax: Int
     private var groups: [String: AlertGroup] = [:]
     private var flaps = FlapMeter()
     private var forgetAt = Instant(nanoseconds: 0)
@@ -46,12 +49,14 @@ struct SinkCore: Sendable {
     private(set) var delivered: Int64 = 0
     private(set) var failed: Int64 = 0
 
-    init(_ sink: AlertSink) {
+    init(_ sink: AlertSink, owedMax: Int) {
         self.sink = sink
+        self.owedMax = owedMax
     }
 
     func oldest(now: Instant) -> TimeSpan {
-        owed.first.map { TimeSpan(milliseconds: now.milliseconds(since: $0.since)) } ?? .zero
+        guard !isStopped, let first = owed.first else { return .zero }
+        return TimeSpan(milliseconds: now.milliseconds(since: first.since))
     }
 
     // MARK: Inputs
@@ -69,7 +74,7 @@ struct SinkCore: Sendable {
             if listing.map({ $0.until <= now }) ?? true { list(ListPages(SinkCore.offline), now, &output) }
             return
         }
-        guard owedCount < SinkCore.owedMax else { return }
+        guard owedCount < owedMax else { return }
         for entry in page.entries where entry.sequence > readTo ?? 0 {
             guard let event = AlertEvent(entry), sink.takes(event) else { continue }
             groups[event.gateway, default: AlertGroup()].take(event, sink, &flaps, now: now)
@@ -147,7 +152,7 @@ struct SinkCore: Sendable {
     private func isServing(_ now: Instant) -> Bool { answeredAt.map { now < $0 + SinkCore.trust } ?? false }
 
     private var owedCount: Int {
-        owed.count + groups.values.reduce(0) { $0 + $1.news.count }
+        (0..<owed.count).reduce(0) { $0 + owed[$1].count } + groups.values.reduce(0) { $0 + $1.news.count }
     }
 
     static func pause(after attempts: Int) -> TimeSpan {
@@ -184,7 +189,8 @@ struct SinkCore: Sendable {
             for notice in notices {
                 owed.append(
                     Owed(
-                        request: sink.request(notice), firstSequence: notice.firstSequence, since: now))
+                        request: sink.request(notice), count: max(1, notice.items.count),
+                        firstSequence: notice.firstSequence, since: now))
             }
             if groups[gateway]?.isOver(sink, now: now) ?? false { groups[gateway] = nil }
         }

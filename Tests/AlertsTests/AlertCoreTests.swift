@@ -79,6 +79,35 @@ struct AlertCoreTests {
         #expect(subject.answer(410) == ["log stopped"])
         subject.commit("offline", "g/b")
         #expect(subject.settle() == [])
+        #expect(subject.core.counters(now: subject.now + .seconds(60))["alerts_oldest_ms/ops"] == 0, "nothing is due")
+    }
+
+    /// A page has 50 events and makes one message here.
+    @Test mutating func readsNoMoreThanItMayOwe() {
+        subject = AlertSubject(owedMax: 100)
+        _ = subject.tick()
+        for number in 0..<175 { subject.commit("offline", "g/a\(number)") }
+        #expect(subject.settle().count == 1)
+        #expect(subject.answer(200).count == 1)
+        #expect(subject.answer(200) == [], "two pages were owed, and a third was not read")
+        #expect(subject.settle().count == 1)
+        #expect(subject.answer(200).count == 1)
+        #expect(subject.answer(200) == [])
+        #expect(subject.position() == 175)
+    }
+
+    /// Offline at these seconds, then read again from some of them: how often within the hour before, and whether that is more than 2.
+    @Test(arguments: [
+        ([0, 10, 20], 0, 1, false), ([0, 10, 20], 10, 2, false), ([0, 10, 20], 20, 3, true),
+        ([0, 10, 3_600], 3_600, 2, false),
+    ])
+    func flaps(_ seconds: [Int64], _ again: Int64, _ count: Int, _ isFlapping: Bool) {
+        var meter = FlapMeter()
+        let times = seconds.map { Timestamp(millisecondsSince1970: $0 * 1_000) }
+        for time in times { _ = meter.wentOffline("g/a", at: time) }
+        let time = Timestamp(millisecondsSince1970: again * 1_000)
+        #expect(meter.wentOffline("g/a", at: time) == count)
+        #expect(meter.isFlapping("g/a", at: time, limit: 2) == isFlapping)
     }
 
     @Test mutating func givesUpAfterDays() {
@@ -155,6 +184,18 @@ struct AlertCoreTests {
         #expect(subject.position() == 0, "it is owed until it is told")
         _ = subject.answer(200)
         #expect(subject.position() == 1)
+    }
+
+    @Test mutating func whoIsBackSaysThatItsGatewayIs() {
+        _ = subject.tick()
+        _ = subject.handle(.gatewayChanged(GatewayLifecycleMessage(event: .gatewayLost, gateway: "g", agents: 1)))
+        _ = subject.settle()
+        _ = subject.answer(200)
+        subject.commit("online", "g/a")
+        #expect(subject.settle() == ["gateway g is connected again | none offline now"])
+        _ = subject.answer(200)
+        _ = subject.handle(.gatewayChanged(GatewayLifecycleMessage(event: .gatewayConnected, gateway: "g", agents: 1)))
+        #expect(subject.settle() == [], "it was told")
     }
 
     @Test mutating func repeatsUntilItIsOver() {

@@ -1,6 +1,7 @@
-import Alerts
 import Contract
 import Lifecycle
+
+@testable import Alerts
 
 /// A core of one sink, with a store that has whatever the test says, and what the core wants done as text.
 struct AlertSubject {
@@ -20,12 +21,15 @@ struct AlertSubject {
     }
 
     /// - Parameter members: of the sink, in JSON, behind its name and address.
-    init(_ form: String = "slack", _ members: String = #""group_wait": "0s", "group_interval": "0s""#) {
+    init(
+        _ form: String = "slack", _ members: String = #""group_wait": "0s", "group_interval": "0s""#,
+        owedMax: Int = SinkCore.owedMax
+    ) {
         let secrets = form == "webhook" ? #", "secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]"# : ""
         let more = members.isEmpty ? "" : ", " + members
         let text = #"{"sinks": [{"name": "ops", "form": "\#(form)", "url": "http://x/hook"\#(secrets)\#(more)}]}"#
         guard let settings = try? AlertSettings(Array(text.utf8)) else { preconditionFailure(text) }
-        core = AlertCore(settings)
+        core = AlertCore(settings, owedMax: owedMax)
     }
 
     /// Commits an event.

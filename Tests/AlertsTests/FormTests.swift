@@ -57,6 +57,19 @@ struct FormTests {
         #expect(alerts[0]["startsAt"]?.string == "1970-01-01T00:00:01.200Z")
     }
 
+    /// A lost gateway's agents that go offline after it are counted in a message that names nobody.
+    @Test func alertmanagerIsSentNoTestByALoss() throws {
+        var subject = AlertSubject("alertmanager", "")
+        _ = subject.tick()
+        _ = subject.handle(.gatewayChanged(GatewayLifecycleMessage(event: .gatewayLost, gateway: "g", agents: 1)))
+        _ = subject.settle()
+        _ = subject.answer(200)
+        subject.commit("offline", "g/a", error: "Agent did not check in: gateway g is lost")
+        _ = subject.settle()
+        let alerts = try JSON.read(try #require(subject.request).body).array ?? []
+        #expect(alerts.map { $0["labels"]?["alertname"]?.string } == ["RollcallGatewayLost"])
+    }
+
     /// What one message would not hold is told in several, none of which is lost.
     @Test func manyAgents() throws {
         var subject = AlertSubject("webhook")
@@ -72,6 +85,35 @@ struct FormTests {
         }
         #expect(told == (0..<100).map { "g/a\($0)" })
         #expect(subject.position() == 100)
+    }
+
+    @Test(arguments: [
+        ("http://h", "http://h"), ("HTTPS://h:8443/hook", "https://h:8443"), ("http://u:p@h/x", "http://h"),
+        ("http://u:p@w@h:1", "http://h:1"), ("http://h?token=x", "http://h"), ("http://h#x", "http://h"),
+        ("http://h/a@b", "http://h"), ("http://[::1]:9093/", "http://[::1]:9093"), ("http://h//secret", "http://h"),
+    ])
+    func shownOfAnAddress(_ url: String, _ server: String) throws {
+        let text = #"{"sinks": [{"name": "a", "form": "slack", "url": "\#(url)"}]}"#
+        #expect(try AlertSettings(Array(text.utf8)).sinks.map(\.server) == [server])
+    }
+
+    @Test(arguments: [
+        "http://", "http:///x", "http://:80/x", "http://u@/x", "http://?x", "http://u:pa/ss@h", "http://h:/x",
+    ])
+    func addressesWithoutAHost(_ url: String) {
+        let text = #"{"sinks": [{"name": "a", "form": "slack", "url": "\#(url)"}]}"#
+        #expect(throws: JSONFault(member: "sinks[0].url", "names no host, or one with a port that is no number")) {
+            try AlertSettings(Array(text.utf8))
+        }
+    }
+
+    @Test(
+        arguments: [
+            ("", []), ("QQ", [65]), ("QQ==", [65]), ("QUI", [65, 66]), ("QUI=", [65, 66]), ("QUJD", [65, 66, 67]),
+            ("QR", nil), ("QUJ", nil), ("Q", nil), ("QUJDR", nil), ("QUJDA", nil), ("QQ===", nil), ("QU-D", nil),
+        ] as [(Substring, [UInt8]?)])
+    func base64(_ text: Substring, _ bytes: [UInt8]?) {
+        #expect(Base64.decode(text) == bytes)
     }
 
     @Test(arguments: [

@@ -273,6 +273,11 @@ class CommandTest(unittest.TestCase):
             self.assertEqual(completed.returncode, 2)
             self.assertIn(said, completed.stderr.replace(str(path), "FILE"))
 
+    def test_a_file_that_is_too_large(self):
+        status, _, errors = self.run_alerts(" " * ((1 << 20) + 1), "list")
+        self.assertEqual(
+            (status, errors.split("\n")[0]), (2, "rollcall alerts: --alerts: FILE: is larger than 1048576 bytes"))
+
     def test_the_file_of_the_documentation(self):
         document = (REPOSITORY / "infra" / "docs" / "alerts.md").read_text()
         text = readme_document.files(document)["alerts.json"]
