@@ -18,7 +18,7 @@ struct RedactionTests {
             ("it is hunter2!", "it is [removed]!"), ("größer ✓", "größer ✓"), ("://", "://"),
             ("whsec_MfKQ9+r8/GKYq==, x", "[removed], x"), ("{\"s\":\"whsec_a\"}", "{\"s\":\"[removed]\"}"),
             ("\\nwhsec_a", "\\n[removed]"), ("whsec_+a/", "[removed]"), ("\\nwhsec_\(token)+a/b=", "\\[removed]"),
-            ("token=tk_example.", "token=[removed]."), ("desktk_1", "desktk_1"),
+            ("token=tk_example.", "token=[removed]."), ("masktk_1", "masktk_1"),
             ("https://hooks.example/services/T0/B0?x=1 b", "https://hooks.example/[removed] b"),
             ("HTTP://u:p@h:1?x=1", "HTTP://[removed]@h:1[removed]"),
             ("http://h:1/ \"http://h\"", "http://h:1/ \"http://h\""),

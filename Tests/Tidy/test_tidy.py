@@ -75,7 +75,7 @@ REPLACED = {
     "commit ledger": "acknowledgement tracker", "wake pace": "wake limiter", "turn came": "permit granted",
     "command desk": "command handler", "wake desk": "wake handler",
     "files desk": "files handler", "heartbeat line": "heartbeat subscription", "peer lives": "peer incarnations",
-    "request turn": "request permit", "earlier incarnation": "earlier incarnation", "another incarnation": "another incarnation",
+    "request turn": "request permit", "earlier life": "earlier incarnation", "another life": "another incarnation",
     "order quiet": "order drained", "desk": "handler",
 }
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
