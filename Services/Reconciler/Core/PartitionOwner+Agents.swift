@@ -12,21 +12,19 @@ extension PartitionOwner {
             return try create(change, request)
         }
         _ = try changeable(change.agent)
-        let inputs = try merged(record(index), change)
-        let overrides = try merged(record(index).policyOverrides, change.policy)
-        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
-        apply(index, inputs, overrides, digest)
-        joinBoardPause(index)
-        drive(index, traceparent: request.traceparent) { machine, context, results in
-            if change.wake {
-                machine.requestCycle(
-                    .provision, reason: .provision, traceparent: request.traceparent, context, into: &results)
-            } else {
-                machine.provisionWithoutWake(context, into: &results)
-            }
+        try apply(change, to: index, request) { PartitionOwner.provision(&$0, change, request, $1, &$2) }
+    }
+
+    private static func provision(
+        _ machine: inout AgentMachine, _ change: ProvisionRequest, _ request: PartitionRequest, _ context: AgentContext,
+        _ results: inout [AgentDirective]
+    ) {
+        if change.wake {
+            machine.requestCycle(
+                .provision, reason: .provision, traceparent: request.traceparent, context, into: &results)
+        } else {
+            machine.provisionWithoutWake(context, into: &results)
         }
-        leaveBoardPause(index)
-        answer(request, .record(record(index), minted: false))
     }
 
     private mutating func create(_ change: ProvisionRequest, _ request: PartitionRequest) throws(Problem) {
@@ -51,7 +49,7 @@ extension PartitionOwner {
         }
         let index = add(
             AgentMachine(new: record, tokenDigest: minted.digest, rejectedAt: unknownRejections[change.agent]))
-        // Issues never restart either: reports of an agent before it may still be on their way. One generation has fewer.
+        // Publication ids never restart either: reports of an agent before it may still be on their way. One generation has fewer.
         let generation = record.generation
         slots[index]?.machine.change { $0.publication = generation << 20 }
         // Before its first event, so that its first wake already finds its runtime able to connect.
@@ -60,25 +58,13 @@ extension PartitionOwner {
             drive(index) { $0.pause(.gateway, until: gateway.pausedUntil, $1, into: &$2) }
         }
         joinBoardPause(index)
-        drive(index, traceparent: request.traceparent) { machine, context, results in
-            if change.wake {
-                machine.requestCycle(
-                    .provision, reason: .provision, traceparent: request.traceparent, context, into: &results)
-            } else {
-                machine.provisionWithoutWake(context, into: &results)
-            }
-        }
+        drive(index, traceparent: request.traceparent) { PartitionOwner.provision(&$0, change, request, $1, &$2) }
         answer(request, .record(self.record(index), minted: true))
     }
 
     mutating func update(_ change: ProvisionRequest, _ request: PartitionRequest) throws(Problem) {
         let index = try changeable(change.agent)
-        let inputs = try merged(record(index), change)
-        let overrides = try merged(record(index).policyOverrides, change.policy)
-        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
-        apply(index, inputs, overrides, digest)
-        joinBoardPause(index)
-        drive(index, traceparent: request.traceparent) { machine, context, results in
+        try apply(change, to: index, request) { machine, context, results in
             if change.wake {
                 machine.requestCycle(
                     .update, reason: .update, traceparent: request.traceparent, context, into: &results)
@@ -86,6 +72,19 @@ extension PartitionOwner {
                 machine.noteChange("updated", context, into: &results)
             }
         }
+    }
+
+    /// Merges a change into an agent, makes its machine act on it, and answers; asks for files rendered from it first.
+    private mutating func apply(
+        _ change: ProvisionRequest, to index: Int, _ request: PartitionRequest,
+        _ act: (inout AgentMachine, AgentContext, inout [AgentDirective]) -> Void
+    ) throws(Problem) {
+        let inputs = try merged(record(index), change)
+        let overrides = try merged(record(index).policyOverrides, change.policy)
+        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
+        apply(index, inputs, overrides, digest)
+        joinBoardPause(index)
+        drive(index, traceparent: request.traceparent, act)
         leaveBoardPause(index)
         answer(request, .record(record(index), minted: false))
     }

@@ -46,7 +46,7 @@ struct OutboxPublisher {
         }
     }
 
-    /// A commit may have worked whose report is lost.
+    /// A commit may have worked whose report is lost: the table alone knows.
     mutating func reportLost() {
         mayHaveMore = true
         fresh = nil
@@ -59,8 +59,7 @@ struct OutboxPublisher {
 
     private mutating func startAgain() {
         window.startAgain()
-        mayHaveMore = true
-        fresh = nil
+        reportLost()
     }
 
     /// Publishes what there is room for.
