@@ -750,7 +750,8 @@ class RecordTest(LifecycleCase):
             if before is None:
                 break
         self.assertEqual(pages, events)
-        # The history is what was published.
+        # The history is what was published: an answer can overtake the event that it tells of, on the way here.
+        self.watcher.wait_event(player.address, events[0]["event"], revision=events[0]["record"]["revision"])
         published = {seen.user["id"]: seen.json for seen in self.watcher.events(player.address)}
         for event in events:
             self.assertEqual(published[event["id"]]["record"], event["record"])
