@@ -51,67 +51,58 @@ let package = Package(
         .target(name: "CLinux", path: "Shared/CLinux"),
 
         // Pure modules: no clock, no input or output.
-        module("Lifecycle", "Shared/Lifecycle"),
-        module("Contract", "Shared/Contract", ["Lifecycle"]),
-        module("Streams", "Shared/Streams", ["Contract", "Lifecycle"]),
-        module("Storage", "Shared/Storage", ["Contract", "Lifecycle"]),
-        module("MemoryStorage", "Shared/MemoryStorage", ["Contract", "Lifecycle", "Storage"]),
+        module("Model", "Shared/Model"),
+        module("Lifecycle", "Shared/Lifecycle", ["Model"]),
+        module("API", "Shared/API", ["Model"]),
+        module("Wire", "Shared/Wire", ["API", "Lifecycle", "Model"]),
+        module("Streams", "Shared/Streams", ["API", "Model", "Wire"]),
+        module("Storage", "Shared/Storage", ["API", "Lifecycle", "Model", "Wire"]),
+        module("MemoryStorage", "Shared/MemoryStorage", ["API", "Lifecycle", "Model", "Storage", "Wire"]),
 
-        module("Doctor", "Shared/Doctor", ["Contract", "Lifecycle"]),
-        module("Alerts", "Shared/Alerts", ["Contract", "Lifecycle"]),
+        module("Doctor", "Shared/Doctor", ["API", "Lifecycle", "Model"]),
+        module("Alerts", "Shared/Alerts", ["API", "Model", "Wire"]),
 
         // Adapters.
         module("Secrets", "Shared/Secrets", ["CCrypto"]),
-        module("Bus", "Shared/Bus", ["CMosquitto", "CLinux", "Contract", "Lifecycle", "Streams"]),
-        module("HTTP", "Shared/HTTP", ["Bus", "CMicroHTTPD", "Contract", "Lifecycle"]),
-        module("SQLiteStorage", "Shared/SQLiteStorage", ["CSQLite", "Contract", "Lifecycle", "Storage"]),
-        module("ServiceKit", "Shared/ServiceKit", ["Bus", "CLinux", "Contract", "HTTP", "Lifecycle"]),
+        module("Bus", "Shared/Bus", ["API", "CMosquitto", "Model", "Streams", "Wire"]),
+        module("HTTP", "Shared/HTTP", ["API", "Bus", "CMicroHTTPD", "Model"]),
+        module("SQLiteStorage", "Shared/SQLiteStorage", ["API", "CSQLite", "Lifecycle", "Model", "Storage", "Wire"]),
+        module("ServiceHost", "Shared/ServiceHost", ["API", "Bus", "CLinux", "HTTP", "Lifecycle", "Model", "Wire"]),
         module(
             "AlertDelivery", "Shared/AlertDelivery",
-            ["Alerts", "Bus", "CCurl", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
+            ["API", "Alerts", "Bus", "CCurl", "Model", "Secrets", "ServiceHost"]),
 
         // Services.
-        module("ProvisionerCore", "Services/Provisioner/Core", ["Contract", "Lifecycle", "Streams"]),
-        module(
-            "ProvisionerShell", "Services/Provisioner/Shell",
-            ["Bus", "Contract", "Lifecycle", "ProvisionerCore", "Secrets", "ServiceKit", "Streams"]),
-        program("rollcall-provisioner", "Services/Provisioner/Executable", ["ProvisionerShell", "ServiceKit"]),
+        module("ProvisionerCore", "Services/Provisioner/Core", ["API", "Lifecycle", "Model", "Streams", "Wire"]),
+        program(
+            "rollcall-provisioner", "Services/Provisioner/Executable",
+            ["API", "Bus", "Model", "ProvisionerCore", "Secrets", "ServiceHost", "Streams", "Wire"]),
 
-        module("ReconcilerCore", "Services/Reconciler/Core", ["Contract", "Lifecycle", "Streams"]),
-        module(
-            "ReconcilerShell", "Services/Reconciler/Shell",
-            ["Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit", "Streams"]),
+        module("ReconcilerCore", "Services/Reconciler/Core", ["API", "Lifecycle", "Model", "Streams", "Wire"]),
         program(
             "rollcall-reconciler", "Services/Reconciler/Executable",
-            ["Contract", "Lifecycle", "ReconcilerShell", "ServiceKit"]),
+            ["API", "Bus", "Lifecycle", "Model", "ReconcilerCore", "ServiceHost", "Streams", "Wire"]),
 
-        module("HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["Contract", "Lifecycle", "Streams"]),
         module(
-            "HeartbeatIngestShell", "Services/HeartbeatIngest/Shell",
-            ["Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "Secrets", "ServiceKit", "Streams"]),
+            "HeartbeatIngestCore", "Services/HeartbeatIngest/Core", ["API", "Model", "Streams", "Wire"]),
         program(
-            "rollcall-heartbeat-ingest", "Services/HeartbeatIngest/Executable", ["HeartbeatIngestShell", "ServiceKit"]),
+            "rollcall-heartbeat-ingest", "Services/HeartbeatIngest/Executable",
+            ["API", "Bus", "HeartbeatIngestCore", "Model", "Secrets", "ServiceHost", "Streams", "Wire"]),
 
         // The files of the dashboard as bytes of the program: `#embed` is of C23.
         .target(
             name: "CDashboard", path: "Services/ControlAPI/Dashboard", exclude: ["files"],
             cSettings: [.unsafeFlags(["-std=c23"])]),
-        module("ControlAPICore", "Services/ControlAPI/Core", ["Contract", "Doctor", "Lifecycle"]),
-        module(
-            "ControlAPIShell", "Services/ControlAPI/Shell",
-            [
-                "AlertDelivery", "Alerts", "Bus", "CDashboard", "Contract", "ControlAPICore", "HTTP", "Lifecycle",
-                "Secrets",
-                "ServiceKit",
-            ]),
-        program("rollcall-control-api", "Services/ControlAPI/Executable", ["ControlAPIShell", "ServiceKit"]),
-
-        module("StatusStoreCore", "Services/StatusStore/Core", ["Contract", "Lifecycle", "Storage", "Streams"]),
-        module(
-            "StatusStoreShell", "Services/StatusStore/Shell",
-            ["Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"]),
+        module("ControlAPICore", "Services/ControlAPI/Core", ["API", "Doctor", "Model", "Wire"]),
         program(
-            "rollcall-status-store", "Services/StatusStore/Executable", ["Contract", "ServiceKit", "StatusStoreShell"]),
+            "rollcall-control-api", "Services/ControlAPI/Executable",
+            ["API", "AlertDelivery", "Alerts", "Bus", "CDashboard", "ControlAPICore", "HTTP", "Model", "Secrets", "ServiceHost", "Wire"]),
+
+        module(
+            "StatusStoreCore", "Services/StatusStore/Core", ["API", "Lifecycle", "Model", "Storage", "Streams", "Wire"]),
+        program(
+            "rollcall-status-store", "Services/StatusStore/Executable",
+            ["API", "Bus", "Lifecycle", "Model", "SQLiteStorage", "ServiceHost", "StatusStoreCore", "Storage", "Streams", "Wire"]),
 
         // The broker's access plugin: loaded by mosquitto, carries its own Swift runtime.
         module("BrokerAccessCore", "Services/BrokerAccess/Core"),
@@ -125,73 +116,71 @@ let package = Package(
         // The command line.
         module(
             "RollcallOperator", "Services/CommandLine/Operator",
-            [
-                "AlertDelivery", "Alerts", "Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets",
-                "ServiceKit",
-                "Storage",
-            ]),
+            ["API", "AlertDelivery", "Alerts", "Bus", "Doctor", "Model", "SQLiteStorage", "Secrets", "ServiceHost", "Storage"]),
         module(
             "RollcallSupervisor", "Services/CommandLine/Supervisor",
-            ["AlertDelivery", "Alerts", "Bus", "CLinux", "Contract", "Lifecycle", "Secrets", "ServiceKit"]),
+            ["API", "AlertDelivery", "Alerts", "Bus", "CLinux", "Model", "Secrets", "ServiceHost"]),
         module(
-            "RollcallRuntime", "Services/CommandLine/Runtime", ["Bus", "CLinux", "Contract", "Lifecycle", "ServiceKit"]),
+            "RollcallRuntime", "Services/CommandLine/Runtime",
+            ["API", "Bus", "CLinux", "Model", "ServiceHost"]),
         module(
             "RollcallBench", "Services/CommandLine/Bench",
-            ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
+            ["API", "Bus", "Model", "RollcallSupervisor", "ServiceHost", "Wire"]),
         program(
             "rollcall", "Services/CommandLine/Executable",
-            ["Contract", "RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceKit"]),
+            ["API", "RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceHost"]),
 
         // The simulator of the protocol: a library for its tests, a program for many seeds.
         module(
             "Simulation", "Tests/Simulation",
-            [
-                "Contract", "HeartbeatIngestCore", "Lifecycle", "MemoryStorage", "ProvisionerCore", "ReconcilerCore",
-                "SQLiteStorage", "StatusStoreCore", "Storage", "Streams",
-            ]),
+            ["API", "HeartbeatIngestCore", "Lifecycle", "MemoryStorage", "Model", "ProvisionerCore", "ReconcilerCore", "SQLiteStorage", "StatusStoreCore", "Storage", "Streams", "Wire"]),
         program("rollcall-simulate", "Tests/SimulateProgram", ["Simulation"]),
 
         // The database on disks that fail: a library for its tests, a program that dies in the middle.
         .target(name: "CFaultyDisk", dependencies: ["CSQLite"], path: "Tests/CFaultyDisk"),
         module(
             "StorageFaults", "Tests/StorageFaults",
-            ["CFaultyDisk", "Contract", "Lifecycle", "SQLiteStorage", "Storage"]),
+            ["API", "CFaultyDisk", "Lifecycle", "Model", "SQLiteStorage", "Storage", "Wire"]),
         program("rollcall-store-kill", "Tests/StorageFaultProgram", ["StorageFaults"]),
 
         // Tests, a target by cost and by subject.
         tests("SimulationTests", "Tests/SimulationTests", ["Simulation"]),
-        tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle"]),
+        tests("LifecycleTests", "Tests/LifecycleTests", ["Lifecycle", "Model"]),
         .testTarget(
-            name: "ContractTests", dependencies: ["Contract", "Lifecycle"], path: "Tests/ContractTests",
+            name: "ContractTests", dependencies: ["API", "Lifecycle", "Model", "Wire"], path: "Tests/ContractTests",
             exclude: ["Golden"], swiftSettings: strict),
-        tests("ReconcilerTests", "Tests/ReconcilerTests", ["Contract", "Lifecycle", "ReconcilerCore", "Streams"]),
+        tests(
+            "ReconcilerTests", "Tests/ReconcilerTests",
+            ["API", "Lifecycle", "Model", "ReconcilerCore", "Streams", "Wire"]),
         .testTarget(
             name: "RollcallTests",
-            dependencies: ["Bus", "Contract", "Lifecycle", "RollcallOperator", "RollcallRuntime", "ServiceKit"],
+            dependencies: [
+                "API", "Bus", "Lifecycle", "Model", "RollcallOperator", "RollcallRuntime", "ServiceHost", "Wire",
+            ],
             path: "Tests/RollcallTests", exclude: ["Golden"], swiftSettings: strict),
         tests(
             "SupervisorTests", "Tests/SupervisorTests",
-            ["Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"]),
-        tests("BusTests", "Tests/BusTests", ["Bus", "CLinux", "Contract", "Lifecycle", "Streams"]),
-        tests("HTTPTests", "Tests/HTTPTests", ["Bus", "Contract", "HTTP", "Lifecycle"]),
+            ["API", "Bus", "Model", "RollcallSupervisor", "ServiceHost"]),
+        tests("BusTests", "Tests/BusTests", ["API", "Bus", "CLinux", "Lifecycle", "Model", "Streams", "Wire"]),
+        tests("HTTPTests", "Tests/HTTPTests", ["API", "Bus", "HTTP", "Model"]),
         tests("BrokerAccessTests", "Tests/BrokerAccessTests", ["BrokerAccessCore"]),
         tests(
             "ProvisionerTests", "Tests/ProvisionerTests",
-            ["Contract", "Lifecycle", "ProvisionerCore", "ProvisionerShell", "Streams"]),
+            ["API", "Lifecycle", "Model", "ProvisionerCore", "Streams", "Wire", "rollcall-provisioner"]),
         tests(
             "StorageTests", "Tests/StorageTests",
-            ["Contract", "Lifecycle", "MemoryStorage", "SQLiteStorage", "Storage"]),
+            ["API", "Lifecycle", "MemoryStorage", "Model", "SQLiteStorage", "Storage", "Wire"]),
         tests(
             "StorageFaultTests", "Tests/StorageFaultTests",
-            ["Contract", "Lifecycle", "SQLiteStorage", "Storage", "StorageFaults"]),
+            ["Model", "SQLiteStorage", "Storage", "StorageFaults"]),
         tests(
             "StatusStoreTests", "Tests/StatusStoreTests",
-            ["Contract", "Lifecycle", "MemoryStorage", "StatusStoreCore", "Storage", "Streams"]),
-        tests("AlertsTests", "Tests/AlertsTests", ["Alerts", "Contract", "Lifecycle"]),
-        tests("DoctorTests", "Tests/DoctorTests", ["Contract", "Doctor", "Lifecycle"]),
-        tests("ControlAPITests", "Tests/ControlAPITests", ["Contract", "ControlAPICore", "Lifecycle"]),
+            ["API", "Lifecycle", "MemoryStorage", "Model", "StatusStoreCore", "Storage", "Streams", "Wire"]),
+        tests("AlertsTests", "Tests/AlertsTests", ["API", "Alerts", "Model", "Wire"]),
+        tests("DoctorTests", "Tests/DoctorTests", ["API", "Doctor", "Lifecycle", "Model"]),
+        tests("ControlAPITests", "Tests/ControlAPITests", ["API", "ControlAPICore", "Lifecycle", "Model", "Wire"]),
         tests(
             "HeartbeatIngestTests", "Tests/HeartbeatIngestTests",
-            ["Contract", "HeartbeatIngestCore", "Lifecycle", "Streams"]),
+            ["API", "HeartbeatIngestCore", "Model", "Streams", "Wire"]),
     ]
 )

@@ -1,6 +1,6 @@
+internal import API
 public import Alerts
-internal import Contract
-public import ServiceKit
+public import ServiceHost
 
 extension AlertSettings {
     /// Reads the configuration file of alerts.

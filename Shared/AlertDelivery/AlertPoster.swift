@@ -1,6 +1,6 @@
 public import Alerts
 public import Bus
-internal import Lifecycle
+internal import Model
 internal import Secrets
 
 /// Sends the messages of alerts, signed where their sink wants it.

@@ -2,7 +2,7 @@ internal import Alerts
 internal import Bus
 internal import CCurl
 internal import Glibc
-internal import Lifecycle
+internal import Model
 
 /// Sends small requests over HTTP and HTTPS from the loop of its program (libcurl's multi interface, libcurl-multi(3)).
 ///

@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
+public import Wire
 
 /// What the core of alerts is told.
 public enum AlertInput: Sendable {

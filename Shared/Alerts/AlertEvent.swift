@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+internal import API
+public import Model
+public import Wire
 
 /// What a committed event says about whether an agent is to be worried about.
 public struct AlertEvent: Sendable {

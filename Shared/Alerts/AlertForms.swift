@@ -1,5 +1,5 @@
-internal import Contract
-public import Lifecycle
+internal import API
+public import Model
 
 /// A message as it is posted.
 public struct AlertRequest: Sendable {

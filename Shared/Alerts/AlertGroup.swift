@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// What is to be told about the agents of one gateway, and when: a pure value.
 struct AlertGroup: Sendable {

@@ -1,5 +1,4 @@
-internal import Contract
-internal import Lifecycle
+internal import Model
 
 /// One message about one gateway, before it has a form.
 struct AlertNotice: Sendable {

@@ -1,5 +1,5 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 
 /// Where alerts go, as the configuration file of the host says it.
 public struct AlertSettings: Sendable {

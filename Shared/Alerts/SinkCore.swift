@@ -1,5 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
+internal import Wire
 
 /// Reads the events for one sink, groups them by gateway, and sends one message after the other: a pure value.
 struct SinkCore: Sendable {

@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// Where the broker is and who connects: `mqtt[s]://[user[:password]@]host[:port]` or `unix:PATH`, user and password
 /// percent-encoded (RFC 3986 §2.1).

@@ -1,5 +1,5 @@
 internal import Glibc
-public import Lifecycle
+public import Model
 
 /// The clocks of this process: cores never read one, shells read one once for each batch.
 public enum Clock {

@@ -1,5 +1,5 @@
 internal import Glibc
-public import Lifecycle
+public import Model
 
 /// One MQTT 5 connection with a clean session, driven by an `EventLoop`.
 ///

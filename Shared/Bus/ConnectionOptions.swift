@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// How to connect, and as whom.
 public struct ConnectionOptions: Sendable {

@@ -1,5 +1,5 @@
 internal import Glibc
-public import Lifecycle
+public import Model
 
 /// One thread's loop over its connections, file descriptors and timers.
 ///

@@ -1,5 +1,6 @@
-public import Contract
+public import API
 public import Streams
+internal import Wire
 
 /// Publishes frames of streams. One that there is no connection for is kept by its stream, and comes again.
 public final class FramePublisher {
@@ -16,7 +17,7 @@ public final class FramePublisher {
 
     public func publish<Body>(_ outgoing: StreamSenders<Body>.Outgoing, on connection: Connection?) {
         guard let connection, connection.isConnected else { return }
-        let payload = JSON.bytes(outgoing.frame)
+        let payload = WireFormat.bytes(outgoing.frame)
         do throws(BusError) {
             try connection.publish(
                 Publication(topic: topics.stream(to: outgoing.destination), payload: payload))

@@ -1,6 +1,6 @@
 internal import CMosquitto
 internal import Glibc
-internal import Lifecycle
+internal import Model
 
 /// What a broker takes, as its CONNACK says (MQTT 5 §3.2.2.3).
 struct BrokerLimits {

@@ -1,5 +1,5 @@
-internal import Contract
 internal import Lifecycle
+internal import Model
 
 // Agents: each that is not well has one cause, the first that holds.
 extension DoctorCheck {

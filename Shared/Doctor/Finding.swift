@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// Something that is wrong, what shows it, and what to do.
 public struct Finding: Hashable, Sendable, Encodable {

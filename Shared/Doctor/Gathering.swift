@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+internal import Lifecycle
+public import Model
 
 /// Gathers what a diagnosis looks at beyond what announces itself: which lookup is to be asked next, until all are answered.
 ///

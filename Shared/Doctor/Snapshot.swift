@@ -1,5 +1,6 @@
-public import Contract
+public import API
 public import Lifecycle
+public import Model
 
 /// What is known of a system at one moment, from its bus: all that a diagnosis looks at.
 public struct Snapshot: Sendable {

@@ -1,5 +1,6 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
 
 // The broker, the services and the gateways.
 extension DoctorCheck {

@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 /// A connection, and the request that is on it.
 final class Client {

@@ -1,8 +1,8 @@
+internal import API
 internal import Bus
 internal import CMicroHTTPD
-internal import Contract
 internal import Glibc
-internal import Lifecycle
+internal import Model
 
 /// What the library calls, always from within `run`. Each closure captures nothing and finds its server in the context.
 extension HTTPServer {

@@ -1,8 +1,8 @@
+public import API
 public import Bus
 internal import CMicroHTTPD
-public import Contract
 internal import Glibc
-public import Lifecycle
+public import Model
 
 /// An HTTP/1.1 server on the loop of its program (libmicrohttpd, with an epoll descriptor that the loop watches).
 ///

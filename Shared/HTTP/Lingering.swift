@@ -1,6 +1,6 @@
 internal import Bus
 internal import Glibc
-internal import Lifecycle
+internal import Model
 
 /// Keeps sockets of refused clients open and reads on, so that they get to the answer: a socket that is closed with unread
 /// bytes is reset, and a reset takes the answer with it (RFC 9112 §9.6).

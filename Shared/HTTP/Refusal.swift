@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// Why a request never reaches the program: its framing or its target is broken, or it is too large.
 struct Refusal: Error, Hashable {

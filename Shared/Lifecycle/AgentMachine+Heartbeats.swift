@@ -1,3 +1,5 @@
+public import Model
+
 // What agents say.
 extension AgentMachine {
     /// How far two ingests may disagree about when they received what one agent said.

@@ -1,3 +1,5 @@
+public import Model
+
 // Who starts an agent returns, and an agent that ends again and again is asked for less and less often.
 extension AgentMachine {
     /// The age of a report does not count its way: by so much its wake may be older than it looks (decision 8).

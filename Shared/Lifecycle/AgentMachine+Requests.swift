@@ -1,3 +1,5 @@
+public import Model
+
 // What operators ask for.
 extension AgentMachine {
     /// Begins a cycle: a new generation, no attempts, errors and rejections cleared. A paused agent's first wake waits for

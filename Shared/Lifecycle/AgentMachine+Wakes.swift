@@ -1,3 +1,5 @@
+public import Model
+
 // Wakes, deadlines and suspension.
 extension AgentMachine {
     /// What became of an order's publication.

@@ -1,3 +1,5 @@
+public import Model
+
 /// The life of one agent as a pure value: facts come in, directives go out.
 ///
 /// The owner of the agent's partition is its only user. Nothing here reads a clock, does input or output, or waits.

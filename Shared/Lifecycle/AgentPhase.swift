@@ -1,3 +1,5 @@
+public import Model
+
 /// What the owner of an agent waits for. It lives in memory: after a restart it follows from the agent's state.
 public enum AgentPhase: Hashable, Sendable {
     /// Nothing, or the time of the next recovery: the agent is offline. Can become `wakeQueued` (a request, its host's return,

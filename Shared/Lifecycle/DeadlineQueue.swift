@@ -1,3 +1,5 @@
+public import Model
+
 /// The deadlines of a partition: a binary heap with at most a few entries an agent.
 ///
 /// An entry may be early, never late: a heartbeat that moves a deadline later touches nothing here, and an entry that

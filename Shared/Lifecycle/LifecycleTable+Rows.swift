@@ -1,3 +1,5 @@
+internal import Model
+
 extension LifecycleTable {
     /// Status and phase before, event, condition, status after (`nil`: the same), phase after, events told, directives.
     public static let rows: [Row] = [

@@ -1,3 +1,5 @@
+public import Model
+
 /// The life of an agent on a page: every state, every event, what it leads to and what is told of it.
 ///
 /// `infra/docs/lifecycle.md` is this table as text; a test holds both equal, and another drives `AgentMachine` through every

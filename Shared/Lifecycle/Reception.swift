@@ -1,3 +1,5 @@
+internal import Model
+
 /// When something was heard, and by which ingest.
 struct Reception: Hashable, Sendable {
     let at: Instant

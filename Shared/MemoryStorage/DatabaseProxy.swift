@@ -1,6 +1,8 @@
-public import Contract
+public import API
 public import Lifecycle
+public import Model
 public import Storage
+public import Wire
 
 /// Passes everything on to another database; who inherits from it watches some of that, or changes it.
 open class DatabaseProxy: StatusDatabase {

@@ -1,6 +1,8 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
 internal import Storage
+internal import Wire
 
 // What a frame changes, once it is known that all of it can be.
 extension MemoryDatabase {

@@ -1,6 +1,8 @@
-public import Contract
+public import API
 public import Lifecycle
+public import Model
 public import Storage
+public import Wire
 
 extension MemoryDatabase {
     public func deadLetters(limit: Int) throws(StorageError) -> (total: Int, kept: Int, newest: [StoredDeadLetter]) {

@@ -1,6 +1,7 @@
-internal import Contract
-public import Lifecycle
+internal import Lifecycle
+public import Model
 public import Storage
+internal import Wire
 
 /// All that a status store keeps, for as long as the object lives: what the simulator runs the store on.
 ///

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// Finds and replaces members of encoded objects (RFC 8259) without decoding them.
 ///

@@ -1,5 +1,6 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
 internal import Storage
 
 /// What frames of one transaction make of agents: gathered and written in the order of the keys, several times faster than

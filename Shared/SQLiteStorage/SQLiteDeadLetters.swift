@@ -1,6 +1,7 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 public import Storage
+internal import Wire
 
 extension SQLiteStatusDatabase {
     public func deadLetter(_ letter: DeadLetter) throws(StorageError) -> [EndedEpoch] {

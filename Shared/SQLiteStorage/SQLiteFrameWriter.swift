@@ -1,6 +1,8 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
 internal import Storage
+internal import Wire
 
 /// Applies frames inside one open transaction.
 ///

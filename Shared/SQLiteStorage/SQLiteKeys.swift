@@ -1,6 +1,6 @@
-public import Contract
-public import Lifecycle
+public import Model
 public import Storage
+public import Wire
 
 extension SQLiteStatusDatabase {
     public func claim(_ claims: [KeyClaim], now: Timestamp) throws(StorageError) -> [String] {

@@ -1,6 +1,7 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 public import Storage
+public import Wire
 
 extension SQLiteStatusDatabase {
     public func record(of agent: AgentAddress) throws(StorageError) -> Carried<AgentRecord>? {

@@ -1,6 +1,7 @@
-public import Contract
-public import Lifecycle
+internal import Lifecycle
+public import Model
 public import Storage
+public import Wire
 
 /// What a row of the outbox is; its raw value is stored.
 enum SQLiteOutboxKind: Sendable {

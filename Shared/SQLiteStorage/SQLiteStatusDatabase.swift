@@ -1,7 +1,6 @@
 internal import CSQLite
-internal import Contract
 internal import Glibc
-public import Lifecycle
+public import Model
 public import Storage
 
 /// The embedded store: one SQLite file in WAL mode with `synchronous=FULL`, one connection, one thread.

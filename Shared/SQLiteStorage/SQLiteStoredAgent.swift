@@ -1,6 +1,8 @@
-public import Contract
+internal import API
 public import Lifecycle
+internal import Model
 public import Storage
+public import Wire
 
 /// Reads rows of `agents`: what was written behind lies beside the state and is put into it here.
 enum StoredAgent {

@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 public import Storage
 
 extension SQLiteStatusDatabase {

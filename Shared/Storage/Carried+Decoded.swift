@@ -1,4 +1,5 @@
-public import Contract
+internal import API
+public import Wire
 
 extension Carried {
     /// The value. What was stored once is of our own making: a failure says that the database was changed by others.

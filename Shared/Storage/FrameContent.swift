@@ -1,5 +1,5 @@
-package import Contract
-package import Lifecycle
+package import Model
+package import Wire
 
 extension CredentialChange {
     /// The longest time two secrets may both work: a day.

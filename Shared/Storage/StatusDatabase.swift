@@ -1,5 +1,7 @@
-public import Contract
+public import API
 public import Lifecycle
+public import Model
+public import Wire
 
 /// The one place where the system's state survives: what the status store needs of a database.
 ///

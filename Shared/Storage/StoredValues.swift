@@ -1,5 +1,7 @@
-public import Contract
+public import API
 public import Lifecycle
+public import Model
+public import Wire
 
 // What a database tells.
 

@@ -1,5 +1,5 @@
-public import Contract
-public import Lifecycle
+public import Model
+public import Wire
 
 /// The receiving end of streams of one kind: applies each frame once, in order, and says what to acknowledgement.
 ///

@@ -1,5 +1,5 @@
-public import Contract
-public import Lifecycle
+public import Model
+public import Wire
 
 /// The sending end of one stream: numbers frames without a gap and keeps each until its acknowledgement.
 ///

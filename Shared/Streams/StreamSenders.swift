@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
+public import Wire
 
 /// All streams of one kind that a service sends, one for each destination and name.
 ///

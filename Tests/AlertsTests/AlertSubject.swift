@@ -1,5 +1,6 @@
-import Contract
-import Lifecycle
+import API
+import Model
+import Wire
 
 @testable import Alerts
 

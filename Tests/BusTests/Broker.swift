@@ -1,8 +1,11 @@
+import API
 import Bus
 import CLinux
 import FoundationEssentials
 import Glibc
 import Lifecycle
+import Model
+import Wire
 
 /// A mosquitto of our own on a free loopback port, which can be killed, emptied, paused and started again.
 final class Broker {

@@ -1,5 +1,5 @@
 import Bus
-import Lifecycle
+import Model
 import Testing
 
 @Suite struct BrokerAddressTests {

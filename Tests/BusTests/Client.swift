@@ -1,5 +1,5 @@
 import Bus
-import Lifecycle
+import Model
 import Testing
 
 /// Everything that goes to a real broker: one test after the other, since they kill brokers and measure time.

@@ -1,7 +1,7 @@
 import Bus
 import CLinux
 import Glibc
-import Lifecycle
+import Model
 import Testing
 
 extension RealBroker {

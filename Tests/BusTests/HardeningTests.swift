@@ -1,10 +1,11 @@
+import API
 import Bus
-import Contract
 import FoundationEssentials
 import Glibc
-import Lifecycle
+import Model
 import Streams
 import Testing
+import Wire
 
 extension RealBroker {
     /// What a publication, a delegate or a broker may do without harm.

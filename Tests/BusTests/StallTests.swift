@@ -1,6 +1,6 @@
 import Bus
 import Glibc
-import Lifecycle
+import Model
 import Testing
 
 extension RealBroker {

@@ -1,8 +1,9 @@
+import API
 import Bus
-import Contract
-import Lifecycle
+import Model
 import Streams
 import Testing
+import Wire
 
 extension RealBroker {
     /// Streams through a broker that forgets everything, again and again.
@@ -22,7 +23,8 @@ extension RealBroker {
                 outlet.reconnected(now: Clock.now())
             }
             sender.onReceived = { delivery in
-                guard let acknowledgement = try? JSON.decode(StreamAcknowledgement.self, from: delivery.payload) else {
+                guard let acknowledgement = try? WireFormat.decode(StreamAcknowledgement.self, from: delivery.payload)
+                else {
                     return
                 }
                 _ = outlet.receive(acknowledgement, now: Clock.now())
@@ -80,7 +82,7 @@ extension RealBroker {
             receiver.onConnected = { $0.subscribe([topics.stream(to: .store)]) }
             var came: [String: [Int]] = [:]
             receiver.onReceived = { delivery in
-                guard let frame = try? JSON.decode(StreamFrame<Int>.self, from: delivery.payload),
+                guard let frame = try? WireFormat.decode(StreamFrame<Int>.self, from: delivery.payload),
                     frame.body != nil
                 else { return }
                 came[frame.id.stream, default: []].append(frame.seq)

@@ -1,7 +1,8 @@
+import API
 import Bus
-import Contract
-import Lifecycle
+import Model
 import Streams
+import Wire
 
 /// Streams on a connection: what `StreamSenders` decides is published at once, and only kept while there is none.
 ///
@@ -74,7 +75,7 @@ final class StreamInlet<Body: Codable & Sendable> {
 
     /// The frame that is to be applied now; `nil` for repeats, gaps and advertisements.
     func receive(_ payload: [UInt8], now: Instant) throws -> (id: StreamID, seq: Int, body: Body)? {
-        let frame = try JSON.decode(StreamFrame<Body>.self, from: payload)
+        let frame = try WireFormat.decode(StreamFrame<Body>.self, from: payload)
         guard receiver.accepts(frame, now: now), let body = frame.body else { return nil }
         return (frame.id, frame.seq, body)
     }

@@ -1,8 +1,8 @@
 import Bus
-import Contract
-import Lifecycle
+import Model
 import Streams
 import Testing
+import Wire
 
 /// A stream over a channel that loses, repeats and reorders, whose ends crash: by seed, so that a failure comes again.
 @Suite struct StreamSimulationTests {

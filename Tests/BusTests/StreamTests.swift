@@ -1,8 +1,9 @@
+import API
 import Bus
-import Contract
-import Lifecycle
+import Model
 import Streams
 import Testing
+import Wire
 
 private let id = StreamID(service: "s", instance: "1", incarnation: "a", stream: "x")
 

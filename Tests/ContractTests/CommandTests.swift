@@ -1,5 +1,5 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import Testing
 
 /// Every command and every lookup: what is taken, and that a refusal names each member that is wrong.

@@ -1,5 +1,5 @@
-import Contract
 import Testing
+import Wire
 
 @Suite struct EventPageTests {
     private func entry(_ sequence: Int64, bytes: Int = 2) -> EventPage.Entry {

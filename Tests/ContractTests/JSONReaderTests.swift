@@ -1,4 +1,4 @@
-import Contract
+import API
 import Testing
 
 /// JSON that others wrote is read strictly.

@@ -1,8 +1,10 @@
 import FoundationEssentials
 import Lifecycle
+import Model
 import Testing
 
-@testable import Contract
+@testable import API
+@testable import Wire
 
 /// What services write and read most: the same bytes that a general encoder makes, and the same values.
 @Suite struct JSONWriterTests {

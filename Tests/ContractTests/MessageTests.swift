@@ -1,6 +1,8 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import Testing
+import Wire
 
 /// What operators, gateways and agents read.
 @Suite struct MessageTests {
@@ -192,7 +194,7 @@ import Testing
             """
             {"id":{"service":"s","instance":"1","incarnation":"a","stream":"x"},"seq":2,"lowWaterMark":1,"age":0,"body":\(body)}
             """.utf8)
-        #expect(try JSON.decode(StreamFrame<UnreadBody>.self, from: payload).body?.kind == kind)
+        #expect(try WireFormat.decode(StreamFrame<UnreadBody>.self, from: payload).body?.kind == kind)
     }
 
     // MARK: Problems

@@ -1,6 +1,6 @@
-import Contract
-import Lifecycle
+import Model
 import Testing
+import Wire
 
 @testable import ControlAPICore
 

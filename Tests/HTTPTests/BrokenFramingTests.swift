@@ -1,6 +1,5 @@
-import Contract
+import API
 import HTTP
-import Lifecycle
 import Testing
 
 /// A request as bytes, and the status that it must get; 0 where the library closes without a word.

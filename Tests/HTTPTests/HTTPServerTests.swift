@@ -1,8 +1,8 @@
+import API
 import Bus
-import Contract
 import Glibc
 import HTTP
-import Lifecycle
+import Model
 import Testing
 
 private let ask = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"

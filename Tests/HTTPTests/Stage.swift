@@ -1,8 +1,8 @@
+import API
 import Bus
-import Contract
 import Glibc
 import HTTP
-import Lifecycle
+import Model
 import Testing
 
 /// A server and its clients on one loop, in one thread.

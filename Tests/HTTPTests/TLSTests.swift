@@ -1,8 +1,7 @@
-import Contract
+import API
 import FoundationEssentials
 import Glibc
 import HTTP
-import Lifecycle
 import Testing
 
 /// Certificates made by `openssl`, in a directory of their own.

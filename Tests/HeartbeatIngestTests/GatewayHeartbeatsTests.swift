@@ -1,6 +1,6 @@
-import Contract
+import API
 import HeartbeatIngestCore
-import Lifecycle
+import Model
 import Testing
 
 /// A gateway's message for all its agents.

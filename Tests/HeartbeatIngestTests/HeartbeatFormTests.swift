@@ -1,7 +1,8 @@
-import Contract
+import API
 import HeartbeatIngestCore
-import Lifecycle
+import Model
 import Testing
+import Wire
 
 /// The form of one agent's heartbeat.
 @Suite struct HeartbeatFormTests {

@@ -1,7 +1,8 @@
-import Contract
+import API
 import HeartbeatIngestCore
-import Lifecycle
+import Model
 import Testing
+import Wire
 
 /// Messages in, batches out.
 @Suite struct HeartbeatIntakeTests {

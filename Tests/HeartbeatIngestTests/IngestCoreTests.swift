@@ -1,8 +1,9 @@
-import Contract
+import API
 import HeartbeatIngestCore
-import Lifecycle
+import Model
 import Streams
 import Testing
+import Wire
 
 /// What an ingest does about its connections, its subscription and its end: inputs in, actions out.
 struct IngestCoreTests {

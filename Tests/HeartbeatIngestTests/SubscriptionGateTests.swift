@@ -1,6 +1,7 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import Testing
+import Wire
 
 @testable import HeartbeatIngestCore
 
@@ -137,6 +138,6 @@ struct SubscriptionGateTests {
 
     @Test func aNoteSurvivesItsJourney() throws {
         let note = note(ends: 4)
-        #expect(try JSON.decode(CrashLoopBackoff.self, from: JSON.bytes(note)) == note)
+        #expect(try WireFormat.decode(CrashLoopBackoff.self, from: JSON.bytes(note)) == note)
     }
 }

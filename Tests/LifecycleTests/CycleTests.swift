@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 /// A cycle: its request, its wakes, their deadlines, and how it ends.

@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 @Suite struct DeadlineQueueTests {

@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 /// A pause is answered and an agent is gone only when no wake of it can be published any more.

@@ -1,4 +1,4 @@
-import Lifecycle
+import Model
 import Testing
 
 /// Every short life, and many long ones, against the invariants of the contract.

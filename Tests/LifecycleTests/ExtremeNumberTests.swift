@@ -1,4 +1,4 @@
-import Lifecycle
+import Model
 import Testing
 
 /// Numbers from outside at their ends: they are taken for what they say or end at a bound, and stop nobody.

@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 /// What agents say, and what it changes.

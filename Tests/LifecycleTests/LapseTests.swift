@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 /// An online agent that falls silent, and one whose connection broke.

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Lifecycle
+import Model
 import Testing
 
 /// The table is the machine, and the document is the table.

@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 /// Paused: no wake, no lapse, no verdict, no deadline; heartbeats count.

@@ -1,5 +1,5 @@
 import FoundationEssentials
-import Lifecycle
+import Model
 import Testing
 
 @Suite struct PolicyTests {

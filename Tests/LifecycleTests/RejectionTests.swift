@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 /// What is not accepted is never dropped silently: tokens, rate, and what is published of it.

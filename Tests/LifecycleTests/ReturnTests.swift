@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 /// What comes back: an agent's host, an agent of an older generation, one that ended and ends again.

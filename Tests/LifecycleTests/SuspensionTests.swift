@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 import Testing
 
 /// While check-ins could not arrive or be counted nothing is judged; then what was waited for is waited for anew. Taking an

@@ -1,6 +1,5 @@
+import Model
 import Testing
-
-@testable import Lifecycle
 
 /// Digests are compared whole, wherever they differ.
 struct TokenDigestTests {

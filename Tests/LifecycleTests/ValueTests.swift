@@ -1,4 +1,4 @@
-import Lifecycle
+import Model
 import Testing
 
 /// Durations, rates and times as people write them, and names.

@@ -1,7 +1,8 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import ProvisionerCore
 import Testing
+import Wire
 
 /// Commands in, requests to the owners and answers out.
 @Suite struct CommandHandlerTests {

@@ -1,6 +1,7 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import ProvisionerCore
+import Wire
 
 /// Files whose digest shows the agent and the variable they need.
 func testFiles() -> AgentFiles {

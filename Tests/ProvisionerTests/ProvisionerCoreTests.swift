@@ -1,8 +1,10 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import ProvisionerCore
 import Streams
 import Testing
+import Wire
 
 /// What a provisioner does about its connection, its streams, its limits and its end: inputs in, actions out.
 struct ProvisionerCoreTests {
@@ -16,8 +18,7 @@ struct ProvisionerCoreTests {
         /// Frames that have no acknowledgement yet.
         var sent: [StreamFrame<PartitionMessage>] = []
         var wakes: [WakeHandler.Key] = []
-        var questions: [String] = []
-        var requests = 0
+        var (questions, requests): ([String], Int) = ([], 0)
 
         init(windowMax: Int = 10, unacknowledgedMax: Int = 10) {
             core = ProvisionerCore(
@@ -299,8 +300,6 @@ struct ProvisionerCoreTests {
         #expect(subject.order() == ["wake gw/a"])
         #expect(subject.handle(.acknowledged(ticket: 7, reason: 0)) == [])
     }
-
-    // MARK: The end
 
     /// The turns of a stop.
     private func stop(_ subject: inout Subject) -> [String] {

@@ -1,7 +1,8 @@
-import Lifecycle
+import Model
 import ProvisionerCore
-import ProvisionerShell
 import Testing
+
+@testable import rollcall_provisioner
 
 /// What the templates in `infra/templates/` promise to every agent.
 @Suite struct ShippedTemplatesTests {

@@ -1,9 +1,10 @@
 import FoundationEssentials
 import Glibc
-import Lifecycle
+import Model
 import ProvisionerCore
-import ProvisionerShell
 import Testing
+
+@testable import rollcall_provisioner
 
 @Suite struct TemplateDirectoryTests {
     @Test func aDirectoryIsLoaded() throws {

@@ -1,4 +1,4 @@
-import Lifecycle
+import Model
 import ProvisionerCore
 import Testing
 

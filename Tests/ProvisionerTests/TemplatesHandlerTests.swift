@@ -1,5 +1,5 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import Testing
 
 @testable import ProvisionerCore

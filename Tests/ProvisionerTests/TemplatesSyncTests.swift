@@ -1,7 +1,8 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import ProvisionerCore
 import Testing
+import Wire
 
 /// `sync-templates`: the templates are read, the owner names the agents, each of them is a request.
 @Suite struct TemplatesSyncTests {

@@ -1,7 +1,9 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import ProvisionerCore
 import Testing
+import Wire
 
 /// Wake orders in, wakes and reports out.
 @Suite struct WakeHandlerTests {

@@ -1,6 +1,8 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import Testing
+import Wire
 
 @testable import ReconcilerCore
 

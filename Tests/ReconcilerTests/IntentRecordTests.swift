@@ -1,7 +1,8 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import ReconcilerCore
 import Testing
+import Wire
 
 /// Commands whose answer comes later than their effect, or whose effect takes many entries, and owners that die meanwhile.
 @Suite struct IntentRecordTests {

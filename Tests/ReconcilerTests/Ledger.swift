@@ -1,6 +1,8 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import ReconcilerCore
+import Wire
 
 /// What a store would keep of the entries that were committed, and a clock: enough to let an owner die and be succeeded.
 struct Ledger {

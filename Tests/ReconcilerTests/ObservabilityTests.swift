@@ -1,6 +1,7 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import Testing
+import Wire
 
 @testable import ReconcilerCore
 

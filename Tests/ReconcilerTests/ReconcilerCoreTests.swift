@@ -1,7 +1,8 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import Streams
 import Testing
+import Wire
 
 @testable import ReconcilerCore
 

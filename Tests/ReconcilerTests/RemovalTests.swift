@@ -1,7 +1,9 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import ReconcilerCore
 import Testing
+import Wire
 
 /// Agents and gateways that go, and what stays of them.
 @Suite struct RemovalTests {

@@ -1,7 +1,8 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import ReconcilerCore
 import Testing
+import Wire
 
 /// Commands about one agent, and each of them once.
 @Suite struct RequestTests {

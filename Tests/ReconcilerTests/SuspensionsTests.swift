@@ -1,4 +1,4 @@
-import Lifecycle
+import Model
 import Testing
 
 @testable import ReconcilerCore

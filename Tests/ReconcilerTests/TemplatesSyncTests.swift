@@ -1,7 +1,9 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import ReconcilerCore
 import Testing
+import Wire
 
 /// What the owner makes of `sync-templates`.
 @Suite struct TemplatesSyncTests {

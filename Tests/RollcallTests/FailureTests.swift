@@ -1,7 +1,7 @@
+import API
 import Bus
-import Contract
-import Lifecycle
-import ServiceKit
+import Model
+import ServiceHost
 import Testing
 
 @testable import RollcallOperator

@@ -1,6 +1,5 @@
-import Contract
+import API
 import Glibc
-import Lifecycle
 import Testing
 
 @testable import RollcallOperator

@@ -1,5 +1,5 @@
 import Glibc
-import ServiceKit
+import ServiceHost
 
 /// A text that is kept beside the tests.
 struct Golden {

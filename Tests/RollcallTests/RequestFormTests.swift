@@ -1,5 +1,5 @@
-import Contract
-import ServiceKit
+import API
+import ServiceHost
 import Testing
 
 @testable import RollcallOperator

@@ -1,4 +1,4 @@
-import Lifecycle
+import Model
 
 /// Values that tests share: 09:00 on the last day of January 2026 is now.
 enum Samples {

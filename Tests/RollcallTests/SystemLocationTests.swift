@@ -1,5 +1,5 @@
 import Foundation
-import ServiceKit
+import ServiceHost
 import Testing
 
 /// Where subcommands find the system.

@@ -1,6 +1,6 @@
+import API
 import Bus
-import Contract
-import Lifecycle
+import Model
 import Testing
 
 @testable import RollcallOperator

@@ -1,6 +1,8 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import ReconcilerCore
+import Wire
 
 /// The real owner of a partition under the oracle's eyes. Where a rule is switched off, what it is told, what it remembers or
 /// what it wants is changed.

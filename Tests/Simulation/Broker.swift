@@ -1,5 +1,5 @@
-import Contract
-import Lifecycle
+import API
+import Wire
 
 /// A model of an MQTT broker: sessions that end with their connection, retained messages, shared subscriptions, wills.
 final class Broker {

@@ -1,5 +1,5 @@
-import Contract
-import Lifecycle
+import API
+import Model
 
 // What goes wrong, and what operators ask for meanwhile.
 extension Simulation {

@@ -1,5 +1,6 @@
-import Contract
-import Lifecycle
+import API
+import Model
+import Wire
 
 /// A gateway with its agents: they answer wakes and beat, each in its way.
 final class GatewayClient: Client {

@@ -1,7 +1,8 @@
-import Contract
+import API
 import HeartbeatIngestCore
-import Lifecycle
+import Model
 import Streams
+import Wire
 
 /// The connection of an ingest on which heartbeats come.
 final class HeartbeatSubscription: Client {

@@ -1,7 +1,8 @@
-import Contract
+import API
 import HeartbeatIngestCore
-import Lifecycle
+import Model
 import StatusStoreCore
+import Wire
 
 /// Where a message goes, in the simulated broker.
 enum SimTopic: Hashable {

@@ -1,5 +1,6 @@
-import Contract
 import Lifecycle
+import Model
+import Wire
 
 /// What provisioners were given and have not handed on.
 struct Handovers {

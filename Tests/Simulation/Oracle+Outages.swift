@@ -1,5 +1,6 @@
-import Contract
 import Lifecycle
+import Model
+import Wire
 
 /// What owners could see, and what they heard meanwhile.
 struct Outages {

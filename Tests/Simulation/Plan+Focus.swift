@@ -1,4 +1,4 @@
-import Contract
+import API
 
 // What makes the absence of a rule show often. A rule that is not mentioned shows whatever the faults are.
 extension Plan {

@@ -1,4 +1,4 @@
-import Contract
+import API
 
 /// What a seed decides before anything happens.
 struct Plan {

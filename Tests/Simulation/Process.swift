@@ -1,6 +1,7 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import Streams
+import Wire
 
 /// A service's process: turns of a loop as `EventLoop` has them, timers, two clocks, pauses, presence.
 ///

@@ -1,7 +1,9 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import ProvisionerCore
 import Streams
+import Wire
 
 /// Hosts the real `ProvisionerCore`.
 final class ProvisionerProcess: Process {

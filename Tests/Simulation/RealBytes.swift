@@ -1,6 +1,6 @@
-import Contract
 import HeartbeatIngestCore
-import Lifecycle
+import Model
+import Wire
 
 /// Messages as they are on a real bus: in some runs each goes through the codecs that services use.
 enum RealBytes {
@@ -55,7 +55,7 @@ enum RealBytes {
 
     private static func recode<Message: Codable>(_ message: Message) -> Message {
         do {
-            return try JSON.decode(Message.self, from: JSON.bytes(message))
+            return try WireFormat.decode(Message.self, from: WireFormat.bytes(message))
         } catch {
             preconditionFailure("\(Message.self) is not read as it is written: \(error)")
         }

@@ -1,7 +1,8 @@
-import Contract
-import Lifecycle
+import API
+import Model
 import ReconcilerCore
 import Streams
+import Wire
 
 /// Hosts the real `ReconcilerCore`, with owners that a rule can be taken from.
 final class ReconcilerProcess: Process {

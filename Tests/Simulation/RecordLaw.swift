@@ -1,5 +1,5 @@
-import Contract
 import Lifecycle
+import Model
 
 /// What the contract says of one event and the records before and after it: sections 6 and 7, sentence by sentence.
 ///

@@ -1,5 +1,6 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import Storage
 
 /// A whole system by one seed: every core that decides, over a model of broker, database, clocks and processes.

@@ -1,8 +1,10 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import StatusStoreCore
 import Storage
 import Streams
+import Wire
 
 /// Hosts the real `StoreCore` on a database that no crash touches.
 final class StoreProcess: Process {
@@ -100,7 +102,7 @@ final class StoreProcess: Process {
 
     private func received(_ frame: StreamFrame<StoreFrame>) {
         foretell(frame)
-        handle(.frameReceived(world.sendsBytes ? .bytes(JSON.bytes(frame)) : .decoded(frame)))
+        handle(.frameReceived(world.sendsBytes ? .bytes(WireFormat.bytes(frame)) : .decoded(frame)))
     }
 
     private func carryOut(_ action: StoreAction) {
@@ -110,7 +112,7 @@ final class StoreProcess: Process {
                 .store, .presence, .cursor, .claims, .acknowledgements(service: service.rawValue, instance: instance),
             ])
         case .send(let outgoing):
-            publish([.init(destination: outgoing.destination, frame: read(outgoing.frame))]) { .reconciler($0) }
+            publish([outgoing]) { .reconciler($0) }
         case .acknowledgement(let acknowledgement): publish([acknowledgement])
         case .publish(let message, let ticket):
             guard let ticket else {
@@ -177,26 +179,6 @@ final class StoreProcess: Process {
         }
         let gone = broker.admitted.subtracting(changes.map(\.username)).sorted()
         return changes + gone.map { CredentialChange(username: $0, change: .remove) }
-    }
-
-    /// The frame as a reconciler reads it.
-    private func read(_ frame: StreamFrame<GrantMessage>) -> StreamFrame<ReconcilerMessage> {
-        guard let body = frame.body else {
-            return StreamFrame(
-                id: frame.id, seq: frame.seq, lowWaterMark: frame.lowWaterMark, age: frame.age, body: nil)
-        }
-        if world.sendsBytes {
-            return value(Carried(encoded: RawFrame.compose(frame, body: body.bytes)))
-        }
-        let message: ReconcilerMessage
-        switch body {
-        case .grant(var chunk, let agents):
-            chunk.agents = agents.map(value)
-            message = .grant(chunk)
-        case .revoke(let partition, let epoch): message = .revoke(partition: partition, epoch: epoch)
-        }
-        return StreamFrame(
-            id: frame.id, seq: frame.seq, lowWaterMark: frame.lowWaterMark, age: frame.age, body: message)
     }
 
     private func value<Value>(_ carried: Carried<Value>) -> Value { database.read { _ in try carried.decoded() } }

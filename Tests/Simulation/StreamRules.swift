@@ -1,5 +1,5 @@
-import Contract
 import Streams
+import Wire
 
 /// The rules of streams that are switched off: what a process says and hears is changed on its way.
 struct StreamRules {

@@ -1,8 +1,9 @@
-import Contract
-import Lifecycle
+import API
 import MemoryStorage
+import Model
 import SQLiteStorage
 import Storage
+import Wire
 
 /// The database that a store has in one run.
 enum SimDatabase {

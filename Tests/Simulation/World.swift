@@ -1,5 +1,3 @@
-import Lifecycle
-
 /// Time, chance and what is to happen next: everything in one run hangs on it.
 ///
 /// Time is in microseconds. What is due at the same time happens in the order in which it was scheduled, so a run is

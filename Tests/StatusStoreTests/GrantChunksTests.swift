@@ -1,7 +1,9 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import StatusStoreCore
 import Testing
+import Wire
 
 /// A partition's snapshot goes over in chunks, each read when it can go out.
 @Suite struct GrantChunksTests {
@@ -34,13 +36,13 @@ import Testing
             ], requests: requests.indices.map { Int64($0) }, agents: states.indices.map { Int64($0) })
     }
 
-    private func decode(_ next: (chunk: GrantChunk, agents: [Carried<AgentState>])) throws -> GrantChunk? {
-        let body = GrantMessage.grant(next.chunk, agents: next.agents).bytes
-        #expect(body.count < 500_000)
-        let frame = StreamFrame<Bool>(
+    private func decode(_ chunk: GrantChunk) throws -> GrantChunk? {
+        let frame = StreamFrame<ReconcilerMessage>(
             id: StreamID(service: "s", instance: "i", incarnation: "n", stream: "x"), seq: 4, lowWaterMark: 2, age: 7,
-            body: true)
-        let raw = try JSON.decode(StreamFrame<ReconcilerMessage>.self, from: RawFrame.compose(frame, body: body))
+            body: .grant(chunk))
+        let bytes = WireFormat.bytes(frame)
+        #expect(bytes.count < 500_000)
+        let raw = try WireFormat.decode(StreamFrame<ReconcilerMessage>.self, from: bytes)
         #expect([raw.seq, raw.lowWaterMark, Int(raw.age)] == [4, 2, 7])
         guard case .grant(let chunk) = raw.body else { return nil }
         return chunk
@@ -52,7 +54,7 @@ import Testing
         var isLast = false
         while !isLast {
             let next = chunks.next(read)
-            isLast = next.chunk.isLast
+            isLast = next.isLast
             found.append(try #require(try decode(next)))
         }
         #expect(found.count > 2)
@@ -90,7 +92,7 @@ import Testing
         var isLast = false
         while !isLast {
             let next = chunks.next(read)
-            isLast = next.chunk.isLast
+            isLast = next.isLast
             agents += try decode(next)?.agents ?? []
         }
         #expect(agents == states)
@@ -99,7 +101,7 @@ import Testing
     @Test func nothingIsOneChunk() throws {
         var chunks = GrantChunks(partition: 0, epoch: 1, incarnation: "i", first: [])
         let next = chunks.next(read)
-        #expect(next.chunk.isLast)
+        #expect(next.isLast)
         #expect(try decode(next)?.isLast == true)
     }
 }

@@ -1,8 +1,10 @@
-import Contract
+import API
 import Lifecycle
 import MemoryStorage
+import Model
 import Storage
 import Testing
+import Wire
 
 @testable import StatusStoreCore
 

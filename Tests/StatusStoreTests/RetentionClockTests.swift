@@ -1,9 +1,10 @@
-import Contract
-import Lifecycle
+import API
 import MemoryStorage
+import Model
 import StatusStoreCore
 import Storage
 import Testing
+import Wire
 
 /// What is kept for a time is kept for that time, whatever becomes of the wall clock.
 @Suite struct RetentionClockTests {

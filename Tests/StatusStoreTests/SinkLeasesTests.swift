@@ -1,7 +1,7 @@
-import Contract
-import Lifecycle
 import MemoryStorage
+import Model
 import Testing
+import Wire
 
 @testable import StatusStoreCore
 

@@ -1,4 +1,4 @@
-import Contract
+import API
 import StatusStoreCore
 import Testing
 

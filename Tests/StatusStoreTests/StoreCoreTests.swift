@@ -1,10 +1,12 @@
-import Contract
+import API
 import Lifecycle
 import MemoryStorage
+import Model
 import StatusStoreCore
 import Storage
 import Streams
 import Testing
+import Wire
 
 /// What the store does about its database, its broker and its end: inputs in, actions out.
 @Suite struct StoreCoreTests {

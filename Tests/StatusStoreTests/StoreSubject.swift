@@ -1,9 +1,11 @@
-import Contract
+import API
 import Lifecycle
 import MemoryStorage
+import Model
 import StatusStoreCore
 import Storage
 import Streams
+import Wire
 
 /// A database of which some operations fail.
 final class FailingDatabase: DatabaseProxy {
@@ -65,7 +67,7 @@ struct StoreSubject {
     var wallTime = Timestamp(millisecondsSince1970: 1_700_000_000_000)
     /// In words, each with its ticket.
     private(set) var underWay: [(words: String, ticket: Int)] = []
-    private var sent: [StreamFrame<GrantMessage>] = []
+    private var sent: [StreamFrame<ReconcilerMessage>] = []
     /// Whether the broker has the access plugin, which answers with its acknowledgement.
     var hasPlugin = true
     private var questions: [Int: String] = [:]
@@ -143,7 +145,7 @@ struct StoreSubject {
         case .send(let outgoing):
             sent.append(outgoing.frame)
             switch outgoing.frame.body {
-            case .grant(let chunk, let agents): return "grant \(chunk.epoch) with \(agents.count) agents"
+            case .grant(let chunk): return "grant \(chunk.epoch) with \(chunk.carriedAgents.count) agents"
             case .revoke(_, let epoch): return "revoke \(epoch)"
             case nil: return "advertisement"
             }

@@ -1,5 +1,5 @@
 import Foundation
-import Lifecycle
+import Model
 import SQLiteStorage
 import Storage
 import StorageFaults

@@ -1,6 +1,8 @@
-internal import Contract
+import API
 internal import Lifecycle
+internal import Model
 public import Storage
+internal import Wire
 
 /// What a store does with its database in some lives of some agents, as steps; each is one transaction, or opens anew.
 public enum WorkloadStep: Sendable {

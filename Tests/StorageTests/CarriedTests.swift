@@ -1,7 +1,9 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import Storage
 import Testing
+import Wire
 
 /// What the store keeps as its owner encoded it.
 @Suite struct CarriedTests {
@@ -20,7 +22,7 @@ import Testing
         state.record.variables = ["quote\"": "back\\slash \u{1} ü"]
         var entry = change("gw/a", 3)
         entry.state = Carried(state)
-        let came = try JSON.decode(StoreEntry.self, from: JSON.bytes(entry))
+        let came = try WireFormat.decode(StoreEntry.self, from: JSON.bytes(entry))
         #expect(came.state?.bytes == JSON.bytes(state))
         #expect(came.state?.value == state)
         #expect(came.order == nil)

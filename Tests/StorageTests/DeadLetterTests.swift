@@ -1,5 +1,6 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import Storage
 import Testing
 

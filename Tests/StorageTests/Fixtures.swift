@@ -1,10 +1,12 @@
-import Contract
+import API
 import Foundation
 import Lifecycle
 import MemoryStorage
+import Model
 import SQLiteStorage
 import Storage
 import Testing
+import Wire
 
 /// Every implementation of `StatusDatabase`: each passes the same suite.
 enum Implementation: String, CaseIterable, CustomTestStringConvertible {

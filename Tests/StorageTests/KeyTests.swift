@@ -1,7 +1,7 @@
-import Contract
-import Lifecycle
+import Model
 import Storage
 import Testing
+import Wire
 
 /// Idempotency keys: one request has each, whoever asks, for a day.
 @Suite struct KeyTests {

@@ -1,8 +1,8 @@
-import Contract
 import Foundation
-import Lifecycle
+import Model
 import Storage
 import Testing
+import Wire
 
 @testable import SQLiteStorage
 

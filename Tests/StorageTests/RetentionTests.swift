@@ -1,7 +1,7 @@
-import Contract
-import Lifecycle
+import Model
 import Storage
 import Testing
+import Wire
 
 /// How long history is kept, and how much of it: by the order and the time of commits, never by what events are stamped.
 @Suite struct RetentionTests {

@@ -1,7 +1,9 @@
-import Contract
+import API
 import Lifecycle
+import Model
 import Storage
 import Testing
+import Wire
 
 @Suite struct SnapshotTests {
     @Test(arguments: Implementation.allCases)

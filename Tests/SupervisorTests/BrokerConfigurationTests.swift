@@ -1,4 +1,4 @@
-import ServiceKit
+import ServiceHost
 import Testing
 
 @testable import RollcallSupervisor

@@ -1,5 +1,5 @@
 import Glibc
-import ServiceKit
+import ServiceHost
 import Testing
 
 @testable import RollcallSupervisor

@@ -1,5 +1,4 @@
-import Contract
-import Lifecycle
+import Model
 import Testing
 
 @testable import RollcallSupervisor

@@ -1,8 +1,8 @@
 import Glibc
-import Lifecycle
+import Model
 import Testing
 
-@testable import ServiceKit
+@testable import ServiceHost
 
 /// A pipe whose write end is a descriptor as a shell would give it.
 private final class Pipe {

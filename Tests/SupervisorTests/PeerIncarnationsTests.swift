@@ -1,6 +1,6 @@
 import Testing
 
-@testable import ServiceKit
+@testable import ServiceHost
 
 struct PeerIncarnationsTests {
     private static let name = "reconciler/1"

@@ -1,8 +1,8 @@
+import API
 import Bus
-import Contract
 import Glibc
-import Lifecycle
-import ServiceKit
+import Model
+import ServiceHost
 import Testing
 
 @testable import RollcallSupervisor

@@ -9,44 +9,49 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FILE_LINES_MAX, FUNCTION_LINES_MAX = 400, 60
 # What each directory may import; arrows point down. The libraries of the system stand apart, below.
 PURE = {
-    "Shared/Lifecycle": set(),
-    "Shared/Contract": {"Lifecycle"},
-    "Shared/Streams": {"Contract", "Lifecycle"},
-    "Shared/Storage": {"Contract", "Lifecycle"},
-    "Shared/MemoryStorage": {"Contract", "Lifecycle", "Storage"},
+    "Shared/Model": set(),
+    "Shared/Lifecycle": {"Model"},
+    "Shared/API": {"Model"},
+    "Shared/Wire": {"API", "Lifecycle", "Model"},
+    "Shared/Streams": {"API", "Model", "Wire"},
+    "Shared/Storage": {"API", "Lifecycle", "Model", "Wire"},
+    "Shared/MemoryStorage": {"API", "Lifecycle", "Model", "Storage", "Wire"},
+    "Shared/Alerts": {"API", "Model", "Wire"},
+    "Shared/Doctor": {"API", "Lifecycle", "Model"},
     "Services/BrokerAccess/Core": set(),
-    "Shared/Alerts": {"Contract", "Lifecycle"},
-    "Shared/Doctor": {"Contract", "Lifecycle"},
-    "Services/ControlAPI/Core": {"Contract", "Doctor", "Lifecycle"},
-    "Services/HeartbeatIngest/Core": {"Contract", "Lifecycle", "Streams"},
-    "Services/Provisioner/Core": {"Contract", "Lifecycle", "Streams"},
-    "Services/Reconciler/Core": {"Contract", "Lifecycle", "Streams"},
-    "Services/StatusStore/Core": {"Contract", "Lifecycle", "Storage", "Streams"},
+    "Services/ControlAPI/Core": {"API", "Doctor", "Model", "Wire"},
+    "Services/HeartbeatIngest/Core": {"API", "Model", "Streams", "Wire"},
+    "Services/Provisioner/Core": {"API", "Lifecycle", "Model", "Streams", "Wire"},
+    "Services/Reconciler/Core": {"API", "Lifecycle", "Model", "Streams", "Wire"},
+    "Services/StatusStore/Core": {"API", "Lifecycle", "Model", "Storage", "Streams", "Wire"},
 }
 ADAPTERS = {
     "Shared/Secrets": set(),
-    "Shared/Bus": {"Contract", "Lifecycle", "Streams"},
-    "Shared/HTTP": {"Bus", "Contract", "Lifecycle"},
-    "Shared/SQLiteStorage": {"Contract", "Lifecycle", "Storage"},
-    "Shared/ServiceKit": {"Bus", "Contract", "HTTP", "Lifecycle"},
-    "Shared/AlertDelivery": {"Alerts", "Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
+    "Shared/Bus": {"API", "Model", "Streams", "Wire"},
+    "Shared/HTTP": {"API", "Bus", "Model"},
+    "Shared/SQLiteStorage": {"API", "Lifecycle", "Model", "Storage", "Wire"},
+    "Shared/ServiceHost": {"API", "Bus", "HTTP", "Lifecycle", "Model", "Wire"},
+    "Shared/AlertDelivery": {"API", "Alerts", "Bus", "Model", "Secrets", "ServiceHost"},
     "Services/BrokerAccess/Plugin": {"BrokerAccessCore", "Secrets"},
-    "Services/ControlAPI/Shell": {
-        "AlertDelivery", "Alerts", "Bus", "Contract", "ControlAPICore", "HTTP", "Lifecycle", "Secrets", "ServiceKit"},
-    "Services/HeartbeatIngest/Shell": {
-        "Bus", "Contract", "HeartbeatIngestCore", "Lifecycle", "Secrets", "ServiceKit", "Streams"},
-    "Services/Provisioner/Shell": {
-        "Bus", "Contract", "Lifecycle", "ProvisionerCore", "Secrets", "ServiceKit", "Streams"},
-    "Services/Reconciler/Shell": {"Bus", "Contract", "Lifecycle", "ReconcilerCore", "ServiceKit", "Streams"},
-    "Services/StatusStore/Shell": {
-        "Bus", "Contract", "Lifecycle", "SQLiteStorage", "ServiceKit", "StatusStoreCore", "Storage", "Streams"},
+    "Services/ControlAPI/Executable": {
+        "API", "AlertDelivery", "Alerts", "Bus", "ControlAPICore", "HTTP", "Model", "Secrets", "ServiceHost", "Wire"},
+    "Services/HeartbeatIngest/Executable": {
+        "API", "Bus", "HeartbeatIngestCore", "Model", "Secrets", "ServiceHost", "Streams", "Wire"},
+    "Services/Provisioner/Executable": {
+        "API", "Bus", "Model", "ProvisionerCore", "Secrets", "ServiceHost", "Streams", "Wire"},
+    "Services/Reconciler/Executable": {
+        "API", "Bus", "Lifecycle", "Model", "ReconcilerCore", "ServiceHost", "Streams", "Wire"},
+    "Services/StatusStore/Executable": {
+        "API", "Bus", "Lifecycle", "Model", "SQLiteStorage", "ServiceHost", "StatusStoreCore", "Storage", "Streams",
+        "Wire"},
     "Services/CommandLine/Operator": {
-        "AlertDelivery", "Alerts", "Bus", "Contract", "Doctor", "Lifecycle", "SQLiteStorage", "Secrets", "ServiceKit",
+        "API", "AlertDelivery", "Alerts", "Bus", "Doctor", "Model", "SQLiteStorage", "Secrets", "ServiceHost",
         "Storage"},
-    "Services/CommandLine/Runtime": {"Bus", "Contract", "Lifecycle", "ServiceKit"},
-    "Services/CommandLine/Supervisor": {
-        "AlertDelivery", "Alerts", "Bus", "Contract", "Lifecycle", "Secrets", "ServiceKit"},
-    "Services/CommandLine/Bench": {"Bus", "Contract", "Lifecycle", "RollcallSupervisor", "ServiceKit"},
+    "Services/CommandLine/Runtime": {"API", "Bus", "Model", "ServiceHost"},
+    "Services/CommandLine/Supervisor": {"API", "AlertDelivery", "Alerts", "Bus", "Model", "Secrets", "ServiceHost"},
+    "Services/CommandLine/Bench": {"API", "Bus", "Model", "RollcallSupervisor", "ServiceHost", "Wire"},
+    "Services/CommandLine/Executable": {
+        "API", "RollcallBench", "RollcallOperator", "RollcallRuntime", "RollcallSupervisor", "ServiceHost"},
 }
 # A C library has one importer; CLinux is the kernel's interface, which several need.
 LIBRARIES = {
@@ -56,10 +61,10 @@ LIBRARIES = {
     "CCrypto": {"Shared/Secrets"},
     "CMicroHTTPD": {"Shared/HTTP"},
     "CCurl": {"Shared/AlertDelivery"},
-    "CDashboard": {"Services/ControlAPI/Shell"},
+    "CDashboard": {"Services/ControlAPI/Executable"},
     "CLinux": {
-        "Shared/Bus", "Shared/ServiceKit", "Services/CommandLine/Runtime", "Services/CommandLine/Supervisor"},
-    "FoundationEssentials": {"Shared/Contract", "Services/CommandLine/Bench"},
+        "Shared/Bus", "Shared/ServiceHost", "Services/CommandLine/Runtime", "Services/CommandLine/Supervisor"},
+    "FoundationEssentials": {"Shared/API", "Services/CommandLine/Bench"},
 }
 IMPORT = re.compile(r"^(?:@\w+ )?(?:(?:public|package|internal|private) )?import (?:\w+ )?(\w+)", re.MULTILINE)
 # Readings of a clock and of chance: a pure value is given both.
@@ -139,8 +144,7 @@ class Tidy(unittest.TestCase):
         known = [*PURE, *ADAPTERS]
         strangers = [
             name_of(path) for path in swift_files("Services", "Shared")
-            if not any(name_of(path).startswith(directory + "/") for directory in known)
-            and "/Executable/" not in name_of(path)]
+            if not any(name_of(path).startswith(directory + "/") for directory in known)]
         self.assertEqual(strangers, [])
 
     def test_pure_code_reads_no_clock_and_no_chance(self):

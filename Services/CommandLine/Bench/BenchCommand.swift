@@ -1,8 +1,8 @@
-internal import Contract
+internal import API
 internal import FoundationEssentials
 internal import Glibc
 internal import RollcallSupervisor
-internal import ServiceKit
+internal import ServiceHost
 
 /// `rollcall bench`: measures a private system on this machine.
 public enum BenchCommand {

@@ -1,6 +1,5 @@
 internal import Bus
-internal import Contract
-internal import ServiceKit
+internal import ServiceHost
 
 /// What `rollcall bench heartbeats` measures.
 struct BenchOptions {

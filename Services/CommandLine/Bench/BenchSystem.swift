@@ -1,9 +1,9 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
+internal import Model
 internal import RollcallSupervisor
-internal import ServiceKit
+internal import ServiceHost
 
 /// A private system for a benchmark, with its operator.
 final class BenchSystem {

@@ -1,10 +1,11 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
+internal import Model
 internal import RollcallSupervisor
-internal import ServiceKit
+internal import ServiceHost
 internal import Synchronization
+internal import Wire
 
 /// Measures how many heartbeats a private system accepts, against a bare publisher and subscriber on the same broker.
 ///
@@ -281,7 +282,7 @@ final class HeartbeatBench: ConnectionDelegate {
     func received(_ delivery: Delivery, on connection: Connection) {
         if connection === counterConnection {
             // Only our own services publish here.
-            guard let message = try? JSON.decode(CounterMessage.self, from: delivery.payload) else { return }
+            guard let message = try? WireFormat.decode(CounterMessage.self, from: delivery.payload) else { return }
             latest["\(message.service)/\(message.instance)"] = message
         } else if let sent = probeSentAt {
             latencies.append(Double(Clock.now().nanoseconds - sent.nanoseconds) / 1e6)

@@ -1,6 +1,6 @@
 internal import Bus
 internal import Glibc
-internal import Lifecycle
+internal import Model
 internal import Synchronization
 
 /// Numbers that the measuring thread and a load thread share.

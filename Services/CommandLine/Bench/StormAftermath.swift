@@ -1,9 +1,9 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
+internal import Model
 internal import RollcallSupervisor
-internal import ServiceKit
+internal import ServiceHost
 
 /// What follows a storm: commands about all agents of its largest gateway, and an owner and a store that die with them.
 final class StormAftermath {

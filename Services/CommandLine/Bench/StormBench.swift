@@ -1,8 +1,8 @@
+internal import API
 internal import Bus
-internal import Contract
-internal import Lifecycle
+internal import Model
 internal import RollcallSupervisor
-internal import ServiceKit
+internal import ServiceHost
 
 /// Measures what a hundred thousand deadlines at one moment do to a private system.
 final class StormBench {

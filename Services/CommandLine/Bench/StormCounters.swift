@@ -1,6 +1,7 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import RollcallSupervisor
+internal import Wire
 
 /// The services' own counters: their longest turns and their stalls, in all and in one step.
 final class StormCounters: ConnectionDelegate {
@@ -35,7 +36,7 @@ final class StormCounters: ConnectionDelegate {
 
     func received(_ delivery: Delivery, on connection: Connection) {
         // Only our own services publish here.
-        guard let message = try? JSON.decode(CounterMessage.self, from: delivery.payload) else { return }
+        guard let message = try? WireFormat.decode(CounterMessage.self, from: delivery.payload) else { return }
         let name = message.instance == "1" ? message.service : "\(message.service)/\(message.instance)"
         let turn = message.counters["longest_turn_ms"] ?? 0
         longestTurns[name] = max(longestTurns[name] ?? 0, turn)

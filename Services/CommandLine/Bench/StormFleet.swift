@@ -1,6 +1,6 @@
+internal import API
 internal import Bus
-internal import Contract
-internal import Lifecycle
+internal import Model
 
 /// The gateways of a storm: they beat for their agents, fall silent, are lost, and return.
 final class StormFleet: ConnectionDelegate {

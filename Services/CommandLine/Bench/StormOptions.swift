@@ -1,6 +1,6 @@
-internal import Contract
-internal import Lifecycle
-internal import ServiceKit
+internal import API
+internal import Model
+internal import ServiceHost
 
 /// What `rollcall bench storm` measures.
 struct StormOptions {

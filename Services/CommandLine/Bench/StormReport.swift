@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// What a storm came to, printed as one line of JSON.
 struct StormReport: Encodable {

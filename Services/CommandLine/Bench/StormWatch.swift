@@ -1,6 +1,6 @@
+internal import API
 internal import Bus
-internal import Contract
-internal import Lifecycle
+internal import Model
 internal import RollcallSupervisor
 
 /// What an operator sees of a storm: every event, wake and presence, each judged as it comes.

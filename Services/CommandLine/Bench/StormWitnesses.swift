@@ -1,6 +1,6 @@
+internal import API
 internal import Bus
-internal import Contract
-internal import Lifecycle
+internal import Model
 internal import RollcallSupervisor
 
 /// Agents that go on beating while others fall silent: whether that is seen in time.

@@ -1,10 +1,10 @@
-import Contract
+import API
 import Glibc
 import RollcallBench
 import RollcallOperator
 import RollcallRuntime
 import RollcallSupervisor
-import ServiceKit
+import ServiceHost
 
 let (subcommand, arguments) = CommandList.split(Array(CommandLine.arguments.dropFirst()))
 

@@ -1,8 +1,8 @@
 internal import AlertDelivery
 internal import Alerts
 internal import Bus
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// `rollcall alerts`: the sinks of the file that control-api reads, and whether they work.
 extension Subcommand {

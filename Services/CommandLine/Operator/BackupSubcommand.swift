@@ -1,5 +1,5 @@
 internal import SQLiteStorage
-internal import ServiceKit
+internal import ServiceHost
 internal import Storage
 
 /// `rollcall backup`: a copy of the status store's database, while the store is at work.

@@ -1,5 +1,5 @@
-internal import Contract
-internal import ServiceKit
+internal import API
+internal import ServiceHost
 
 /// Why a subcommand does not end with status 0.
 enum CommandFailure: Error {

@@ -1,6 +1,5 @@
-internal import Contract
 internal import Glibc
-public import ServiceKit
+public import ServiceHost
 
 /// All subcommands of `rollcall`: those of operators, which are here, and the programs beside them.
 public enum CommandList {
@@ -72,7 +71,7 @@ public enum CommandList {
 
     /// The subcommand that a misspelt one means, as a question; empty when none is near.
     public static func meant(by name: String) -> String {
-        ServiceKit.meant(by: name, among: all.map(\.name))
+        ServiceHost.meant(by: name, among: all.map(\.name))
     }
 
     /// The subcommand and its arguments: options before it, which every subcommand takes, move behind it.

@@ -1,7 +1,5 @@
 internal import Bus
-internal import Contract
-internal import Lifecycle
-internal import ServiceKit
+internal import ServiceHost
 
 /// `rollcall completions SHELL`: prints what a shell needs to complete subcommands and their options.
 extension Subcommand {

@@ -1,7 +1,7 @@
 internal import Bus
 internal import Glibc
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// Where a subcommand writes, how, and what time it is there.
 struct Console {

@@ -1,8 +1,8 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Doctor
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// `rollcall doctor`: looks at the system, or at one agent, and says what is wrong, what shows it and what to do.
 extension Subcommand {

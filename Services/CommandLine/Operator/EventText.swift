@@ -1,6 +1,6 @@
+internal import API
 internal import Bus
-internal import Contract
-internal import Lifecycle
+internal import Model
 
 /// Events for people and for programs.
 enum EventText {

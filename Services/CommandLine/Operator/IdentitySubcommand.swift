@@ -1,7 +1,7 @@
 internal import Glibc
-internal import Lifecycle
+internal import Model
 internal import Secrets
-internal import ServiceKit
+internal import ServiceHost
 
 /// `rollcall identity`: operators and services in the file that the broker's plugin reads, each with its secret in a file of its
 /// own. What is there already is left as it is.

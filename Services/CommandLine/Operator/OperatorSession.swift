@@ -1,8 +1,8 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// The answer to a request, and what it says.
 struct Answer {

@@ -1,5 +1,4 @@
-internal import Contract
-internal import Lifecycle
+internal import Model
 
 extension AgentStatus {
     var colour: Style.Colour {

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// Takes secrets out of what is handed to somebody else.
 struct Redaction {

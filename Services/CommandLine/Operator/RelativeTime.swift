@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// Times as people say them, from a given now.
 enum RelativeTime {

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// The request of each operator verb (contract §8).
 extension RequestForm {

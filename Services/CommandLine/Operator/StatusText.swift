@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 /// The whole system for people: its services and how many agents are where.
 enum StatusText {

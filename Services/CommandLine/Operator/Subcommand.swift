@@ -1,5 +1,5 @@
-internal import Contract
-internal import ServiceKit
+internal import API
+internal import ServiceHost
 
 /// One subcommand of an operator: how it is called, what its help says, what it does.
 struct Subcommand: Sendable {

@@ -1,9 +1,9 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Doctor
 internal import Glibc
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// `rollcall support-bundle`: what an engineer needs to see who cannot look himself, as one JSON document without secrets.
 extension Subcommand {

@@ -1,5 +1,5 @@
 internal import Glibc
-internal import ServiceKit
+internal import ServiceHost
 
 /// The file that a minted token is written to: readable by its owner only, whole or not at all.
 struct TokenFile {

@@ -1,9 +1,9 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
+internal import Model
 internal import Secrets
-internal import ServiceKit
+internal import ServiceHost
 
 /// `rollcall token`: the bearer tokens of operators over HTTP, in the file that control-api reads. A token is shown once; the file
 /// holds its digest.

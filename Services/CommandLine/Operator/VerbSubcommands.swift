@@ -1,7 +1,7 @@
+internal import API
 internal import Bus
-internal import Contract
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// Subcommands that change something: a request, its answer in a line or two.
 extension Subcommand {

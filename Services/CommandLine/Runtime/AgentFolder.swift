@@ -1,6 +1,6 @@
-internal import Contract
+internal import API
 internal import Glibc
-internal import Lifecycle
+internal import Model
 
 /// Why something about files did not work.
 struct FolderError: Error, CustomStringConvertible {

@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 // Newer templates for an agent that may run: their files are fetched and written, and nothing is restarted for them.
 extension AgentRun {

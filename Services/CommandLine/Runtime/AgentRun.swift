@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 /// The life of one agent in its runtime: which wake it answers, and where its command stands.
 struct AgentRun: Sendable {

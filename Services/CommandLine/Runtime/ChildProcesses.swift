@@ -1,6 +1,6 @@
 internal import CLinux
 internal import Glibc
-internal import Lifecycle
+internal import Model
 
 /// The commands that run: each the leader of a process group, which dies with this process.
 final class ChildProcesses {

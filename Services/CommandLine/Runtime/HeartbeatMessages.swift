@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 /// One heartbeat as it crosses the bus: on the agent's own topic, or as an entry of its gateway's message.
 struct HeartbeatMessage: Encodable {

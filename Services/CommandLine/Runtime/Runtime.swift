@@ -1,8 +1,8 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// The shell of the runtimes: messages, signals and timers become events of the core, its directives become processes,
 /// files and messages.

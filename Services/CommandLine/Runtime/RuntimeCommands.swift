@@ -1,8 +1,8 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// `rollcall agent ADDRESS`: runs one agent's command on its wakes and heartbeats for it.
 public enum AgentCommand {

@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 /// The agent that a runtime is there for alone, with the boot id of its next start.
 struct Host: Hashable, Sendable {

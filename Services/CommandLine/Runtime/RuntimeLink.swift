@@ -1,7 +1,7 @@
+internal import API
 internal import Bus
-internal import Contract
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// A runtime's connection: who it is, what it subscribes to, its Last Will and what it publishes.
 ///

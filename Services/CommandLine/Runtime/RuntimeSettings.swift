@@ -1,8 +1,8 @@
+internal import API
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// Whom a runtime speaks for.
 enum RuntimeIdentity: Hashable, Sendable {

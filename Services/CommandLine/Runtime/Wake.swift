@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 /// A wake as a runtime acts on it.
 struct Wake: Hashable, Sendable {

@@ -1,4 +1,4 @@
-internal import ServiceKit
+internal import ServiceHost
 
 /// What the private broker is told: the text of its mosquitto.conf(5).
 struct BrokerConfiguration: Hashable, Sendable {

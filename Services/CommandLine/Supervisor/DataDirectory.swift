@@ -1,6 +1,6 @@
 internal import Glibc
 internal import Secrets
-internal import ServiceKit
+internal import ServiceHost
 
 /// The directory that holds everything of one system: database, secrets, the broker's configuration and socket.
 struct DataDirectory: Hashable, Sendable {

@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 /// What a simulated agent does after it was woken.
 enum DemoBehaviour: String, CaseIterable, Hashable, Sendable {

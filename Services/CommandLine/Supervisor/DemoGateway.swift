@@ -1,7 +1,7 @@
+internal import API
 internal import Bus
-internal import Contract
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// The gateway of `--demo N`: simulated agents that are provisioned through the real commands and answer real wakes.
 final class DemoGateway: ConnectionDelegate {

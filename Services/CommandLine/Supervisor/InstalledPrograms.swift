@@ -1,6 +1,6 @@
-internal import Contract
+internal import API
 internal import Glibc
-public import ServiceKit
+public import ServiceHost
 
 /// Where the programs are that make up a system.
 public struct InstalledPrograms: Hashable, Sendable {

@@ -1,6 +1,6 @@
+public import API
 public import Bus
-public import Contract
-public import Lifecycle
+public import Model
 
 /// A connection as operator: sends commands, hears the services' presence.
 public final class OperatorLink: ConnectionDelegate {

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// Whether a system is ready for commands, judged by what its services say of themselves.
 struct Readiness: Hashable, Sendable {

@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// How long a child that ended waits for its next start.
 struct RestartBackoff: Hashable, Sendable {

@@ -1,5 +1,5 @@
 internal import Glibc
-internal import Lifecycle
+internal import Model
 
 /// What the signals that end `rollcall up` ask for.
 ///

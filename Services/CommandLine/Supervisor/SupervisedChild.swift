@@ -1,8 +1,8 @@
 internal import Bus
 internal import CLinux
 internal import Glibc
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// What a child runs.
 struct ChildProgram: Sendable {

@@ -1,9 +1,9 @@
+internal import API
 public import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
+internal import Model
 internal import Secrets
-public import ServiceKit
+public import ServiceHost
 
 /// Runs a private system, a broker and every service, as child processes, each restarted when it dies.
 ///

@@ -1,6 +1,6 @@
-public import Contract
-public import Lifecycle
-public import ServiceKit
+public import API
+public import Model
+public import ServiceHost
 
 /// A private system: where it lives and how it is set.
 public struct SupervisorConfiguration: Sendable {

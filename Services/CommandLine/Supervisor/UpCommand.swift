@@ -1,10 +1,10 @@
+internal import API
 internal import AlertDelivery
 internal import Alerts
 internal import Bus
-internal import Contract
 internal import Glibc
-internal import Lifecycle
-internal import ServiceKit
+internal import Model
+internal import ServiceHost
 
 /// `rollcall up`: a whole system on this machine, for development, trials and tests.
 public enum UpCommand {

@@ -1,5 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
+internal import Wire
 
 /// A refusal over HTTP: problem+json (RFC 9457), with the bus's own types and those that only HTTP has.
 struct HTTPRefusal: Error {

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// The members of a command on the bus, from a request's path, query and body.
 enum CommandMembers {

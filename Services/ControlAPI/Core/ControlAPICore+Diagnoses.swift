@@ -1,6 +1,6 @@
-internal import Contract
+internal import API
 internal import Doctor
-internal import Lifecycle
+internal import Model
 
 // What `rollcall doctor` finds, over HTTP: the same lookups, one after the other, and the services as they announce themselves.
 extension ControlAPICore {

@@ -1,6 +1,7 @@
-internal import Contract
+internal import API
 internal import Doctor
-public import Lifecycle
+public import Model
+internal import Wire
 
 /// Serves agents and operators over HTTP: all that control-api decides.
 ///

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// A file of the dashboard, which lies in the program itself.
 public struct DashboardFile: Sendable {

@@ -1,5 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
+internal import Wire
 
 /// The open streams of Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html): a pure value.
 ///

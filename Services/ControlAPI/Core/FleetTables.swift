@@ -1,5 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
+internal import Wire
 
 /// The whole fleet as one table (`GET /api/v1/fleet`): a pure value.
 ///

@@ -1,4 +1,4 @@
-public import Contract
+public import API
 
 /// `/openapi.json`: OpenAPI 3.1, made of the table of routes.
 enum OpenAPIDocument {

@@ -1,5 +1,5 @@
-public import Contract
-internal import Lifecycle
+public import API
+internal import Model
 
 /// How long requests take, by what they ask for and how they are answered: a pure value. Streams are left out.
 public struct RequestTimes: Sendable {

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// One operation over HTTP: where it lies, who may ask for it and what it becomes. The same table answers requests, says which
 /// methods a path has, and is published as `/openapi.json`.

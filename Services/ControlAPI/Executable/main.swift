@@ -1,5 +1,4 @@
-import ControlAPIShell
-import ServiceKit
+import ServiceHost
 
 ServiceProgram.main(
     ControlAPIProgram.name, description: ControlAPIProgram.description, options: ControlAPIProgram.options

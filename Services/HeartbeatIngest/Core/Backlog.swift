@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// The batches that wait for the acknowledgements of the partitions' owners, and whether they are too many to take more heartbeats.
 ///

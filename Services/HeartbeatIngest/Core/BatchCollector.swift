@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
+public import Wire
 
 /// Gathers heartbeats into batches, one open batch for each partition.
 ///

@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// How the incarnations of one instance have ended lately, as it notes it for its next incarnation.
 ///

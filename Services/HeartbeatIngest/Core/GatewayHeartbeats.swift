@@ -1,5 +1,5 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 
 /// A gateway's message for all its agents: `{"agents": ["a1", {"agent": "a2", "seq": 7}]}`. Each entry is judged alone.
 public struct GatewayHeartbeats: Sendable {

@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+internal import API
+public import Model
+public import Wire
 
 /// The members of a heartbeat that reach the owner, each checked for its type and its bounds.
 ///

@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
+public import Wire
 
 /// Everything that heartbeat-ingest knows: messages in, batches for the partitions out.
 ///

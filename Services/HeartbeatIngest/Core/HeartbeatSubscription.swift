@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import Model
+internal import Wire
 
 /// The subscription on which heartbeats come, as far as it decides anything: a pure value.
 ///

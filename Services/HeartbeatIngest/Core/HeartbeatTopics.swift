@@ -1,5 +1,6 @@
-public import Contract
-internal import Lifecycle
+public import API
+internal import Model
+internal import Wire
 
 /// Reads the topics on which heartbeats come, byte by byte: this runs once for every heartbeat of the system.
 ///

@@ -1,6 +1,7 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 internal import Streams
+internal import Wire
 
 /// Takes all heartbeats, judges their form and hands them to the owners of the partitions in batches, each kept until
 /// its acknowledgement: all that an ingest decides, its streams, subscriptions and its end included.

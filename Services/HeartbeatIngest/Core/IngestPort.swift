@@ -1,6 +1,7 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 public import Streams
+public import Wire
 
 // What the core of an ingest is told, and what it wants done. It has two connections: one to the owners and all else, and the
 // subscription on which heartbeats come, so that reading heartbeats can be stopped while acknowledgements and barriers go on.

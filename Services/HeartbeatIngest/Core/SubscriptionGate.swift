@@ -1,5 +1,5 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 
 /// Whether an ingest may subscribe to heartbeats, and by which subscription: a pure value.
 ///

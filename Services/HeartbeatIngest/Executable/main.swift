@@ -1,5 +1,4 @@
-import HeartbeatIngestShell
-import ServiceKit
+import ServiceHost
 
 ServiceProgram.main(HeartbeatIngestProgram.name, description: HeartbeatIngestProgram.description, options: []) {
     arguments throws(UsageError) in

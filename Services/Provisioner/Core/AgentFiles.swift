@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// Renders the files of any agent of one system and knows their digest.
 public struct AgentFiles: Sendable {

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// Bytes of answers that the broker has not acknowledged, by who asked. With the connection all are forgotten.
 struct AnswersUnderWay: Sendable {

@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// Who asks for what, each with a bounded number of requests under way and a smaller one in work, so that nobody waits for
 /// another's backlog.

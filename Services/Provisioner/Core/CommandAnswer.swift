@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 // The bodies of answers; each member is always there, absent is `null`.
 

@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 
 /// A token that was minted in case the command needs one. It stays in memory until the answer says that it is in force.
 struct CandidateToken: Hashable, Sendable {

@@ -1,5 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
+internal import Wire
 
 extension CommandHandler.Pending {
     /// The answer that an outcome becomes for who asked for this.

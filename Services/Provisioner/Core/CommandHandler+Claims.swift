@@ -1,5 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
+internal import Wire
 
 // A key belongs to one request, wherever that one's owner is: the store keeps it before the request is forwarded.
 extension CommandHandler {

@@ -1,5 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
+internal import Wire
 
 /// How far a `sync-templates` has come.
 struct TemplatesProgress: Sendable {

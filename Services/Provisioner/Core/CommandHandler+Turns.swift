@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 // Each asker has so many requests in work; the others wait for their turn.
 extension CommandHandler {

@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
+public import Wire
 
 /// The front of the commands: judges each request's form, forwards it to whoever owns its effect, and answers.
 ///

@@ -1,5 +1,5 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 
 /// Answers agents and gateways that ask for an agent's files: rendered anew from the committed record.
 public struct FilesHandler: Sendable {

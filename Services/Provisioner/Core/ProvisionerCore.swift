@@ -1,6 +1,7 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 internal import Streams
+internal import Wire
 
 /// The front of the commands, the publisher of wakes, and who hands out files and credentials: all that a provisioner
 /// decides, its streams, subscriptions and its end included.

@@ -1,6 +1,7 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 public import Streams
+public import Wire
 
 // What the core of a provisioner is told, and what it wants done.
 

@@ -1,5 +1,5 @@
-public import Contract
-internal import Lifecycle
+public import API
+internal import Model
 
 /// Where an answer goes: the response topic of a request and its correlation data (MQTT 5 §4.10).
 public struct ReplyAddress: Hashable, Sendable {

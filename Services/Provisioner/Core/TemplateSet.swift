@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// The templates of all roles, parsed.
 ///

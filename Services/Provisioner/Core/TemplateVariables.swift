@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// The agent that files are rendered for, and the variables that follow from it.
 ///

@@ -1,5 +1,6 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
 
 /// Tells runtimes of newer templates until each has reported them, paced.
 ///

@@ -1,5 +1,7 @@
-public import Contract
-public import Lifecycle
+public import API
+internal import Lifecycle
+public import Model
+public import Wire
 
 /// Turns wake orders into wakes: proves that the agent's files can be rendered, publishes, reports what became of it.
 ///

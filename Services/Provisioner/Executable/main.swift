@@ -1,5 +1,4 @@
-import ProvisionerShell
-import ServiceKit
+import ServiceHost
 
 ServiceProgram.main(
     ProvisionerProgram.name, description: ProvisionerProgram.description, options: ProvisionerProgram.options

@@ -1,5 +1,7 @@
-public import Contract
+internal import API
 internal import Lifecycle
+internal import Model
+public import Wire
 
 /// Which inputs of a partition wait for which frame of its owner: one is acknowledged once everything that it caused, and that it
 /// depends on, is committed.

@@ -1,4 +1,5 @@
 package import Lifecycle
+package import Model
 
 /// One agent of the partition.
 package struct AgentSlot: Sendable {

@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// Whether the store keeps up with what a reconciler commits, so that more may be begun.
 ///

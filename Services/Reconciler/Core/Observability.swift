@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
+public import Wire
 
 /// How long a reconciler waits for others before it takes what they do not say for suspension.
 public struct ObservabilityLimits: Sendable {

@@ -1,6 +1,6 @@
-internal import Contract
-public import Lifecycle
+public import Model
 internal import Streams
+internal import Wire
 
 /// What a reconciler needs of the owner of a partition. `PartitionOwner` is one; the simulator's breaks rules on purpose.
 public protocol PartitionOwning {

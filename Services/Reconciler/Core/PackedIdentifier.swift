@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// An id as one value of a fixed size: it is looked up by its bytes, without a string that would have to be made of them.
 struct PackedIdentifier: Hashable, Sendable {

@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+internal import Lifecycle
+public import Model
 
 /// What an owner counted since it began.
 public struct PartitionCounters: Sendable {

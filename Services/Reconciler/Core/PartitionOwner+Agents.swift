@@ -1,5 +1,7 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
+internal import Wire
 
 // Commands about one agent.
 extension PartitionOwner {

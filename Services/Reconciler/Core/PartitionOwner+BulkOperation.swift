@@ -1,5 +1,6 @@
-internal import Contract
 internal import Lifecycle
+internal import Model
+internal import Wire
 
 /// A command about many agents: it comes to each of them in its turn.
 struct BulkOperation: Sendable {

@@ -1,5 +1,7 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
+internal import Wire
 
 // What gateways, or the broker in their name, say of their connections.
 extension PartitionOwner {

@@ -1,5 +1,6 @@
-internal import Contract
 internal import Lifecycle
+internal import Model
+internal import Wire
 
 /// One gateway of the partition, with the agents behind it.
 struct GatewaySlot: Sendable {

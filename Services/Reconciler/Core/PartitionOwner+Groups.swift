@@ -1,5 +1,7 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
+internal import Wire
 
 // Commands about gateways, and about many agents at once.
 extension PartitionOwner {

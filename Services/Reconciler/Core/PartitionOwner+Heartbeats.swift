@@ -1,5 +1,7 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
+internal import Wire
 
 extension PartitionOwner {
     /// Heartbeats in the order received, each judged by its agent.

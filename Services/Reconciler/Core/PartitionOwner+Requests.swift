@@ -1,5 +1,7 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
+internal import Wire
 
 /// An answer that waits until a change has come to all of its agents, and no wake of them can follow any more.
 struct WaitingAnswer: Sendable {

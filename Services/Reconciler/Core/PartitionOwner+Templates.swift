@@ -1,5 +1,7 @@
-internal import Contract
+internal import API
 internal import Lifecycle
+internal import Model
+internal import Wire
 
 // The templates that agents are to run.
 extension PartitionOwner {

@@ -1,5 +1,5 @@
-internal import Contract
-public import Lifecycle
+internal import Lifecycle
+public import Model
 
 /// What was begun for many agents at once and goes on in slices.
 struct OpenWork: Sendable {

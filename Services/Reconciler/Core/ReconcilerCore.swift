@@ -1,6 +1,8 @@
-public import Contract
-public import Lifecycle
+public import API
+internal import Lifecycle
+public import Model
 public import Streams
+public import Wire
 
 /// Owns partitions, keeps their deadlines and decides: all that a reconciler does about its streams, its subscriptions, its
 /// verdicts and its end.

@@ -1,6 +1,8 @@
-public import Contract
+public import API
 public import Lifecycle
+public import Model
 public import Streams
+public import Wire
 
 // What the core of a reconciler is told, and what it wants done.
 

@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// How many rejections of a gateway's agents, known or not, are told as events: so many a second. The others are counted.
 struct RejectionMeter: Sendable {

@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// Counts the times in which nothing could be judged, from the start on, which is the first of them.
 public struct Suspensions: Sendable {

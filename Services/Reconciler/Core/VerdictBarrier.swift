@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+internal import API
+public import Model
+public import Wire
 
 /// Between a deadline and its verdict: the proof that every heartbeat received before it is in.
 ///

@@ -1,6 +1,7 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 internal import Streams
+internal import Wire
 
 /// Whether verdicts may be given: what is known of the ingests, the barrier before each verdict, and the times of suspension.
 struct VerdictGate: Sendable {

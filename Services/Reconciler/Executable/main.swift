@@ -1,7 +1,6 @@
-internal import Contract
-internal import Lifecycle
-internal import ReconcilerShell
-internal import ServiceKit
+import API
+internal import Model
+internal import ServiceHost
 
 ServiceProgram.main(
     "rollcall-reconciler",

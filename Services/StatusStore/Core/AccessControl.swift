@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+internal import Lifecycle
+public import Model
+public import Wire
 
 /// What the broker's access plugin is told: text, one change a line.
 ///

@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// Since when nothing can be committed, why, and when to say so again: a full disk is met every second for hours.
 public struct CommitTrouble: Sendable {

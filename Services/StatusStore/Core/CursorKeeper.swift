@@ -1,5 +1,4 @@
-internal import Contract
-internal import Lifecycle
+internal import Model
 internal import Storage
 
 /// Keeps a retained note on the broker of what was published, and publishes statuses again where the broker knows less: a pure

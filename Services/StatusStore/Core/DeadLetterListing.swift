@@ -1,4 +1,4 @@
-internal import Contract
+internal import API
 internal import Storage
 
 extension DeadLetterReport {

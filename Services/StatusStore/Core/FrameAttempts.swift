@@ -1,4 +1,4 @@
-public import Contract
+public import Wire
 
 /// How often the next frame of each stream failed: one that always fails must not hold up the others for ever.
 public struct FrameAttempts: Sendable {

@@ -1,7 +1,8 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 internal import Storage
 internal import Streams
+internal import Wire
 
 /// Takes the frames of all reconcilers, commits those of a turn together, and acknowledgements what is committed: a pure value.
 struct FrameIntake {
@@ -131,7 +132,7 @@ struct FrameIntake {
         case .decoded(let frame): take(frame, now)
         case .bytes(let payload):
             do {
-                take(try JSON.decode(StreamFrame<StoreFrame>.self, from: payload), now)
+                take(try WireFormat.decode(StreamFrame<StoreFrame>.self, from: payload), now)
             } catch {
                 let (member, detail) = JSON.describe(error)
                 judgeUnreadable(payload, "\(member): \(detail)", now, &output)
@@ -149,7 +150,7 @@ struct FrameIntake {
         _ payload: [UInt8], _ error: String, _ now: Instant, _ output: inout StoreOutput
     ) {
         // Without even the frame around it nothing can be acknowledged.
-        guard let frame = try? JSON.decode(StreamFrame<JSONValue>.self, from: payload) else {
+        guard let frame = try? WireFormat.decode(StreamFrame<JSONValue>.self, from: payload) else {
             return output.log(.frameUnreadable(error))
         }
         guard receiver.accepts(frame, now: now) else { return }

@@ -1,5 +1,6 @@
-public import Contract
 public import Lifecycle
+internal import Model
+public import Wire
 
 /// Divides what lies in a partition into messages of bounded size, one at a time: a hundred thousand agents are neither read
 /// nor composed in one turn, and never held in memory together.
@@ -71,18 +72,17 @@ public struct GrantChunks: Sendable {
     /// - Throws: what `read` throws; then nothing has changed but what was read before.
     public mutating func next<Failure: Error>(
         _ read: (Page) throws(Failure) -> [Item]
-    ) throws(Failure) -> (chunk: GrantChunk, agents: [Carried<AgentState>]) {
+    ) throws(Failure) -> GrantChunk {
         while bytes <= bytesMax, let page = nextPage {
             for item in try read(page) { add(item) }
             pass(page)
         }
-        var agents: [Carried<AgentState>] = []
         var size = 0
         var part: [Item] = []
         while let item = items.first, size == 0 || size + item.bytes <= bytesMax {
             _ = items.popFirst()
             size += item.bytes
-            if case .agent(let state) = item { agents.append(state) } else { part.append(item) }
+            part.append(item)
         }
         bytes -= size
         let isLast = items.isEmpty && nextPage == nil
@@ -94,11 +94,11 @@ public struct GrantChunks: Sendable {
             case .boardPause(let pause): chunk.boardPauses.append(pause)
             case .tombstone(let tombstone): chunk.tombstones.append(tombstone)
             case .request(let request): chunk.requests.append(request)
-            case .agent: break
+            case .agent(let state): chunk.carriedAgents.append(state)
             }
         }
         nextIndex += 1
-        return (chunk, agents)
+        return chunk
     }
 
     private mutating func add(_ item: Item) {

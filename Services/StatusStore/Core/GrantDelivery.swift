@@ -1,7 +1,8 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 internal import Storage
 internal import Streams
+internal import Wire
 
 /// Gives partitions to the reconcilers that live, and keeps sending each grant until it is acknowledged: a pure value.
 struct GrantDelivery {
@@ -37,7 +38,7 @@ struct GrantDelivery {
     private let chunkBytesMax: Int
     private var members = Membership(of: .reconciler)
     private var assignment: PartitionAssignment
-    private var senders: StreamSenders<GrantMessage>
+    private var senders: StreamSenders<ReconcilerMessage>
     private var recipients: [String: Recipient] = [:]
     private var streamNumber = 0
     private var decideAt = Instant(nanoseconds: 0)
@@ -46,7 +47,7 @@ struct GrantDelivery {
     private(set) var hasMore = false
 
     init(
-        senders: StreamSenders<GrantMessage>, owners: [PartitionOwner], partitionCount: Int, chunkBytesMax: Int,
+        senders: StreamSenders<ReconcilerMessage>, owners: [PartitionOwner], partitionCount: Int, chunkBytesMax: Int,
         now: Instant
     ) {
         self.senders = senders
@@ -98,7 +99,7 @@ struct GrantDelivery {
     mutating func tick(now: Instant) { senders.tick(now: now) }
 
     /// What is to be published now.
-    mutating func takeFrames() -> [StreamSenders<GrantMessage>.Outgoing] { senders.takeFrames() }
+    mutating func takeFrames() -> [StreamSenders<ReconcilerMessage>.Outgoing] { senders.takeFrames() }
 
     /// Does one thing of what is due: grants a partition or sends a message. Whether the turn has time for more.
     mutating func pumpNext(
@@ -232,9 +233,9 @@ struct GrantDelivery {
             // Out of the list while it is taken from, so that it is not copied.
             recipients[instance]?.waiting.removeFirst()
             guard assignment.owner(of: partition)?.epoch == epoch else { return }
-            let message: (chunk: GrantChunk, agents: [Carried<AgentState>])
+            let chunk: GrantChunk
             do {
-                message = try chunks.next { page throws(StorageError) in
+                chunk = try chunks.next { page throws(StorageError) in
                     switch page {
                     case .requests(let places):
                         try database.requests(of: partition, at: places).map { .request($0.with(kept: kept)) }
@@ -248,16 +249,13 @@ struct GrantDelivery {
                 recipients[instance]?.waiting.insert(.grant(chunks), at: 0)
                 throw error
             }
-            let isLast = message.chunk.isLast
-            if !isLast { recipients[instance]?.waiting.insert(.grant(chunks), at: 0) }
-            send(
-                .grant(message.chunk, agents: message.agents), to: instance,
-                completes: isLast ? (partition, epoch) : nil, now)
+            if !chunk.isLast { recipients[instance]?.waiting.insert(.grant(chunks), at: 0) }
+            send(.grant(chunk), to: instance, completes: chunk.isLast ? (partition, epoch) : nil, now)
         }
     }
 
     private mutating func send(
-        _ message: GrantMessage, to instance: String, completes: (partition: Int, epoch: Int)?, _ now: Instant
+        _ message: ReconcilerMessage, to instance: String, completes: (partition: Int, epoch: Int)?, _ now: Instant
     ) {
         guard let stream = recipients[instance]?.stream else { return }
         let seq = senders.send(message, to: .reconciler(instance), stream: stream, now: now)

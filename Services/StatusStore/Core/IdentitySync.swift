@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 internal import Storage
 
 /// Who keeps strangers out of the broker.

@@ -1,6 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import Model
 internal import Storage
+internal import Wire
 
 /// Keeps idempotency keys for the requests that claim them: those of a turn in one transaction, answered behind it. A pure
 /// value.

@@ -1,5 +1,6 @@
-public import Contract
-public import Lifecycle
+public import API
+internal import Lifecycle
+public import Model
 
 /// The answers of the lookups, composed from stored JSON.
 public enum LookupAnswer {

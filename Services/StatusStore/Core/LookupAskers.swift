@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 
 /// Who asks, what of each waits and what of its answers is under way. Askers are served in turn, so that nobody waits for
 /// another's backlog. A pure value.

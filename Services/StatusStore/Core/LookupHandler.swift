@@ -1,6 +1,7 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 internal import Storage
+internal import Wire
 
 /// Answers what can be looked up, from what is committed: a pure value.
 ///

@@ -1,6 +1,7 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 internal import Storage
+internal import Wire
 
 /// One lookup that is being answered in steps, each of about a millisecond: commits come in between. What it gathers is
 /// committed, and of each agent or gateway as it was when its step came.

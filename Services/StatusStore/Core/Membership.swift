@@ -1,5 +1,5 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 
 /// Which instances of one service are alive, by their presence.
 ///

@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// When each outstanding wake order is published, and published again until it is settled.
 ///

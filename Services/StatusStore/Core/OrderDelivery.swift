@@ -1,5 +1,5 @@
-internal import Contract
-internal import Lifecycle
+internal import API
+internal import Model
 internal import Storage
 
 /// Publishes outstanding wake orders to whichever provisioner takes them, again until each is settled: a pure value.

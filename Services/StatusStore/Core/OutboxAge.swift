@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// How long the outbox has held its oldest entry, to about a second: a pure value.
 struct OutboxAge {

@@ -1,5 +1,4 @@
-internal import Contract
-internal import Lifecycle
+internal import Model
 internal import Storage
 
 /// Publishes the outbox in its order and remembers what the broker has acknowledged: a pure value.

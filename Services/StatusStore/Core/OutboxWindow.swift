@@ -1,4 +1,4 @@
-internal import Lifecycle
+internal import Model
 
 /// Which part of the outbox is published, acknowledged, or still to come.
 ///

@@ -1,4 +1,4 @@
-public import Lifecycle
+public import Model
 
 /// Decides which reconciler owns which partition, and when one is granted again.
 ///

@@ -1,6 +1,7 @@
-internal import Contract
-public import Lifecycle
+internal import Lifecycle
+public import Model
 public import Storage
+internal import Wire
 
 /// The clock of what the store keeps for a time: requests, keys, overlaps of tokens, and history.
 ///

@@ -1,6 +1,6 @@
-internal import Contract
-internal import Lifecycle
+internal import Model
 internal import Storage
+internal import Wire
 
 /// Which process serves each sink of alerts: one at a time, so that its messages come once and in their order. A pure value.
 ///

@@ -1,5 +1,5 @@
-public import Contract
-public import Lifecycle
+public import API
+public import Model
 public import Storage
 internal import Streams
 

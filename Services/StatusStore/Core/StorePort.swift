@@ -1,7 +1,9 @@
-public import Contract
-public import Lifecycle
+public import API
+internal import Lifecycle
+public import Model
 public import Storage
 public import Streams
+public import Wire
 
 // What the core of the status store is told, and what it wants done. Its database it calls itself, through `StatusDatabase`.
 
@@ -128,7 +130,7 @@ public enum StoreMessage: Sendable {
 public enum StoreAction: Sendable {
     /// All that the store listens to.
     case subscribe
-    case send(StreamSenders<GrantMessage>.Outgoing)
+    case send(StreamSenders<ReconcilerMessage>.Outgoing)
     case acknowledgement(StreamAcknowledgement)
     /// - ticket: `acknowledged` is to name it; without one nobody waits for that.
     case publish(StoreMessage, ticket: Int?)

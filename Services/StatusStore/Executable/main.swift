@@ -1,6 +1,5 @@
-internal import Contract
-internal import ServiceKit
-internal import StatusStoreShell
+import API
+internal import ServiceHost
 
 ServiceProgram.main(
     "rollcall-status-store",

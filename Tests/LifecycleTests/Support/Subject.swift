@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 
 /// One agent's machine with its two clocks. Every input answers with a transcript: what it led to, a line a directive.
 struct Subject: Sendable {

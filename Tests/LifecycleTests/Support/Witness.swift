@@ -1,4 +1,5 @@
 import Lifecycle
+import Model
 
 /// One input of an enumerated life. Between two of them 10 ms pass.
 enum LifeInput: CaseIterable, Sendable {

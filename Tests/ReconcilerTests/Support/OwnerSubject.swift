@@ -1,5 +1,7 @@
-import Contract
+import API
 import Lifecycle
+import Model
+import Wire
 
 @testable import ReconcilerCore
 
