@@ -16,6 +16,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from rollcall_system import free_port
+
 ROOT = "rollcall/v1"
 CONTROL = "$CONTROL/rollcall/v1"
 NOT_AUTHORIZED = 0x87
@@ -46,9 +48,7 @@ class Broker:
         self.identities = self.directory / "identities"
         self.state = self.directory / "state"
         self.log = self.directory / "log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.write_identities({name: secret_of(name) for name in (fixed or self.FIXED)})
         library = (BUILD / "libRollcallBrokerAccess.so").resolve()
         lines = [

@@ -4,21 +4,14 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.error
 import urllib.request
 
-from rollcall_system import BUILD, REPOSITORY, ROLLCALL
+from rollcall_system import BUILD, REPOSITORY, ROLLCALL, free_port
 
 SERVICES = ("status-store", "reconciler", "provisioner", "heartbeat-ingest", "control-api")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def get(port, path, **headers):

@@ -11,13 +11,16 @@ a directory, every system leaves its log there: `infra/test` keeps it when a tes
 """
 
 import concurrent.futures
+import contextlib
 import datetime
 import itertools
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -63,6 +66,16 @@ def wait_until(condition, seconds=10, what="the condition"):
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not hold within {seconds} s")
         time.sleep(0.02)
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody listens on. It lies below what Linux gives to outgoing connections, which would take it
+    before its user does, and below where `rollcall up` looks."""
+    while True:
+        port = random.randrange(10_000, 20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RollcallSystem:

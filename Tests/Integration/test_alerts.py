@@ -13,8 +13,8 @@ import unittest
 
 import readme_document
 from alert_receiver import SECRET, Receiver, webhook, write_sinks
-from lone_services import LoneServices, free_port, get
-from rollcall_system import REPOSITORY, ROLLCALL, RollcallSystem, seconds_of, wait_until
+from lone_services import LoneServices, get
+from rollcall_system import REPOSITORY, ROLLCALL, RollcallSystem, free_port, seconds_of, wait_until
 from standardwebhooks import Webhook
 
 FAST = ("--checkin-deadline", "300ms", "--max-wake-attempts", "1")

@@ -15,8 +15,8 @@ import urllib.parse
 import urllib.request
 
 import yaml
-from lone_services import SERVICES, LoneServices, free_port, get
-from rollcall_system import REPOSITORY, ROLLCALL, wait_until
+from lone_services import SERVICES, LoneServices, get
+from rollcall_system import REPOSITORY, ROLLCALL, free_port, wait_until
 
 MONITORING = REPOSITORY / "infra" / "monitoring"
 

@@ -6,13 +6,12 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 import unittest
 
-from rollcall_system import BUILD, REPOSITORY, ROLLCALL, wait_until
+from rollcall_system import BUILD, REPOSITORY, ROLLCALL, free_port, wait_until
 
 SERVICES = ("status-store", "reconciler", "provisioner", "heartbeat-ingest")
 
@@ -21,9 +20,7 @@ class OpenBrokerTest(unittest.TestCase):
     def setUp(self):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="rollcall-open-"))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         configuration = self.directory / "mosquitto.conf"
         configuration.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 2097152\n")
         self.events = []
