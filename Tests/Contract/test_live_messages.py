@@ -109,7 +109,7 @@ class LiveMessagesTest(SystemTest):
         client.publish(f"{TOPIC_ROOT}/agents/gw/nobody/heartbeat")
         self.watcher.wait_event("gw/nobody", "heartbeat_rejected")
 
-        lost = self.agent("lost", policy={"offline_after": "1h"})
+        lost = self.agent("lost", policy={"offline_after": "1h", "heartbeat_interval": "1s"})
         self.watcher.wait_event(lost.address, "woken")
         client = lost.connect(will={"status": "lost", "boot_id": "b1"})
         lost.check_in(boot_id="b1")
@@ -117,7 +117,7 @@ class LiveMessagesTest(SystemTest):
         self.watcher.wait_event(lost.address, "lapsed")
         self.watcher.wait_event(lost.address, "updating")
 
-        fallen = self.agent("fallen", policy={"offline_after": "600ms", "on_lapse": "offline"})
+        fallen = self.agent("fallen", policy={"offline_after": "600ms", "heartbeat_interval": "1s", "on_lapse": "offline"})
         self.watcher.wait_event(fallen.address, "woken")
         fallen.check_in()
         self.watcher.wait_event(fallen.address, "offline")
@@ -129,7 +129,7 @@ class LiveMessagesTest(SystemTest):
         agent = {"agent": player.address}
         self.expect("pause", agent)
         self.expect("resume", agent)
-        self.expect("pause", {"gateway": "gw", "until": "2030-01-01T00:00:00+02:00"})
+        self.expect("pause", {"gateway": "gw", "until": "2099-01-01T00:00:00+02:00"})
         self.expect("resume", {"gateway": "gw"})
         self.expect("pause", {"board": "board"})
         self.expect("resume", {"board": "board"})

@@ -220,6 +220,11 @@ class RollcallSystem:
                 raise SystemFailed(f"no {name} {members or ''} within {seconds} s\n{self.tail()}")
             time.sleep(0.02)
 
+    def suspensions(self):
+        """Grows whenever the system says that a part of it stood still, that it judges nobody, or that it judges again. Then
+        heartbeats may have been lost, and wakes are repeated: that is right, and no test of an exact order of things."""
+        return sum(len(self.events(name)) for name in ("service.stalled", "reconciler.blind", "reconciler.sighted"))
+
     def tail(self, lines=40):
         """The end of the log and of what went to standard error."""
         log = [json.dumps(event) for event in self.log_events[-lines:]]

@@ -73,8 +73,12 @@ class Demo(unittest.TestCase):
 
     @staticmethod
     def of(events, agent):
-        """The agent's events, `offline` with its reason."""
-        return [f"{event} {reason}" if event == "offline" else event for name, event, reason in list(events) if name == agent]
+        """The agent's events, `offline` with its reason, without what a suspension repeats: `changed`, and the same wake again."""
+        found = []
+        for name, event, reason in list(events):
+            if name == agent and event != "changed" and (event, found[-1:]) != ("woken", ["woken"]):
+                found.append(f"{event} {reason}" if event == "offline" else event)
+        return found
 
     def wait_for(self, events, start, seconds):
         wait_until(lambda: any(event[:len(start)] == start for event in list(events)), seconds, f"{start}")
