@@ -4,6 +4,7 @@ import contextlib
 import unittest
 
 from broker import CONTROL, NOT_AUTHORIZED, STORE, Broker, Client, digest, secret_of
+from rollcall_system import wait_until
 
 AGENTS = ["gw1", "gw1/a1", "gw1/a2", "gw2", "gw2/a1"]
 
@@ -43,6 +44,10 @@ class AccessCase(unittest.TestCase):
         reason = client.connect()
         client.close()
         return reason == 0
+
+    def assert_admits_soon(self, *arguments, **keywords):
+        """Once the broker has seen that another connection ended."""
+        wait_until(lambda: self.admits(*arguments, **keywords), 10, f"a welcome for {arguments}")
 
     def assert_refused(self, reason):
         self.assertEqual(reason, NOT_AUTHORIZED)

@@ -5,7 +5,7 @@ import socket
 import time
 import unittest
 
-from broker import ROOT, secret_of
+from broker import NOT_AUTHORIZED, ROOT, secret_of
 from case import AccessCase
 
 CONNECT, PUBLISH, SUBSCRIBE = 0x10, 0x30, 0x82
@@ -65,8 +65,7 @@ class WhatOneClientMayUse(BudgetCase):
         self.assertFalse(self.admits("gw1/a1", client_id="gw1/a1~8"))
         self.assertTrue(self.admits("gw1/a2"))
         held[0].close()
-        time.sleep(0.2)
-        self.assertTrue(self.admits("gw1/a1", client_id="gw1/a1~8"))
+        self.assert_admits_soon("gw1/a1", client_id="gw1/a1~8")
 
     def test_subscriptions_of_one_identity_are_few_also_over_sessions(self):
         agent = self.connected("gw1/a1", client_id="gw1/a1", expiry=60)
@@ -89,9 +88,14 @@ class WhatOneClientMayUse(BudgetCase):
         self.assertFalse(self.admits("gw1/a1"), "kept out for a while")
         other = self.connected("gw1/a2")
         self.assert_published(other.publish(f"{ROOT}/agents/gw1/a2/heartbeat"))
-        words = self.store.receive().payload.decode().split()
-        self.assertEqual(words[:2], ["gw1/a1", "rate_limited"])
-        self.assertGreaterEqual(int(words[2]), 1_000)
+        # Told each second what it was since then.
+        refused = 0
+        while refused < 1_000:
+            message = self.store.receive()
+            self.assertIsNotNone(message, f"{refused} refusals told of")
+            words = message.payload.decode().split()
+            self.assertEqual(words[:2], ["gw1/a1", "rate_limited"])
+            refused += int(words[2])
         lines = [line for line in self.broker.log.read_text().splitlines() if "access.rate_limited" in line]
         self.assertTrue(1 <= len(lines) <= 6 and "username=gw1/a1 count=" in lines[0], lines)
         time.sleep(5.1)
@@ -99,15 +103,16 @@ class WhatOneClientMayUse(BudgetCase):
 
     def test_a_message_beyond_the_budget_is_refused_to_its_sender(self):
         gateway = self.connected("gw1")
-        reasons = [gateway.publish(f"{ROOT}/gateways/gw1/status", "x" * 10, retain=True) for _ in range(60)]
-        self.assert_published(reasons[0])
-        self.assert_refused(reasons[59])
+        self.assert_published(gateway.publish(f"{ROOT}/gateways/gw1/status", "x" * 10, retain=True))
+        self.assertTrue(any(
+            gateway.publish(f"{ROOT}/gateways/gw1/status", "x" * 10, retain=True) == NOT_AUTHORIZED for _ in range(300)))
 
     def test_invented_names_leave_nothing_and_are_soon_refused(self):
         gateway = self.connected("gw1")
-        reasons = [gateway.publish(f"{ROOT}/agents/gw1/x{number}/heartbeat", retain=True) for number in range(40)]
-        self.assert_published(reasons[0])
-        self.assert_refused(reasons[39])
+        self.assert_published(gateway.publish(f"{ROOT}/agents/gw1/x/heartbeat", retain=True))
+        self.assertTrue(any(
+            gateway.publish(f"{ROOT}/agents/gw1/x{number}/heartbeat", retain=True) == NOT_AUTHORIZED
+            for number in range(300)))
         operator = self.connected("op:alice")
         self.assertEqual(operator.subscribe(f"{ROOT}/agents/#"), 1)
         self.assertIsNone(operator.receive(0.5))
@@ -181,7 +186,7 @@ class WhoDoesNotRead(BudgetCase):
         again = self.raw("op:alice", client_id="op:alice~x", clean=False, expiry=3600)
         self.assertTrue(again.is_welcome)
         waiting = b""
-        again.socket.settimeout(1)
+        again.socket.settimeout(5)
         try:
             while piece := again.socket.recv(1 << 20):
                 waiting += piece

@@ -7,6 +7,7 @@ import unittest
 
 from broker import ADMINISTRATIVE_ACTION, CONTROL, NOT_AUTHORIZED, ROOT, STORE, Broker, Client, digest, secret_of
 from case import AccessCase
+from rollcall_system import wait_until
 
 
 class HowIdentitiesChange(AccessCase):
@@ -47,7 +48,9 @@ class HowIdentitiesChange(AccessCase):
         self.assertEqual(self.control("remove gw1/a1"), 0)
         self.assertFalse(self.admits("gw1/a1"))
         self.assertEqual(agent.end(), ADMINISTRATIVE_ACTION)
-        self.assertLess(time.monotonic() - began, 1)
+        took = time.monotonic() - began
+        print(f"\na removed identity was gone after {took:.3f} s")
+        self.assertLess(took, 5)
         self.assertIsNone(gateway.end(0.3), "its gateway stays")
         self.assertIsNone(watcher.receive(0.3), "nothing speaks for the removed")
         self.assertEqual(self.control("remove gw1"), 0)
@@ -58,7 +61,7 @@ class HowIdentitiesChange(AccessCase):
         agent = self.connected("gw1/a1")
         self.assertEqual(self.control(f"set gw1/a1 {digest('second')}"), 0)
         self.assertFalse(self.admits("gw1/a1"))
-        self.assertEqual(agent.end(1), ADMINISTRATIVE_ACTION)
+        self.assertEqual(agent.end(), ADMINISTRATIVE_ACTION)
         second = self.connected("gw1/a1", "second")
         self.assertEqual(self.control(f"set gw1/a1 {digest('second')}"), 0)
         self.assertIsNone(second.end(0.5), "a repeat changes nothing")
@@ -70,7 +73,7 @@ class HowIdentitiesChange(AccessCase):
         self.assertIsNone(agent.end(0.5))
         self.assertTrue(self.admits("gw1/a1", "second"))
         self.assertFalse(self.admits("gw1/a1"))
-        self.assertEqual(agent.end(1), ADMINISTRATIVE_ACTION)
+        self.assertEqual(agent.end(), ADMINISTRATIVE_ACTION)
 
     def table(self, *lines):
         """A whole table as the store sends it, with `gw1` and these lines."""
@@ -88,7 +91,7 @@ class HowIdentitiesChange(AccessCase):
         self.assertEqual(self.control(self.rotated()[1]), 0)
         self.assertTrue(self.admits("gw1/a1"), "the change itself, behind its table, is nothing new")
         self.assertTrue(self.admits("gw1/a1", "second"))
-        self.assertEqual(agent.end(1), ADMINISTRATIVE_ACTION)
+        self.assertEqual(agent.end(), ADMINISTRATIVE_ACTION)
         self.assertFalse(self.admits("gw1/a1"))
         self.assertEqual(self.table(*self.rotated()), 0)
         self.assertFalse(self.admits("gw1/a1"), "an overlap that is over does not begin again")
@@ -119,6 +122,7 @@ class HowIdentitiesChange(AccessCase):
 
     def test_the_ingest_is_told_which_agents_were_refused_for_their_secret(self):
         self.assertEqual(self.store.subscribe(f"{ROOT}/internal/refusals"), 1)
+        began = time.monotonic()
         for _ in range(20):
             self.assertFalse(self.admits("gw1/a1", "wrong"))
         self.assertFalse(self.admits("gw1/a2", ""))
@@ -126,24 +130,25 @@ class HowIdentitiesChange(AccessCase):
             self.assertFalse(self.admits(username, secret))
         self.assertTrue(self.admits("gw2/a1"))
         told = []
-        while (message := self.store.receive(1.5)) is not None:
+        while (message := self.store.receive(4)) is not None:
             told.append(message.payload.decode().split("\n"))
+            lasted = time.monotonic() - began
         self.assertEqual({name for names in told for name in names}, {"gw1/a1 bad_token", "gw1/a2 bad_token"})
         for names in told:
             self.assertEqual(names, sorted(set(names)), "each once a second")
-        self.assertLess(len(told), 6)
+        self.assertLessEqual(len(told), lasted + 2)
 
     def test_a_table_brings_overlaps_to_a_broker_that_forgot_everything(self):
         self.broker.kill()
         self.broker.state.unlink()
         self.broker.start()
         self.store = self.connected(STORE)
-        self.assertEqual(self.table(*self.rotated(2)), 0)
+        self.assertEqual(self.table(*self.rotated(6)), 0)
         agent = self.connected("gw1/a1")
         self.broker.kill()
         self.broker.start()
         agent = self.connected("gw1/a1")
-        self.assertEqual(agent.end(4), ADMINISTRATIVE_ACTION, "it ends in its time, remembered across a death")
+        self.assertEqual(agent.end(15), ADMINISTRATIVE_ACTION, "it ends in its time, remembered across a death")
         self.assertFalse(self.admits("gw1/a1"))
         self.assertTrue(self.admits("gw1/a1", "second"))
 
@@ -154,16 +159,16 @@ class HowIdentitiesChange(AccessCase):
         first.close()
         began = time.monotonic()
         self.assertEqual(self.table(f"set gw1/a1 {digest('third')}"), 0)
-        self.assertEqual(second.end(1), ADMINISTRATIVE_ACTION)
-        self.assertLess(time.monotonic() - began, 1)
+        self.assertEqual(second.end(), ADMINISTRATIVE_ACTION)
+        self.assertLess(time.monotonic() - began, 5)
         self.assertFalse(self.admits("gw1/a1"))
         self.assertFalse(self.admits("gw1/a1", "second"))
         self.assertTrue(self.admits("gw1/a1", "third"))
 
     def test_an_overlap_ends_by_itself(self):
-        self.assertEqual(self.control(f"overlap gw1/a1 {digest('second')} 1"), 0)
+        self.assertEqual(self.control(f"overlap gw1/a1 {digest('second')} 3"), 0)
         agent = self.connected("gw1/a1")
-        self.assertEqual(agent.end(3), ADMINISTRATIVE_ACTION)
+        self.assertEqual(agent.end(10), ADMINISTRATIVE_ACTION)
         self.assertFalse(self.admits("gw1/a1"))
         self.assertTrue(self.admits("gw1/a1", "second"))
 
@@ -176,8 +181,8 @@ class HowIdentitiesChange(AccessCase):
         self.assertEqual(self.control("commit"), 0)
         self.assertFalse(self.admits("gw2"))
         self.assertTrue(self.admits("gw1/a2", "other"))
-        self.assertEqual(gone.end(1), ADMINISTRATIVE_ACTION)
-        self.assertEqual(changed.end(1), ADMINISTRATIVE_ACTION)
+        self.assertEqual(gone.end(), ADMINISTRATIVE_ACTION)
+        self.assertEqual(changed.end(), ADMINISTRATIVE_ACTION)
         self.assertIsNone(kept.end(0.5))
         self.assertTrue(self.admits("op:alice"), "operators are no part of it")
 
@@ -210,16 +215,15 @@ class HowIdentitiesChange(AccessCase):
         names = ["op:alice", STORE]
         self.broker.write_identities({name: secret_of(name) for name in names} | {"op:carol": "fresh"})
         self.broker.reload()
-        self.assertIsNotNone(bob.end(2))
+        self.assertIsNotNone(bob.end(10))
         self.assertTrue(self.admits("op:carol", "fresh"))
         self.assertFalse(self.admits("op:bob"))
         for client in (alice, agent, self.store):
             self.assertIsNone(client.end(0.3))
         self.broker.identities.write_text("op:alice\n")
         self.broker.reload()
-        time.sleep(0.5)
+        wait_until(lambda: "line 1" in self.broker.log.read_text(), 10, "a word on the broken file")
         self.assertTrue(self.admits("op:carol", "fresh"), "a broken file changes nothing")
-        self.assertIn("line 1", self.broker.log.read_text())
         self.assertTrue(self.admits("gw1/a1"), "whose id is the broker's to choose")
 
     def test_a_reload_leaves_an_absent_session_its_messages(self):
@@ -234,7 +238,7 @@ class HowIdentitiesChange(AccessCase):
 
     def test_a_reload_makes_nobody_present(self):
         self.connected("op:alice", client_id="console", clean_start=True, expiry=60).close()
-        time.sleep(0.2)
+        time.sleep(0.5)
         self.broker.reload()
         time.sleep(0.5)
         self.assertTrue(self.admits("op:bob", client_id="console"), "the broker asked about absent clients too")

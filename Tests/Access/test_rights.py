@@ -57,8 +57,7 @@ class WhoMayConnect(AccessCase):
         # mosquitto 2.0 would close it without a word.
         self.assertEqual(alice.end(), ADMINISTRATIVE_ACTION)
         again.close()
-        time.sleep(0.2)
-        self.assertTrue(self.admits("op:bob", client_id="console"))
+        self.assert_admits_soon("op:bob", client_id="console")
 
     def test_a_resumable_session_waits_for_its_owner(self):
         alice = self.connected("op:alice", client_id="durable", expiry=60)

@@ -108,10 +108,14 @@ class HTTP(unittest.TestCase):
             answer = self.speak(token, body.encode())
             self.assertEqual(answer.status, status, answer.text)
         self.assertIn("generation", self.speak(token, '{"generation":99}').json["detail"])
+        flood = set()
         with concurrent.futures.ThreadPoolExecutor(20) as pool:
-            flood = list(pool.map(lambda _: self.speak(token).status, range(100)))
+            for _ in range(5):  # a busy machine may take a hundred at its leisure
+                flood.update(pool.map(lambda _: self.speak(token).status, range(100)))
+                if 429 in flood:
+                    break
         self.assertIn(429, flood)
-        self.assertLessEqual(set(flood), {200, 429})
+        self.assertLessEqual(flood, {200, 429})
 
     def test_a_200_is_never_taken_back(self):
         """Ingests and owners are killed while agents beat over HTTP: who was answered 200 is not judged silent."""
@@ -125,7 +129,7 @@ class HTTP(unittest.TestCase):
                 try:
                     if self.speak(tokens[name]).status == 200:
                         said[name] = said.get(name, 0) + 1
-                except OSError:
+                except (OSError, http.client.HTTPException):
                     pass
 
         threads = [threading.Thread(target=beat, args=(name,)) for name in names]
@@ -280,13 +284,18 @@ class HTTP(unittest.TestCase):
     def test_the_doctor(self):
         """The same findings as the command line's, and for one agent alone."""
         self.provision("d1", wake=False)
-        answer = self.operate("GET", "/api/v1/doctor")
-        said = json.loads(self.system.cli("doctor", "--json").stdout)
-        self.assertEqual(answer.status, 200, answer.text)
-        self.assertEqual([(check["id"], check["result"]) for check in answer.json["checks"]],
-                         [(check["id"], check["result"]) for check in said["checks"]])
-        self.assertEqual([finding["id"] for finding in answer.json["findings"]],
-                         [finding["id"] for finding in said["findings"]])
+
+        def found(report):
+            return [[(check["id"], check["result"]) for check in report["checks"]],
+                    [finding["id"] for finding in report["findings"]]]
+
+        def is_same():
+            answer = self.operate("GET", "/api/v1/doctor")
+            self.assertEqual(answer.status, 200, answer.text)
+            return found(answer.json) == found(json.loads(self.system.cli("doctor", "--json").stdout))
+
+        # They look at two moments.
+        wait_until(is_same, 10, "the same findings by both ways")
         self.assertEqual(self.operate("GET", "/api/v1/doctor/g/d1").json["subject"], "g/d1")
         self.assertEqual(self.operate("GET", "/api/v1/doctor/g/nobody").status, 404)
 
