@@ -3,7 +3,7 @@
 import time
 import unittest
 
-from support import TOPIC_ROOT, SystemTest, Watcher, properties
+from support import TOPIC_ROOT, SystemTest, Watcher, properties, wait_until
 
 
 class RetainedTest(SystemTest):
@@ -14,9 +14,13 @@ class RetainedTest(SystemTest):
         """The topics, below the root, on which a newcomer is given something retained."""
         watcher = Watcher(
             self.system.port, self.system.env["ROLLCALL_USERNAME"], self.system.env["ROLLCALL_PASSWORD"], f"{TOPIC_ROOT}/#")
-        self.addCleanup(watcher.close)
-        watcher.wait(lambda seen: any("/services/" in message.topic for message in seen), 10, "a presence")
-        time.sleep(0.5)
+        try:
+            watcher.wait(lambda seen: any("/services/" in message.topic for message in seen), 10, "a presence")
+            # What is retained comes before what is published later.
+            self.expect("summary")
+            watcher.wait(lambda seen: any("/replies/" in message.topic for message in seen), 10, "an answer")
+        finally:
+            watcher.close()
         return {message.topic.removeprefix(TOPIC_ROOT + "/") for message in watcher.seen if message.retain}
 
     def awaited(self, gateway):
@@ -56,7 +60,8 @@ class RetainedTest(SystemTest):
             self.expect("delete", {"agent": player.address})
             self.watcher.wait_event(player.address, "deleted")
         self.expect("remove-gateway", {"gateway": "keeper", "force": True})
-        self.assertEqual({topic for topic in self.retained() if not topic.startswith("services/")}, set())
+        wait_until(
+            lambda: all(topic.startswith("services/") for topic in self.retained()), 10, "nothing retained but presence")
 
 
 if __name__ == "__main__":

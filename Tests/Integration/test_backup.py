@@ -38,7 +38,7 @@ class Backup(unittest.TestCase):
     def test_nothing_that_was_answered_is_missing_under_load(self):
         self.system.expect("add-gateway", {"gateway": "gw"})
         answered = {}  # agent: revision and when it was answered
-        longest = [0.0]
+        updates = []  # when each was asked for, and answered
         stop = threading.Event()
 
         def work(number):
@@ -50,7 +50,7 @@ class Backup(unittest.TestCase):
                 agent, n = f"gw/a{number + n % (AGENTS // 3) * 3}", n + 1
                 asked = time.monotonic()
                 answer = client.insist("update", {"agent": agent, "variables": {"N": str(n)}, "wake": False})
-                longest[0] = max(longest[0], time.monotonic() - asked)
+                updates.append((asked, time.monotonic()))
                 answered.setdefault(agent, []).append((time.monotonic(), answer["record"]["revision"]))
 
         workers = [threading.Thread(target=work, args=(number,)) for number in range(3)]
@@ -67,7 +67,9 @@ class Backup(unittest.TestCase):
             stop.set()
             for worker in workers:
                 worker.join()
-        self.assertLess(longest[0], 5)
+        # Before and after it a busy machine may lose one, which is asked for again after 10 s.
+        self.assertLess(max(end - start for start, end in updates), 25)
+        self.assertLess(max(end - start for start, end in updates if start <= ended and end >= began), 5)
         self.assertEqual(stat.S_IMODE(self.file.stat().st_mode), 0o600)
         self.assertEqual(list(self.directory.iterdir()), [self.file], "something was left behind")
         self.system.stop()

@@ -52,6 +52,8 @@ class Doctor(unittest.TestCase):
         # It answers with something that does not count.
         self.system.expect("wake", {"agent": "g/a"})
         client.publish("rollcall/v1/agents/g/a/heartbeat", '{"status":"okay"}')
+        wait_until(
+            lambda: self.system.expect("get", {"agent": "g/a"})["record"]["last_rejection"], 10, "the rejection of g/a")
         self.offline("g/a")
         self.assertEqual(self.doctor("g/a"), ([("heartbeat.rejected", "g/a")], 1))
         shown = self.system.cli("doctor", "g/a")

@@ -146,19 +146,24 @@ class Examples(unittest.TestCase):
     def test_a_container_for_each_agent(self):
         engine = self.stand_in("engine", '[ "$1" = rm ] || { echo "$@" > engine.calls; exec sleep 600; }')
         agent = self.run_recipe("box", f"exec {EXAMPLES}/on-wake-container.sh IMAGE work", {"ROLLCALL_ENGINE": engine})
-        call = (self.directory / agent / "engine.calls").read_text()
+        call = self.written(agent, "engine.calls")
         self.assertIn(f"run --rm --init --name rollcall-box-one -v {self.directory / agent}:/agent -w /agent", call)
         self.assertTrue(call.rstrip().endswith("IMAGE work"), call)
 
     def test_an_openclaw_agent(self):
         openclaw = self.stand_in("openclaw", '[ "$1" = health ] || echo "$1 $2 $3 $4" > turn')
         agent = self.run_recipe("claw", f"exec {EXAMPLES}/on-wake-openclaw.sh", {"OPENCLAW": openclaw})
-        self.assertEqual((self.directory / agent / "turn").read_text().strip(), "agent --agent one --message")
+        self.assertEqual(self.written(agent, "turn").strip(), "agent --agent one --message")
 
     def test_a_program_that_is_not_there_is_named_on_the_record(self):
         agent = self.gateway("none", f"exec {EXAMPLES}/on-wake-openclaw.sh", {"OPENCLAW": "no-such-openclaw"})
         self.system.expect("wake", {"agent": agent})
         wait_until(lambda: self.record(agent)["last_exit_status"] == 127, 20, "the exit status on the record")
+
+    def written(self, agent, name):
+        """What a stand-in has left in its agent's directory, once it has."""
+        path = self.directory / agent / name
+        return wait_until(lambda: path.exists() and path.read_text(), 10, f"{path}")
 
     def stand_in(self, name, script):
         """A program of this name, where the real one cannot be had."""

@@ -64,11 +64,13 @@ class Metrics(LoneServices, unittest.TestCase):
     def samples(self, port):
         """By name and label; the same in both formats, each with its help."""
         found = []
-        for accept, kind, parse in (
-                ("", "text/plain; version=0.0.4", parse_text),
-                ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
-                 "application/openmetrics-text; version=1.0.0", parse_openmetrics)):
-            status, content_type, text = get(port, "/metrics", Accept=accept)
+        forms = (
+            ("", "text/plain; version=0.0.4", parse_text),
+            ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+             "application/openmetrics-text; version=1.0.0", parse_openmetrics))
+        # One after the other at once: meanwhile a name or a label may appear.
+        answers = [get(port, "/metrics", Accept=accept) for accept, _, _ in forms]
+        for (_, kind, parse), (status, content_type, text) in zip(forms, answers):
             self.assertEqual((status, content_type), (200, f"{kind}; charset=utf-8"))
             if parse is parse_text:
                 checked = subprocess.run(

@@ -7,7 +7,7 @@ import stat
 import tempfile
 import unittest
 
-from rollcall_system import RollcallSystem
+from rollcall_system import RollcallSystem, wait_until
 
 VALUE = "the-value-of-a-variable"
 PASSWORD = "correct horse battery"
@@ -33,6 +33,7 @@ class SupportBundle(unittest.TestCase):
         client = self.system.client("gw/a", agent)
         client.publish("rollcall/v1/agents/gw/a/heartbeat", json.dumps({"note": f"my token is {agent}"}))
         self.system.wait_for_event("service.started", service="control-api")
+        wait_until(lambda: self.system.expect("get", {"agent": "gw/a"})["record"]["note"], 10, "its note")
         # A log that somebody was careless with.
         log = self.directory / "log"
         log.write_text(f"first\nauthorization {gateway}\nbroker mqtt://op%3Aadmin:{PASSWORD.replace(' ', '%20')}@h:1 gone\n"

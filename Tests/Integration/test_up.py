@@ -1,5 +1,6 @@
 """`rollcall up`: one system on one directory, from start to its last child."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -99,7 +100,8 @@ class RunningSystem(unittest.TestCase):
         # mosquitto gives its socket 0770: the directory guards it.
         for directory, _, names in os.walk(self.system.data):
             for path in [directory] + [os.path.join(directory, name) for name in names if name != "broker.sock"]:
-                with self.subTest(path):
+                # A file of the database may be gone by now.
+                with self.subTest(path), contextlib.suppress(FileNotFoundError):
                     self.assertEqual(stat.S_IMODE(os.lstat(path).st_mode) & 0o077, 0)
 
     def test_no_secret_is_on_a_command_line_or_in_the_log(self):
@@ -116,12 +118,18 @@ class RunningSystem(unittest.TestCase):
             self.assertNotIn(secret, log)
 
     def test_children_have_no_descriptor_of_their_parent(self):
-        parent = {os.readlink(path) for path in pathlib.Path(f"/proc/{self.system.pid}/fd").iterdir()
-                  if os.readlink(path).startswith("socket:")}
-        for name, pid in self.system.children().items():
+        def descriptors(pid, least):
             for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-                if int(path.name) > 2:
-                    self.assertNotIn(os.readlink(path), parent, name)
+                # One may be closed by now.
+                with contextlib.suppress(FileNotFoundError):
+                    if int(path.name) >= least:
+                        yield os.readlink(path)
+
+        parent = {target for target in descriptors(self.system.pid, 0) if target.startswith("socket:")}
+        self.assertTrue(parent)
+        for name, pid in self.system.children().items():
+            for target in descriptors(pid, 3):
+                self.assertNotIn(target, parent, name)
 
     def test_a_second_up_on_the_same_directory_is_refused(self):
         before = sorted(path.name for path in self.system.data.iterdir())
@@ -220,14 +228,15 @@ class TheEnd(unittest.TestCase):
     def test_ctrl_c_does_the_same(self):
         with RollcallSystem() as system:
             os.killpg(system.process.pid, signal.SIGINT)  # a terminal signals the whole group
-            self.assertEqual(system.process.wait(15), 0)
+            system.process.wait(15)
+            self.assertEqual(system.stop(), 0)  # its log is read to the end
             self.assertEqual(system.events("up.child_exited")[-1]["child"], "broker")
 
     def test_a_killed_up_takes_its_children_with_it(self):
         with RollcallSystem() as system:
             children = system.children()
             system.kill()
-            wait_until(lambda: not any(is_alive(pid) for pid in children.values()), 2, "the end of all children")
+            wait_until(lambda: not any(is_alive(pid) for pid in children.values()), 15, "the end of all children")
             system.mqtt_port = system.port
             system.start()
 
@@ -236,8 +245,8 @@ class TheEnd(unittest.TestCase):
             with self.subTest(name), RollcallSystem() as system:
                 os.kill(system.child(name), signal.SIGSTOP)
                 start = time.monotonic()
-                self.assertEqual(system.stop(), 1, "it was no clean end")
-                self.assertLess(time.monotonic() - start, 8)
+                self.assertEqual(system.stop(20), 1, "it was no clean end")
+                self.assertLess(time.monotonic() - start, 14)
                 killing = system.events("up.killing")
                 self.assertEqual([(event["child"], event["reason"]) for event in killing], [(name, "it stands still")])
                 exits = {event["child"]: event.get("status") for event in system.events("up.child_exited")}
