@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import threading
@@ -116,8 +115,7 @@ class Stage:
         self.secrets["op:eve"] = "secret of eve"
         with (system.data / "identities").open("a") as identities:
             identities.write(f"op:eve {hashlib.sha256(self.secrets['op:eve'].encode()).hexdigest()}\n")
-        os.kill(system.child("broker"), signal.SIGHUP)
-        time.sleep(0.5)
+        system.reload_identities("op:eve", self.secrets["op:eve"])
 
     def attack(self, kind, seconds):
         """What an attack of a kind did, as the document's entry."""

@@ -16,7 +16,11 @@ LINES_MAX = 100 + 400 / SECONDS
 
 class ShortAttacks(unittest.TestCase):
     def test_no_client_stops_the_system_for_the_others(self):
-        for result in attacks.run(KINDS, SECONDS):
+        for result in [*attacks.run(KINDS, SECONDS)]:
+            # A busy machine may suspend judging as well, but hardly at the same attack again.
+            if result["suspensions"]:
+                print(result, flush=True)
+                [result] = attacks.run([result["kind"]], SECONDS)
             with self.subTest(kind=result["kind"]):
                 print(result, flush=True)
                 # How long others wait is measured by the long form: beside other tests a time is no measure.

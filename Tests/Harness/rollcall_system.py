@@ -306,6 +306,19 @@ class RollcallSystem:
         """The secret of an operator or a service of this system."""
         return (self.data / "secrets" / username.replace(":", "-").replace("/", "-")).read_text().strip()
 
+    def reload_identities(self, username, secret=None):
+        """Lets the broker read the file of operators and services again; returns once it knows this one."""
+        os.kill(self.child("broker"), signal.SIGHUP)
+
+        def is_known():
+            try:
+                Client(self.port, username, secret or self.secret(username), f"{username}~known").connect().close()
+            except PermissionError:
+                return False
+            return True
+
+        wait_until(is_known, 10, f"a welcome for {username}")
+
     def disconnect(self):
         """Closes every client that this system gave."""
         for client in self._clients:

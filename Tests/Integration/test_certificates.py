@@ -3,7 +3,6 @@
 import http.client
 import os
 import re
-import signal
 import ssl
 import subprocess
 import tempfile
@@ -26,7 +25,7 @@ class Certificates(unittest.TestCase):
             [str(REPOSITORY / "infra" / "scripts" / "make-certs"), cls.certificates], check=True, capture_output=True)
         added = cls.system.cli("identity", "add", NAME, "--data", str(cls.system.data), check=True)
         cls.secret = added.stdout.split()[-1]
-        os.kill(cls.system.child("broker"), signal.SIGHUP)
+        cls.system.reload_identities(NAME)
 
     def path(self, name):
         return os.path.join(self.certificates, name)

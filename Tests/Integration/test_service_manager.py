@@ -13,6 +13,8 @@ import unittest
 from rollcall_system import BUILD, RollcallSystem, wait_until
 
 WATCHDOG_SECONDS = 0.4
+# A name of this host: of this process alone.
+ABSTRACT = f"rollcall-test-{os.getpid()}"
 
 
 class Notifications(unittest.TestCase):
@@ -21,7 +23,7 @@ class Notifications(unittest.TestCase):
         cls.system = RollcallSystem().start()
         cls.addClassCleanup(cls.system.close)
         cls.system.cli("identity", "add", "svc:heartbeat-ingest/2", "--data", cls.system.data, check=True)
-        os.kill(cls.system.child("broker"), signal.SIGHUP)
+        cls.system.reload_identities("svc:heartbeat-ingest/2")
 
     @contextlib.contextmanager
     def service(self, name, address, **environment):
@@ -57,7 +59,7 @@ class Notifications(unittest.TestCase):
 
     def test_the_whole_life(self):
         path = pathlib.Path(tempfile.mkdtemp()) / "notify"
-        for name, address in ((str(path), str(path)), ("@rollcall-test", "\0rollcall-test")):
+        for name, address in ((str(path), str(path)), ("@" + ABSTRACT, "\0" + ABSTRACT)):
             with self.service(name, address) as (process, said):
                 self.until(said, "READY=1")
                 self.until(said, "STATUS=serving")
@@ -75,7 +77,7 @@ class Notifications(unittest.TestCase):
 
     def test_it_is_not_well_while_the_broker_acknowledges_nothing(self):
         """As when the process has lost its way: a broker that stands still looks the same until its connection ends."""
-        with self.service("@rollcall-test", "\0rollcall-test") as (_, said):
+        with self.service("@" + ABSTRACT, "\0" + ABSTRACT) as (_, said):
             self.until(said, "STATUS=serving")
             os.kill(self.system.child("broker"), signal.SIGSTOP)
             try:
@@ -92,8 +94,8 @@ class Notifications(unittest.TestCase):
             self.system, before = system, self.system
             self.addCleanup(setattr, self, "system", before)
             system.cli("identity", "add", "svc:heartbeat-ingest/2", "--data", system.data, check=True)
-            os.kill(system.child("broker"), signal.SIGHUP)
-            with self.service("@rollcall-test", "\0rollcall-test") as (_, said):
+            system.reload_identities("svc:heartbeat-ingest/2")
+            with self.service("@" + ABSTRACT, "\0" + ABSTRACT) as (_, said):
                 self.until(said, "STATUS=serving")
                 system.stop()
                 heard = []
@@ -102,7 +104,7 @@ class Notifications(unittest.TestCase):
                 self.until(said, "WATCHDOG=1")
 
     def test_the_watchdog_of_another_process_is_none_of_ours(self):
-        with self.service("@rollcall-test", "\0rollcall-test", WATCHDOG_PID="1") as (_, said):
+        with self.service("@" + ABSTRACT, "\0" + ABSTRACT, WATCHDOG_PID="1") as (_, said):
             self.assertNotIn("WATCHDOG=1", self.until(said, "STATUS=serving"))
             time.sleep(1)
             self.assertNotIn("WATCHDOG=1", said())
