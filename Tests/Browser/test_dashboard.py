@@ -97,7 +97,7 @@ class DashboardInBrowser(unittest.TestCase):
         self.assertEqual(self.complaints, [])
 
     def test_an_agent_that_falls_silent_shows_without_reload(self):
-        token = self.provision("lab/ada")
+        token = self.provision("lab/ada", policy={"offline_after": "15s"})
         page = self.open("#/?q=lab/ada")
         urllib.request.urlopen(urllib.request.Request(
             self.url + "api/v1/agent/heartbeat", method="POST", headers={"X-Agent-Token": token}))
@@ -120,7 +120,7 @@ class DashboardInBrowser(unittest.TestCase):
         expect(page.get_by_role("row").filter(has_text="/")).to_have_count(1)
 
     def test_an_agent_is_woken_from_its_page(self):
-        self.provision("lab/cleo", wake=False)
+        self.provision("lab/cleo", wake=False, policy={"checkin_deadline": "60s"})
         page = self.open("#/agent/lab/cleo")
         expect(page.get_by_text("offline: never woken")).to_be_visible()
         expect(page.get_by_text("rollcall wake lab/cleo")).to_be_visible()

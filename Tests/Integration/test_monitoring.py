@@ -142,7 +142,10 @@ class Monitoring(LoneServices, unittest.TestCase):
                 self.query(prometheus, f"rate({name}[1m])") for name in (
                     "rollcall_broker_messages_dropped_total", "rollcall_http_request_duration_seconds_count")),
             30, "rates")
-        self.assertEqual([text for text in expressions if not self.query(prometheus, text)], [])
+        def empty():
+            return [text for text in expressions if not self.query(prometheus, text)]
+
+        wait_until(lambda: not empty(), 60, "data in every panel")
         # A number that is not there would silence a rule for ever.
         names = set(json.loads(get(prometheus, "/api/v1/label/__name__/values")[2])["data"])
         used = set(re.findall(r"rollcall_[a-z_]+", (MONITORING / "rules.yaml").read_text()))

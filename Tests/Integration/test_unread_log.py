@@ -57,7 +57,9 @@ class NobodyReads(unittest.TestCase):
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         self.assertEqual(self.process.wait(15), 0)
-        self.assertLess(time.monotonic() - start, 5)
+        took = time.monotonic() - start
+        print(f"\nended {took:.1f} s after SIGTERM, with a log that nobody reads")
+        self.assertLess(took, 12)
 
     def test_a_reader_that_comes_back_gets_whole_lines(self):
         operator = self.operator()
