@@ -147,6 +147,8 @@ class LiveMessagesTest(SystemTest):
         self.expect("rotate-token", {"gateway": "lost", "now": True})
         self.expect("sync-templates", {"gateway": "gw", "overwrite": True})
         self.watcher.wait_event(player.address, "templates_synced")
+        # Told at the next tick, unless another change comes first.
+        self.wait_topic(f"agents/{player.address}/templates")
         self.expect("get", agent)
         self.expect("list", {})
         self.expect("list", {"gateway": "gw", "role": "worker", "limit": 1})

@@ -12,6 +12,8 @@ WAKES_BOUND = 2
 # What a machine does that gives the services no processor: said of a run in which no turn worked for long itself.
 LATENESS = ("a service stalled", "last_seen_at was more than 5 s late", "lookups had no answer", "wakes were not paced")
 WORK_MS_MAX = 500
+# A bench that stalls gives up its own connections, as services do, and does not say so: such a run is repeated once.
+LOST = "a connection of ours was lost"
 
 
 class Storm(unittest.TestCase):
@@ -22,7 +24,14 @@ class Storm(unittest.TestCase):
     `gateway_lost`, `gateway_connected`, each once with the count of its agents. How long things took is not judged here.
     """
 
-    def storm(self, agents, gateways, wake_rate, *arguments):
+    def storm(self, *arguments):
+        completed, said, report = self.run_storm(*arguments)
+        if any(violation.endswith(LOST) for violation in report["violations"]):
+            print(f"run again: {report['violations']}", flush=True)
+            completed, said, report = self.run_storm(*arguments)
+        self.judge(completed, said, report, *arguments)
+
+    def run_storm(self, agents, gateways, wake_rate, *arguments):
         completed = subprocess.run(
             [str(ROLLCALL), "bench", "storm", "--agents", str(agents), "--gateways", str(gateways),
              "--wake-rate", f"{wake_rate}/s", "--witnesses", "50", "--in-flight", "50", "--checkin-deadline", "3s", "--offline-after", "8s",
@@ -37,6 +46,9 @@ class Storm(unittest.TestCase):
         report = json.loads(completed.stdout)
         print(json.dumps({name: report[name] for name in (
             "verdict_seconds", "ideal_verdict_seconds", "return_seconds", "busiest_second", "longest_turn_ms")}), flush=True)
+        return completed, said, report
+
+    def judge(self, completed, said, report, agents, gateways, wake_rate, *_):
         if report["violations"] and self.is_machines_fault(report):
             self.skipTest(f"the machine was too busy: {report['violations']}")
         self.assertEqual(report["violations"], [], report)

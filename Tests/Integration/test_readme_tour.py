@@ -1,5 +1,6 @@
 """README.md and the product do not drift apart: its tour is run, its links, names and tables are looked up."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -149,7 +150,7 @@ class Tour(unittest.TestCase):
             if expected:
                 terminal.take(self.await_output(step.command or "goes on", expected, terminal.printed, seconds))
             else:
-                time.sleep(2)  # it prints nothing when it is ready
+                time.sleep(5)  # it prints nothing when it is ready
             return
         if LOOKING.match(step.command):
             self.await_output(step.command, expected, lambda: terminal.run(step.command), STEP_SECONDS)
@@ -268,12 +269,13 @@ class Bob(unittest.TestCase):
 
     def kill_all(self):
         for process in [*self.processes(), self.session]:
-            os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         os.waitpid(self.session, 0)
 
     def check(self):
         # The sleep of 5 s that was under way may end by itself.
-        wait_until(lambda: not self.processes(), 8, "the end of everything that bob.sh began")
+        wait_until(lambda: not self.processes(), 20, "the end of everything that bob.sh began")
 
     def test_ends_by_control_c(self):
         os.write(self.terminal, b"\x03")
