@@ -133,17 +133,33 @@ final class Broker {
         return name
     }
 
+    /// A port below those that Linux gives to outgoing connections, one of which could take it before its broker does.
     static func freePort() throws -> Int {
-        let probe = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(probe) }
-        var name = loopback(0)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &name) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(probe, address, length) == 0 ? getsockname(probe, address, &length) : -1
+        for _ in 0..<100 {
+            let port = Int.random(in: 10_000..<20_000)
+            let probe = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            defer { close(probe) }
+            var name = loopback(port)
+            let result = withUnsafePointer(to: &name) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(probe, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                }
             }
+            if result == 0 { return port }
         }
-        guard result == 0 else { throw Failure(reason: "no free port: \(String(cString: strerror(errno)))") }
-        return Int(in_port_t(bigEndian: name.sin_port))
+        throw Failure(reason: "no free port: \(String(cString: strerror(errno)))")
+    }
+
+    /// How many connections this process has to it.
+    var connections: Int {
+        (0..<Int32(4_096)).filter { descriptor in
+            var name = sockaddr_in()
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let result = withUnsafeMutablePointer(to: &name) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getpeername(descriptor, $0, &length) }
+            }
+            return result == 0 && name.sin_family == sa_family_t(AF_INET)
+                && Int(in_port_t(bigEndian: name.sin_port)) == port
+        }.count
     }
 }
