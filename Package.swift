@@ -96,13 +96,19 @@ let package = Package(
         module("ControlAPICore", "Services/ControlAPI/Core", ["API", "Doctor", "Model", "Wire"]),
         program(
             "rollcall-control-api", "Services/ControlAPI/Executable",
-            ["API", "AlertDelivery", "Alerts", "Bus", "CDashboard", "ControlAPICore", "HTTP", "Model", "Secrets", "ServiceHost", "Wire"]),
+            [
+                "API", "AlertDelivery", "Alerts", "Bus", "CDashboard", "ControlAPICore", "HTTP", "Model", "Secrets",
+                "ServiceHost", "Wire",
+            ]),
 
         module(
             "StatusStoreCore", "Services/StatusStore/Core", ["API", "Lifecycle", "Model", "Storage", "Streams", "Wire"]),
         program(
             "rollcall-status-store", "Services/StatusStore/Executable",
-            ["API", "Bus", "Lifecycle", "Model", "SQLiteStorage", "ServiceHost", "StatusStoreCore", "Storage", "Streams", "Wire"]),
+            [
+                "API", "Bus", "Lifecycle", "Model", "SQLiteStorage", "ServiceHost", "StatusStoreCore", "Storage",
+                "Streams", "Wire",
+            ]),
 
         // The broker's access plugin: loaded by mosquitto, carries its own Swift runtime.
         module("BrokerAccessCore", "Services/BrokerAccess/Core"),
@@ -116,7 +122,10 @@ let package = Package(
         // The command line.
         module(
             "RollcallOperator", "Services/CommandLine/Operator",
-            ["API", "AlertDelivery", "Alerts", "Bus", "Doctor", "Model", "SQLiteStorage", "Secrets", "ServiceHost", "Storage"]),
+            [
+                "API", "AlertDelivery", "Alerts", "Bus", "Doctor", "Model", "SQLiteStorage", "Secrets", "ServiceHost",
+                "Storage",
+            ]),
         module(
             "RollcallSupervisor", "Services/CommandLine/Supervisor",
             ["API", "AlertDelivery", "Alerts", "Bus", "CLinux", "Model", "Secrets", "ServiceHost"]),
@@ -133,7 +142,10 @@ let package = Package(
         // The simulator of the protocol: a library for its tests, a program for many seeds.
         module(
             "Simulation", "Tests/Simulation",
-            ["API", "HeartbeatIngestCore", "Lifecycle", "MemoryStorage", "Model", "ProvisionerCore", "ReconcilerCore", "SQLiteStorage", "StatusStoreCore", "Storage", "Streams", "Wire"]),
+            [
+                "API", "HeartbeatIngestCore", "Lifecycle", "MemoryStorage", "Model", "ProvisionerCore",
+                "ReconcilerCore", "SQLiteStorage", "StatusStoreCore", "Storage", "Streams", "Wire",
+            ]),
         program("rollcall-simulate", "Tests/SimulateProgram", ["Simulation"]),
 
         // The database on disks that fail: a library for its tests, a program that dies in the middle.

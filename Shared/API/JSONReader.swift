@@ -150,7 +150,14 @@ public struct JSONReader: Sendable {
         var members: [String: JSONValue] = [:]
         var twice: String?
         try forEachMember { (reader, name) throws(JSONFault) in
-            if members.updateValue(try reader.value(), forKey: name) != nil, twice == nil { twice = name }
+            let value = try reader.value()
+            guard let known = members.index(forKey: name) else {
+                members[name] = value
+                return
+            }
+            // Names are compared as they are written (RFC 8259 §8.3), which a dictionary of texts does not: of two that only
+            // look the same, neither is one of ours, and the first is kept.
+            if members[known].key.utf8.elementsEqual(name.utf8), twice == nil { twice = name }
         }
         if repeatedMember == nil { repeatedMember = twice }
         return .object(members)

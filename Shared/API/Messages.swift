@@ -229,7 +229,7 @@ public struct HistoryEvent: Codable, Hashable, Sendable {
 
 /// What a gateway says of its connection, retained and as its Last Will. Other members are ignored.
 public struct GatewayStatusMessage: Codable, Hashable, Sendable {
-    public enum State: String, Codable, Sendable { case connected, lost, stopped }
+    public enum State: String, Codable, Sendable, CaseIterable { case connected, lost, stopped }
     public let state: State
     /// New at each start of the gateway.
     public let bootID: String?
@@ -237,6 +237,21 @@ public struct GatewayStatusMessage: Codable, Hashable, Sendable {
     public init(state: State, bootID: String? = nil) {
         self.state = state
         self.bootID = bootID
+    }
+
+    /// As a gateway has written it.
+    ///
+    /// - Throws: the member and what is wrong with it.
+    public init(reading payload: [UInt8]) throws(JSONFault) {
+        let value = try JSON.read(payload)
+        guard let members = value.object else { throw JSONFault("is \(value.typeName), not an object") }
+        guard let state = members["state"]?.string.flatMap(State.init) else {
+            throw JSONFault(
+                member: "state", "is none of \(State.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        let boot = members["boot_id"] ?? .null
+        guard boot == .null || boot.string != nil else { throw JSONFault(member: "boot_id", "is not a text") }
+        self.init(state: state, bootID: boot.string)
     }
 
     enum CodingKeys: String, CodingKey {

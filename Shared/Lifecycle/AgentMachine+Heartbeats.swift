@@ -84,9 +84,10 @@ extension AgentMachine {
     private mutating func accepts(_ digest: String, _ context: AgentContext) -> Bool {
         if let newest = state.tokenDigest, isSameDigest(digest, newest) {
             state.previousToken = nil
+            state.earlierTokens = nil
             return true
         }
-        return state.previousToken.map { isSameDigest($0.digest, digest) && context.wallTime < $0.until } ?? false
+        return state.replacedTokens.contains { isSameDigest($0.digest, digest) && context.wallTime < $0.until }
     }
 
     // MARK: Each status
@@ -127,91 +128,6 @@ extension AgentMachine {
         noteReport(extended || reported, extended ? "extended" : "reported", context, &directives)
     }
 
-    private mutating func stopping(
-        _ heartbeat: Heartbeat, _ context: AgentContext, _ directives: inout [AgentDirective]
-    ) {
-        guard isOfCurrentBoot(heartbeat) else { return }
-        let isOfEarlierIncarnation = isOfEarlierIncarnation(heartbeat)
-        _ = see(heartbeat)
-        if let status = heartbeat.exitStatus, status != 0 {
-            return crashed(heartbeat, status, isOfEarlierIncarnation, context, &directives)
-        }
-        let isToCome = state.cycle != nil && !answersAWake(heartbeat)
-        guard !isOfEarlierIncarnation, state.record.status != .offline, !isToCome else {
-            return directives.append(.noteLastSeen)
-        }
-        goodbye = Reception(of: heartbeat)
-        loss = nil
-        _ = takeReport(heartbeat)
-        if let status = heartbeat.exitStatus { state.record.lastExitStatus = status }
-        state.record.checkinDeadlineAt = nil
-        state.record.lastProvisionError = nil
-        noteEnd(context)
-        if heartbeat.reason != .hostStopping {
-            state.record.isWanted = false
-            state.record.recoveries = 0
-            state.recoverAfter = nil
-        }
-        state.record.status = .offline
-        state.record.offlineReason = .goodbye
-        endCycle(context, &directives)
-        emit(.offline, reason: OfflineReason.goodbye.rawValue, context, &directives)
-    }
-
-    /// It ended with an error. Of an agent that was there that is a lapse; of a start it is why no check-in comes.
-    private mutating func crashed(
-        _ heartbeat: Heartbeat, _ status: Int, _ isOfEarlierIncarnation: Bool, _ context: AgentContext,
-        _ directives: inout [AgentDirective]
-    ) {
-        guard !isOfEarlierIncarnation else { return directives.append(.noteLastSeen) }
-        switch state.record.status {
-        case .online:
-            state.record.lastExitStatus = status
-            _ = takeReport(heartbeat)
-            if state.record.isPaused { return emit(.changed, reason: "reported", context, &directives) }
-            lapse("crashed", context, &directives)
-        case .provisioning, .updating:
-            guard answersAWake(heartbeat) else { return directives.append(.noteLastSeen) }
-            let isNews = state.cycle?.exitStatus != status
-            state.cycle?.exitStatus = status
-            state.cycle?.stillRuns = nil
-            state.record.lastExitStatus = status
-            noteReport(takeReport(heartbeat) || isNews, "reported", context, &directives)
-        case .offline:
-            let before = (state.record.lastExitStatus, state.record.note)
-            state.record.lastExitStatus = status
-            takeNote(heartbeat)
-            noteReport(before != (state.record.lastExitStatus, state.record.note), "reported", context, &directives)
-        case .deleting: break
-        }
-    }
-
-    /// The broker speaks for it: it is no sign of life.
-    private mutating func lost(_ heartbeat: Heartbeat, _ context: AgentContext) {
-        guard isOfCurrentBoot(heartbeat), !isOfEarlierIncarnation(heartbeat), case .online = phase else { return }
-        // Whoever was heard of after the connection broke has come back already.
-        guard !wasSeen(after: heartbeat) else { return }
-        loss = Loss(at: Reception(of: heartbeat), reason: "lost")
-        phase = .lost(due: context.now + state.record.policy.lostGrace.span)
-    }
-
-    /// Its host is there, and it does not run.
-    private mutating func waiting(
-        _ heartbeat: Heartbeat, _ context: AgentContext, _ directives: inout [AgentDirective]
-    ) {
-        if let boot = heartbeat.bootID, earlierBoots.contains(boot) { return }
-        guard !wasSeen(after: heartbeat) else { return }
-        guard !state.record.isPaused else {
-            hasHostWaited = true
-            return
-        }
-        switch phase {
-        case .online, .lost: lapse("host_restarted", context, &directives)
-        case .resting, .wakeQueued, .wakeOrdered, .awaitingCheckin: hostReturned(context, into: &directives)
-        case .paused, .leaving: break
-        }
-    }
-
     // MARK: What they have in common
 
     private mutating func checkIn(
@@ -243,21 +159,21 @@ extension AgentMachine {
 
     /// A heartbeat after its Last Will, or after its host's return, brings it back.
     private mutating func comeBack(_ heartbeat: Heartbeat) {
-        guard case .lost = phase, let loss,
+        guard let loss,
             loss.at.isBefore(heartbeat, atLeast: TimeSpan(milliseconds: -AgentMachine.ingestsApart.milliseconds))
         else { return }
-        phase = .online
+        if case .lost = phase { phase = .online }
         self.loss = nil
     }
 
-    private mutating func noteReport(
+    mutating func noteReport(
         _ isNews: Bool, _ reason: String, _ context: AgentContext, _ directives: inout [AgentDirective]
     ) {
         if isNews { emit(.changed, reason: reason, context, &directives) } else { directives.append(.noteLastSeen) }
     }
 
     /// Takes over what the agent says of itself; whether the record changed by it.
-    private mutating func takeReport(_ heartbeat: Heartbeat) -> Bool {
+    mutating func takeReport(_ heartbeat: Heartbeat) -> Bool {
         let before = (
             state.record.reportedStatus, state.record.bootID, state.record.templatesDigestReported, state.record.note
         )
@@ -276,7 +192,7 @@ extension AgentMachine {
             )
     }
 
-    private mutating func takeNote(_ heartbeat: Heartbeat) {
+    mutating func takeNote(_ heartbeat: Heartbeat) {
         if let note = heartbeat.note { state.record.note = note.isEmpty ? nil : note }
     }
 
@@ -298,7 +214,7 @@ extension AgentMachine {
     }
 
     /// Moves `last_seen_at` forward, never back; whether a newer heartbeat was seen before.
-    private mutating func see(_ heartbeat: Heartbeat) -> Bool {
+    mutating func see(_ heartbeat: Heartbeat) -> Bool {
         if let lastSeen, lastSeen > heartbeat.receivedAt { return true }
         lastSeen = heartbeat.receivedAt
         lastSeenBy = heartbeat.ingest
@@ -307,13 +223,13 @@ extension AgentMachine {
     }
 
     /// Whether it was heard of since this was received; what came by one ingest is judged in its order.
-    private func wasSeen(after heartbeat: Heartbeat) -> Bool {
+    func wasSeen(after heartbeat: Heartbeat) -> Bool {
         guard let lastSeen, lastSeen > heartbeat.receivedAt else { return false }
         return lastSeenBy == 0 || lastSeenBy != heartbeat.ingest
     }
 
     /// Whether it echoes a generation before the one that runs: that of a process that was replaced.
-    private func isOfEarlierIncarnation(_ heartbeat: Heartbeat) -> Bool {
+    func isOfEarlierIncarnation(_ heartbeat: Heartbeat) -> Bool {
         guard let generation = heartbeat.generation, generation < state.record.generation else { return false }
         if let cycle = state.cycle { return cycle.reason != .recover }
         return generation < state.record.generationReported ?? state.record.generation
@@ -321,7 +237,7 @@ extension AgentMachine {
 
     /// Whether it was received after the cycle's first wake was ordered, which an echo of the generation proves. One that
     /// echoes an older generation answers a recovery: it is there, and that is all that was asked.
-    private func answersAWake(_ heartbeat: Heartbeat) -> Bool {
+    func answersAWake(_ heartbeat: Heartbeat) -> Bool {
         guard let cycle = state.cycle, let firstOrderedAt else { return false }
         if let generation = heartbeat.generation {
             if generation == state.record.generation { return true }
@@ -336,7 +252,7 @@ extension AgentMachine {
         return takeGeneration(heartbeat)
     }
 
-    private func isOfCurrentBoot(_ heartbeat: Heartbeat) -> Bool {
+    func isOfCurrentBoot(_ heartbeat: Heartbeat) -> Bool {
         guard let bootID = heartbeat.bootID else { return true }
         return state.record.bootID == nil || bootID == state.record.bootID
     }

@@ -69,6 +69,9 @@ extension AgentMachine {
         digest: String, id: String, keepsOld: Bool = false, _ context: AgentContext,
         into directives: inout [AgentDirective]
     ) {
+        // While none was used since, whoever replaced one twice may still have the first.
+        let earlier = keepsOld ? state.replacedTokens.filter { context.wallTime < $0.until } : []
+        state.earlierTokens = earlier.isEmpty ? nil : Array(earlier.suffix(AgentMachine.earlierTokensMax))
         state.previousToken =
             keepsOld
             ? state.tokenDigest.map { PreviousToken(digest: $0, until: context.wallTime + AgentMachine.tokenOverlap) }
@@ -113,7 +116,7 @@ extension AgentMachine {
         if let cycle = state.cycle {
             queueWake(isRepeat: cycle.order != nil, reason: cycle.order?.reason ?? cycle.reason, &directives)
         } else if state.record.status == .online {
-            phase = .online
+            phase = loss == nil ? .online : .lost(due: context.now + state.record.policy.lostGrace.span)
             extendLapse(context)
             if state.record.reportedStatus == .stopping { return lapse("crashed", context, &directives) }
         } else {

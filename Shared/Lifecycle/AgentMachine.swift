@@ -20,6 +20,8 @@ public struct AgentMachine: Hashable, Sendable {
     public static let rejectionEventInterval = TimeSpan.seconds(1)
     /// How long an old token may count beside a new one that was not used yet.
     public static let tokenOverlap = TimeSpan.seconds(600)
+    /// Replaced tokens that count beside the newest of them; of more the oldest end.
+    static let earlierTokensMax = 3
     /// Boot ids before the current one that are still told from newer ones.
     static let earlierBootsMax = 4
     public static let attemptsReachedError = "Agent did not check in after wake; max wake attempts reached"

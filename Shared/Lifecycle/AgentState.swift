@@ -53,6 +53,8 @@ public struct AgentState: Codable, Hashable, Sendable {
     public var tokenDigest: String?
     /// The token before it, while it still counts.
     public var previousToken: PreviousToken?
+    /// Those before that one, oldest first, while none of their successors was used.
+    public var earlierTokens: [PreviousToken]?
     /// Present while the status is `provisioning` or `updating`.
     public var cycle: Cycle?
     /// The publication number of the newest order of any cycle.
@@ -74,9 +76,13 @@ public struct AgentState: Codable, Hashable, Sendable {
         self.record = record
     }
 
+    /// Tokens that were replaced, oldest first.
+    public var replacedTokens: [PreviousToken] { (earlierTokens ?? []) + (previousToken.map { [$0] } ?? []) }
+
     /// As databases have it: some keys are older than the members' names.
     enum CodingKeys: String, CodingKey {
-        case record, tokenDigest, previousToken, cycle, hostReturn, onlineSince, recoverAfter, awaitsRecovery, pauseEnds
+        case record, tokenDigest, previousToken, earlierTokens, cycle, hostReturn, onlineSince, recoverAfter,
+            awaitsRecovery, pauseEnds
         case publication = "issue"
         case orphanedPublications = "abandonedIssues"
     }

@@ -111,6 +111,7 @@ extension LifecycleTable {
             [.noteLastSeen]),
         row([.online], .online, .starting, .reportsNews, nil, .online, [.changed], []),
         row([.online], .lost, .starting, .reportsNews, nil, .online, [.changed], []),
+        row([.offline], .resting, .stopping, .isWanted, nil, .resting, [.changed], []),
         row([.updating], .wakeQueued, .stopping, .afterFirstOrder, .offline, .resting, [.offline], []),
         row([.provisioning, .updating], .wakeOrdered, .stopping, nil, .offline, .resting, [.offline], [.settle]),
         row([.provisioning, .updating], .awaitingCheckin, .stopping, nil, .offline, .resting, [.offline], []),
@@ -177,6 +178,7 @@ extension LifecycleTable {
             [.offline], .paused, .resume, .hostReturnedMeanwhile, .updating, .wakeQueued, [.resumed, .updating],
             [.askForPermit]),
         row([.online], .paused, .resume, nil, nil, .online, [.resumed], []),
+        row([.online], .paused, .resume, .lostMeanwhile, nil, .lost, [.resumed], []),
         row([.provisioning, .updating], .paused, .resume, nil, nil, .wakeQueued, [.resumed], [.askForPermit]),
         // Removal and tokens
         row([.offline], .resting, .delete, nil, nil, .gone, [.deleting, .deleted], [.erase]),

@@ -83,6 +83,7 @@ public enum LifecycleTable {
         case recoveredJustBefore = "it was recovered just before"
         case recoveryWaits = "a recovery waits for its time"
         case hostReturnedMeanwhile = "its host has returned meanwhile"
+        case lostMeanwhile = "its Last Will has come meanwhile"
         case noOrderUnderWay = "no wake can be published any more"
         case orderUnderWay = "a wake may still be published"
         case otherCauseLeft = "another cause is left"

@@ -79,6 +79,15 @@ import Testing
         #expect(JSONReaderTests.fault(Array(text.utf8)) == JSONFault(member: member, "comes twice"))
     }
 
+    /// Names are bytes, though Swift's texts are equal when they look the same.
+    @Test func namesThatLookTheSameAreTwo() {
+        let composed = "{\"\u{e9}\":1,\"e\u{301}\":2,\"status\":\"ok\"}"
+        #expect(JSONReaderTests.fault(Array(composed.utf8)) == nil)
+        #expect((try? JSON.read(Array(composed.utf8)))?["status"] == .string("ok"))
+        let twice = "{\"e\u{301}\":1,\"e\u{301}\":2}"
+        #expect(JSONReaderTests.fault(Array(twice.utf8))?.detail == "comes twice")
+    }
+
     @Test func depthIsBounded() {
         func nested(_ depth: Int) -> [UInt8] {
             Array((String(repeating: "[", count: depth) + String(repeating: "]", count: depth)).utf8)

@@ -180,7 +180,21 @@ import Wire
     @Test(arguments: ["connected", "lost", "stopped"])
     func aGatewaysStatusIgnoresOtherMembers(state: String) throws {
         let payload = Array("{\"state\": \"\(state)\", \"version\": \"1\"}".utf8)
-        #expect(try JSON.decode(GatewayStatusMessage.self, from: payload).state.rawValue == state)
+        #expect(try GatewayStatusMessage(reading: payload).state.rawValue == state)
+    }
+
+    @Test(arguments: [
+        (#"{"state":"connected",}"#, ""), (#"{"state":"connected","state":"lost"}"#, "state"),
+        (#"{"state":"offline"}"#, "state"), (#"{"status":"connected"}"#, "state"), ("[]", ""), ("connected", ""),
+        ("\u{feff}{}", ""), (#"{"state":"connected","boot_id":7}"#, "boot_id"),
+    ])
+    func aGatewaysStatusIsReadStrictly(text: String, member: String) {
+        do throws(JSONFault) {
+            _ = try GatewayStatusMessage(reading: Array(text.utf8))
+            Issue.record("it was taken")
+        } catch {
+            #expect(error.member == member)
+        }
     }
 
     // MARK: Frames

@@ -134,6 +134,7 @@ import Testing
         _ = subject.pause(.agent)
         if row.condition == .otherCauseLeft { _ = subject.pause(.board) }
         if row.condition == .hostReturnedMeanwhile { subject.hostReturn = 1 }
+        if row.condition == .lostMeanwhile { _ = subject.heartbeat(.lost) }
         subject.pass("1s")
     }
 }

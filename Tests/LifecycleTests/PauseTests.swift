@@ -71,13 +71,20 @@ import Testing
         #expect(subject.resume() == ["resumed (agent)"], "nothing is left to be repeated")
     }
 
-    @Test func aLastWillAndAnExtensionDoNotMatter() {
+    @Test func aLastWillAndAnExtensionDoNotMatterUntilItsResume() {
         var subject = Subject.online()
         _ = subject.pause()
         subject.pass("1s")
         #expect(subject.heartbeat(.lost) == [])
+        subject.pass("1s")
+        var lost = subject
         #expect(subject.heartbeat(.starting, extend: "1m") == ["changed (reported)"])
         #expect(subject.dueIn == nil)
+        #expect(subject.resume() == ["resumed (agent)"])
+        #expect(subject.phase == .online, "it was heard of since")
+        #expect(lost.resume() == ["resumed (agent)"])
+        #expect(lost.dueIn == 10_000)
+        #expect(lost.passToDue() == ["lapsed (lost)", "updating (recover)", "permit?"])
     }
 
     @Test func aGoodbyeIsAGoodbye() {

@@ -73,6 +73,24 @@ import Testing
         #expect(subject.heartbeat(token: "secret-1") == ["heartbeat_rejected (bad_token)"])
     }
 
+    @Test func eachReplacedTokenCountsWhileNoneOfItsSuccessorsIsUsed() {
+        var subject = Subject.online()
+        _ = rotate(&subject, to: "secret-2", keepsOld: true)
+        subject.pass("5m")
+        _ = rotate(&subject, to: "secret-3", keepsOld: true)
+        #expect(subject.heartbeat(token: "secret-1") == ["seen"])
+        #expect(subject.heartbeat(token: "secret-2") == ["seen"])
+        subject.pass("5m")
+        #expect(subject.heartbeat(token: "secret-1") == ["heartbeat_rejected (bad_token)"], "its ten minutes are over")
+        #expect(subject.heartbeat(token: "secret-3") == ["seen"])
+        subject.pass("1s")
+        #expect(subject.heartbeat(token: "secret-2") == ["heartbeat_rejected (bad_token)"])
+        for number in 4..<9 { _ = rotate(&subject, to: "secret-\(number)", keepsOld: true) }
+        #expect(subject.machine.state.replacedTokens.map(\.digest) == (4..<8).map { "secret-\($0)" })
+        _ = rotate(&subject, to: "secret-9", keepsOld: false)
+        #expect(subject.machine.state.replacedTokens.isEmpty)
+    }
+
     @Test func withNowTheOldTokenStopsAtOnce() {
         var subject = Subject.online()
         _ = rotate(&subject, to: "secret-2", keepsOld: false)

@@ -66,6 +66,30 @@ import Testing
         #expect(subject.phase == .online)
     }
 
+    @Test func whoSaysLateThatItHasFinishedIsNotStartedAgain() {
+        var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
+        _ = subject.passToDue()
+        var host = subject
+        #expect(subject.heartbeat(.stopping, exitStatus: 0) == ["changed (reported)"])
+        #expect(!subject.record.isWanted)
+        #expect(subject.hostReturned() == [])
+        #expect(subject.heartbeat(.stopping) == ["seen"], "once is enough")
+        #expect(host.heartbeat(.stopping, reason: .hostStopping) == ["seen"])
+        #expect(host.hostReturned() == ["updating (recover)", "permit?"], "its host has stopped it, nobody else")
+    }
+
+    @Test func whoHasFinishedIsNotRecoveredWhenItsTimeComes() {
+        var subject = Subject.online()
+        _ = subject.heartbeat(.stopping, exitStatus: 3)
+        _ = subject.grantPermit()
+        _ = subject.woken()
+        _ = subject.heartbeat()
+        _ = subject.heartbeat(.stopping, exitStatus: 3)
+        #expect(subject.record.status == .offline && subject.dueIn != nil, "its next recovery waits")
+        _ = subject.heartbeat(.stopping)
+        #expect(subject.dueIn == nil)
+    }
+
     @Test func aPausedAgentIsToldOnItsResume() {
         var subject = Subject.awaitingCheckin([.maxWakeAttempts: "1"])
         _ = subject.passToDue()

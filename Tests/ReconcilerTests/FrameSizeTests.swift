@@ -87,6 +87,7 @@ import Wire
             templatesDigest: "sha256:" + hex, role: .worker, board: id, variables: variables, traceparent: trace)
         var state = AgentState(record: record)
         (state.tokenDigest, state.previousToken) = (hex, PreviousToken(digest: hex, until: time))
+        state.earlierTokens = Array(repeating: PreviousToken(digest: hex, until: time), count: 3)
         var cycle = Cycle(
             policy: policy, requestedAt: time, reason: .retrigger, resetSession: false, traceparent: trace)
         cycle.firstOrderedAt = time

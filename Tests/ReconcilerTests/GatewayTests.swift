@@ -160,6 +160,22 @@ import Testing
         #expect(subject.handle(status(.lost, "b2")) == ["gw gateway_lost 1", "gw is lost"])
     }
 
+    /// It came and went while nobody here listened.
+    @Test func theEndOfAnIncarnationThatNobodyHeardOfConfirmsNothing() {
+        var subject = OwnerSubject.online(["a"])
+        _ = subject.handle(status(.connected, "b1"))
+        _ = subject.pass(2_000)
+        _ = subject.handle(.observabilityLost)
+        _ = subject.handle(.sessionBegan)
+        _ = subject.handle(status(.lost, "b2"))
+        _ = subject.handle(.observabilityRestored)
+        #expect(subject.gateways["gw"]?.connection == .connected, "it may be the late end of one before")
+        var refuted = subject
+        #expect(subject.pass(10_000).contains("gw gateway_lost 1"))
+        _ = refuted.handle(status(.connected, "b1"))
+        #expect(!refuted.pass(10_000).contains("gw gateway_lost 1"))
+    }
+
     @Test func whoWasHeardOfWhileItWasAwayIsThere() {
         var subject = OwnerSubject.online(["a", "b"])
         _ = subject.handle(status(.connected, "b1"))

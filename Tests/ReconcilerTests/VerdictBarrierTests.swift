@@ -17,9 +17,9 @@ struct VerdictBarrierTests {
     @Test func whatWasDueWhenItBeganIsJudgedOnceAllHaveAnswered() {
         var barrier = VerdictBarrier()
         #expect(barrier.begin(now: start, ingests: ["a", "b"]) == 1)
-        barrier.answered(answer("a", 1))
+        barrier.answered(answer("a", 1), now: start)
         #expect(barrier.pass { _, _, _ in true } == nil)
-        barrier.answered(answer("b", 1))
+        barrier.answered(answer("b", 1), now: start)
         #expect(barrier.pass { _, _, _ in true } == start)
         #expect(!barrier.isOpen)
     }
@@ -27,7 +27,7 @@ struct VerdictBarrierTests {
     @Test func batchesUpToTheAnswersAreWaitedFor() {
         var barrier = VerdictBarrier()
         _ = barrier.begin(now: start, ingests: ["a"])
-        barrier.answered(answer("a", 1, ["3": 7]))
+        barrier.answered(answer("a", 1, ["3": 7]), now: start)
         var asked: [String] = []
         #expect(
             barrier.pass { partition, id, seq in
@@ -41,28 +41,50 @@ struct VerdictBarrierTests {
     @Test func aBatchThatAnotherOwnerHasTakenIsNotWaitedForForEver() {
         var barrier = VerdictBarrier()
         _ = barrier.begin(now: start, ingests: ["a", "b"])
-        barrier.answered(answer("a", 1, ["3": 7, "4": 2]))
-        barrier.answered(answer("b", 1))
+        barrier.answered(answer("a", 1, ["3": 7, "4": 2]), now: start)
+        barrier.answered(answer("b", 1), now: start)
         let later = start + VerdictBarrier.repeatInterval
         let early = barrier.askAgain(now: start + TimeSpan(milliseconds: 499))
         let again = barrier.askAgain(now: later)
         #expect(early == nil)
         #expect(again?.ingests == ["a"])
-        barrier.answered(answer("b", 1))
+        barrier.answered(answer("b", 1), now: start)
         #expect(barrier.pass { partition, _, _ in partition == 4 } == nil)
         // The owner before us has taken the batch just when the ingest named it: it is kept no more.
-        barrier.answered(answer("a", 1, ["4": 3]))
+        barrier.answered(answer("a", 1, ["4": 3]), now: start)
         #expect(barrier.pass { partition, _, _ in partition == 4 } == start)
+    }
+
+    /// A slow network is waited for once it is known, a process that stood still once is not.
+    @Test func patienceFollowsTheShortestOfTheNewestAnswers() {
+        var barrier = VerdictBarrier()
+        var now = start
+        func ask(_ milliseconds: Int64) -> Int64 {
+            now = now + .seconds(1)
+            guard let number = barrier.begin(now: now, ingests: ["a", "b"]) else { return -1 }
+            barrier.answered(answer("a", number), now: now)
+            barrier.answered(answer("b", number), now: now + TimeSpan(milliseconds: milliseconds))
+            now = now + TimeSpan(milliseconds: milliseconds)
+            _ = barrier.pass { _, _, _ in true }
+            return barrier.patience.milliseconds
+        }
+        #expect(barrier.patience == VerdictBarrier.answerLimit)
+        #expect(ask(1_200) == 3_600, "six legs of 200 ms")
+        #expect(ask(1_250) == 3_600)
+        #expect(ask(2) == 1_000)
+        #expect(ask(4_000) == 1_000, "one that stood still")
+        #expect([ask(9_000), ask(9_000), ask(9_000)].last == VerdictBarrier.patienceMax.milliseconds)
     }
 
     @Test func whatIsKeptIsWaitedFor() {
         var barrier = VerdictBarrier()
         _ = barrier.begin(now: start, ingests: ["a"])
-        barrier.answered(answer("a", 1, ["3": 7]))
+        barrier.answered(answer("a", 1, ["3": 7]), now: start)
         _ = barrier.askAgain(now: start + .seconds(1))
-        barrier.answered(answer("a", 1, ["3": 8]))
+        barrier.answered(answer("a", 1, ["3": 8]), now: start)
         barrier.answered(
-            BarrierAnswer(number: 1, ingest: "a", incarnation: "another incarnation", session: 1, batches: [:]))
+            BarrierAnswer(number: 1, ingest: "a", incarnation: "another incarnation", session: 1, batches: [:]),
+            now: start)
         #expect(barrier.pass { _, _, _ in false } == nil)
     }
 
@@ -71,7 +93,7 @@ struct VerdictBarrierTests {
         _ = barrier.begin(now: start, ingests: ["a"])
         barrier.abandon()
         #expect(barrier.begin(now: start + .seconds(1), ingests: ["a"]) == 2)
-        barrier.answered(answer("a", 1))
+        barrier.answered(answer("a", 1), now: start)
         #expect(barrier.pass { _, _, _ in true } == nil)
     }
 
@@ -80,7 +102,7 @@ struct VerdictBarrierTests {
         #expect(barrier.begin(now: start, ingests: []) == nil)
         #expect(barrier.begin(now: start, ingests: ["a"]) == 1)
         #expect(barrier.begin(now: start + .seconds(9), ingests: ["a"]) == nil)
-        barrier.answered(answer("a", 1))
+        barrier.answered(answer("a", 1), now: start)
         _ = barrier.pass { _, _, _ in true }
         #expect(barrier.begin(now: start + TimeSpan(milliseconds: 4), ingests: ["a"]) == nil)
         #expect(barrier.begin(now: start + TimeSpan(milliseconds: 5), ingests: ["a"]) == 2)
@@ -89,7 +111,9 @@ struct VerdictBarrierTests {
     @Test func whoHasEndedIsNotWaitedFor() {
         var barrier = VerdictBarrier()
         _ = barrier.begin(now: start, ingests: ["a", "b"])
-        let (first, repeated) = (barrier.answered(answer("a", 1)), barrier.answered(answer("a", 1)))
+        let (first, repeated) = (
+            barrier.answered(answer("a", 1), now: start), barrier.answered(answer("a", 1), now: start)
+        )
         #expect(first && !repeated)
         barrier.wait(onlyFor: ["a": "i"])
         #expect(barrier.unansweredSince == nil)
@@ -102,7 +126,7 @@ struct VerdictBarrierTests {
         var barrier = VerdictBarrier()
         barrier.wait(onlyFor: ["a": "i"])
         _ = barrier.begin(now: start, ingests: ["a"])
-        barrier.answered(answer("a", 1, ["3": 7]))
+        barrier.answered(answer("a", 1, ["3": 7]), now: start)
         barrier.wait(onlyFor: ["a": "i"])
         #expect(barrier.pass { _, _, _ in false } == nil)
         barrier.wait(onlyFor: after)
@@ -114,7 +138,7 @@ struct VerdictBarrierTests {
         var barrier = VerdictBarrier()
         barrier.wait(onlyFor: ["a": "i0"])
         _ = barrier.begin(now: start, ingests: ["a"])
-        barrier.answered(answer("a", 1, ["3": 7]))
+        barrier.answered(answer("a", 1, ["3": 7]), now: start)
         barrier.wait(onlyFor: ["a": "i0"])
         #expect(barrier.pass { _, _, _ in false } == nil)
     }
@@ -122,7 +146,7 @@ struct VerdictBarrierTests {
     @Test func aQuestionWithoutAnAnswerIsAskedAgain() {
         var barrier = VerdictBarrier()
         _ = barrier.begin(now: start, ingests: ["a", "b"])
-        barrier.answered(answer("a", 1))
+        barrier.answered(answer("a", 1), now: start)
         #expect(barrier.askAgain(now: start + TimeSpan(milliseconds: 499)) == nil)
         let again = barrier.askAgain(now: start + TimeSpan(milliseconds: 500))
         #expect(again?.number == 1 && again?.ingests == ["b"])

@@ -172,7 +172,7 @@ public struct AcknowledgementTracker: Sendable {
     }
 
     // With ids, numbers and times as long as they may be.
-    private static let (recordSize, stateSize, orderSize) = (2_300, 1_400, 800)
+    private static let (recordSize, stateSize, orderSize) = (2_300, 1_800, 800)
     private static let (eventSize, answerSize, intentRecordSize, gatewaySize) = (800, 700, 2_000, 1_400)
     private static let (credentialSize, lastSeenUpdateSize, seenSize) = (500, 320, 155)
 }

@@ -180,11 +180,6 @@ public struct Observability: Sendable {
 
     // MARK: Whether nothing may be judged
 
-    /// Whether something has waited too long for its commit.
-    public static func areCommitsLate(now: Instant, oldestUncommitted: Instant?) -> Bool {
-        oldestUncommitted.map { now > $0 + Observability.storeLimit } ?? false
-    }
-
     /// Why nothing may be judged now; `nil` when all is well. `interrupted`: heartbeats may have been lost since the last
     /// call although all is well again.
     ///
@@ -192,8 +187,9 @@ public struct Observability: Sendable {
     ///   - stuckSince: since when something has waited for its commit and nothing was committed. A store that is behind
     ///     and goes on is there.
     ///   - unansweredSince: since when a barrier has had no answer.
+    ///   - patience: what the way takes: no limit is shorter.
     public mutating func evaluate(
-        now: Instant, stuckSince: Instant?, unansweredSince: Instant?
+        now: Instant, stuckSince: Instant?, unansweredSince: Instant?, patience: TimeSpan = .zero
     ) -> (suspended: String?, interrupted: Bool) {
         defer { hadInterruption = false }
         for (instance, ingest) in ingests where now > ingest.heardAt + Observability.presenceLimit {
@@ -210,10 +206,10 @@ public struct Observability: Sendable {
                 "the broker has not ended the subscription of an earlier heartbeat-ingest \(orphan)", hadInterruption
             )
         }
-        if let unansweredSince, now > unansweredSince + limits.answer {
+        if let unansweredSince, now > unansweredSince + max(limits.answer, patience) {
             return ("heartbeat-ingest or the broker does not answer", hadInterruption)
         }
-        if let stuckSince, now > stuckSince + limits.store {
+        if let stuckSince, now > stuckSince + max(limits.store, patience) {
             return ("the status store does not commit", hadInterruption)
         }
         return (nil, hadInterruption)

@@ -8,9 +8,11 @@ extension PartitionOwner {
     /// While suspended a Last Will proves nothing.
     mutating func hear(_ gateway: String, _ message: GatewayStatusMessage?) {
         guard var slot = gateways[gateway] else { return }
-        slot.isConfirmed = message != nil
         let boot = message?.bootID.map { String($0.unicodeScalars.prefix(Limits.bootIDLengthMax)) }
         let isOfEarlierIncarnation = boot.flatMap { boot in slot.heardBootID.map { $0 != boot } } ?? false
+        // A word that changes nothing confirms nothing: it may be of an incarnation that nobody here has heard of.
+        slot.isConfirmed =
+            message.map { $0.state == .connected || !isOfEarlierIncarnation || slot.isConfirmed } ?? false
         switch message?.state {
         case .connected:
             // Of the end of its incarnation before nothing was heard.

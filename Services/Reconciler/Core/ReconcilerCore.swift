@@ -81,7 +81,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
             gate.ended(end, isRetained: isRetained)
             evaluateObservability(&actions)
         case .answerReceived(let answer):
-            gate.received(answer)
+            gate.received(answer, now: now)
             evaluateObservability(&actions)
         case .gatewayStatusReceived(let gateway, let message):
             gatewayStatus[gateway] = message
@@ -330,7 +330,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
     }
 
     private mutating func evaluateObservability(_ actions: inout [ReconcilerAction]) {
-        if Observability.areCommitsLate(now: now, oldestUncommitted: senders.oldestUnacknowledged) {
+        if gate.areCommitsLate(now: now, oldestUncommitted: senders.oldestUnacknowledged) {
             tellAll(.commitsAreLate, &actions)
         }
         let evaluation = gate.evaluate(now: now, stuckSince: senders.stuckSince)

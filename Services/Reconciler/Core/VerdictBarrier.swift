@@ -13,8 +13,12 @@ public struct VerdictBarrier: Sendable {
     public static let interval = TimeSpan(milliseconds: 5)
     /// An unanswered question is asked again so often.
     public static let repeatInterval = TimeSpan(milliseconds: 500)
-    /// Unanswered for so long, the way of the heartbeats is not whole: suspension.
+    /// Unanswered for so long, the way of the heartbeats is not whole: suspension. On a slow way it is more: `patience`.
     public static let answerLimit = TimeSpan.seconds(1)
+    /// The most that it becomes: a way that takes longer than a third of it is never observable.
+    public static let patienceMax = TimeSpan.seconds(5)
+    /// How many barriers tell how long the way takes: one that waited for a process that stood still tells nothing.
+    private static let waysMax = 4
 
     /// A batch that must be applied before the verdict.
     struct Needed: Hashable, Sendable {
@@ -36,8 +40,17 @@ public struct VerdictBarrier: Sendable {
     private var askedAt: Instant?
     /// The incarnations that were there last.
     private var incarnations: Set<String> = []
+    /// How long the newest barriers waited for their answers.
+    private var ways: [TimeSpan] = []
 
     public init() {}
+
+    /// How long to wait for others: three times the shortest of the newest answers, six legs of the way each.
+    public var patience: TimeSpan {
+        let way = ways.map(\.milliseconds).min() ?? 0
+        return min(
+            max(VerdictBarrier.answerLimit, TimeSpan(milliseconds: 3 * way)), VerdictBarrier.patienceMax)
+    }
 
     public var isOpen: Bool { open != nil }
     /// Since when an answer has been missing.
@@ -68,8 +81,8 @@ public struct VerdictBarrier: Sendable {
     /// Takes an answer; whether it is one that was waited for. A second one tells what the ingest keeps no more, since an owner
     /// has taken it: that is not waited for.
     @discardableResult
-    public mutating func answered(_ answer: BarrierAnswer) -> Bool {
-        guard open?.number == answer.number else { return false }
+    public mutating func answered(_ answer: BarrierAnswer, now: Instant) -> Bool {
+        guard let asked = open, asked.number == answer.number else { return false }
         guard open?.waiting.remove(answer.ingest) != nil else {
             open?.needed.removeAll {
                 $0.id.instance == answer.ingest && $0.id.incarnation == answer.incarnation
@@ -83,6 +96,10 @@ public struct VerdictBarrier: Sendable {
                 service: ServiceName.heartbeatIngest.rawValue, instance: answer.ingest, incarnation: answer.incarnation,
                 stream: "batches/\(partition)")
             open?.needed.append(Needed(partition: partition, id: id, seq: seq))
+        }
+        if asked.waiting == [answer.ingest] {
+            ways =
+                ways.suffix(VerdictBarrier.waysMax - 1) + [TimeSpan(milliseconds: now.milliseconds(since: asked.asOf))]
         }
         return true
     }

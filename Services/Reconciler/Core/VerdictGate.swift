@@ -38,8 +38,8 @@ struct VerdictGate: Sendable {
         barrier.abandon()
     }
 
-    mutating func received(_ answer: BarrierAnswer) {
-        if barrier.answered(answer) { observability.answered(answer) }
+    mutating func received(_ answer: BarrierAnswer, now: Instant) {
+        if barrier.answered(answer, now: now) { observability.answered(answer) }
     }
 
     mutating func ended(_ end: HeartbeatSubscriptionEnded, isRetained: Bool) {
@@ -89,6 +89,11 @@ struct VerdictGate: Sendable {
 
     // MARK: Suspension
 
+    /// Whether something has waited too long for its commit.
+    func areCommitsLate(now: Instant, oldestUncommitted: Instant?) -> Bool {
+        oldestUncommitted.map { now > $0 + max(Observability.storeLimit, barrier.patience) } ?? false
+    }
+
     /// Evaluates whether anything may be judged. Once the owners are told, `noted` is to follow: deadlines that are put off by
     /// it are counted before it is over.
     ///
@@ -96,7 +101,7 @@ struct VerdictGate: Sendable {
     mutating func evaluate(now: Instant, stuckSince: Instant?) -> Evaluation {
         barrier.wait(onlyFor: observability.incarnations)
         let (reason, interrupted) = observability.evaluate(
-            now: now, stuckSince: stuckSince, unansweredSince: barrier.unansweredSince)
+            now: now, stuckSince: stuckSince, unansweredSince: barrier.unansweredSince, patience: barrier.patience)
         // What was asked before a gap proves nothing behind it. One that is only late is waited for: its answer ends the
         // suspension.
         if interrupted || (reason == nil && suspensions.isSuspended) { barrier.abandon() }

@@ -54,9 +54,7 @@ final class ReconcilerService: Service {
             if let input = try input(delivery) { handle(input) }
         } catch {
             let (member, detail) = JSON.describe(error)
-            runtime.log.event(
-                "service.message_dropped", .error,
-                ["topic": LogValue(delivery.topic), "error": LogValue("\(member) \(detail)")])
+            logDropped(delivery.topic, member, detail)
         }
     }
 
@@ -104,10 +102,25 @@ final class ReconcilerService: Service {
             return .presenceReceived(presence, isRetained: delivery.isRetained)
         case "gateways":
             guard let gateway = topics.gateway(of: delivery.topic) else { return nil }
-            let message = payload.isEmpty ? nil : try JSON.decode(GatewayStatusMessage.self, from: payload)
-            return .gatewayStatusReceived(gateway: gateway, message)
+            return .gatewayStatusReceived(gateway: gateway, status(of: gateway, payload))
         default: return nil
         }
+    }
+
+    /// What a gateway says of itself; one that cannot be read says as little as none.
+    private func status(of gateway: String, _ payload: [UInt8]) -> GatewayStatusMessage? {
+        guard !payload.isEmpty else { return nil }
+        do throws(JSONFault) {
+            return try GatewayStatusMessage(reading: payload)
+        } catch {
+            logDropped(topics.gatewayStatus(gateway), error.member, error.detail)
+            return nil
+        }
+    }
+
+    private func logDropped(_ topic: String, _ member: String, _ detail: String) {
+        runtime.log.event(
+            "service.message_dropped", .error, ["topic": LogValue(topic), "error": LogValue("\(member) \(detail)")])
     }
 
     private func frame(_ payload: [UInt8], to partition: Int) throws -> ReconcilerInput {
