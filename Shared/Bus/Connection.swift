@@ -155,8 +155,12 @@ public final class Connection {
 
     /// Ends the session without a word and unread, as a crash would; connects again unless closed.
     public func abandon(reason: String) {
-        guard handle != nil else { return }
-        lose(BusError(operation: "connection to \(options.broker)", reason: reason))
+        guard let handle else { return }
+        // Its CONNECT has been written.
+        if !isConnected, !isAskingWhy, !handle.wantsToWrite {
+            loop.lateAttempts[options.clientID, default: LateAttempts()].gaveUp()
+        }
+        lose(failure(reason))
     }
 
     // MARK: Driven by the loop
@@ -218,7 +222,7 @@ public final class Connection {
     func write(now: Instant) {
         guard let handle else { return }
         guard isConnected || now.milliseconds(since: attemptedAt) < Connection.answerLimit.milliseconds else {
-            return lose(failure("no answer within \(Connection.answerLimit.milliseconds / 1_000) s"))
+            return abandon(reason: "no answer within \(Connection.answerLimit.milliseconds / 1_000) s")
         }
         if now.milliseconds(since: lastMiscellaneous) >= 500 {
             lastMiscellaneous = now
@@ -307,10 +311,14 @@ public final class Connection {
 
     /// The session ended, by the broker's word or without one.
     private func ended(_ code: Int32, _ reason: String) {
-        guard options.endsWhenTakenOver else { return lose(failure(reason)) }
-        if code == Int32(ReasonCode.sessionTakenOver) { return lose(takenOver) }
-        if code == Int32(ReasonCode.administrativeAction) { isAskingWhy = true }
-        lose(failure(reason))
+        let isTakenOver = code == Int32(ReasonCode.sessionTakenOver)
+        guard options.endsWhenTakenOver, isTakenOver || code == Int32(ReasonCode.administrativeAction) else {
+            return lose(failure(reason))
+        }
+        let length = TimeSpan(milliseconds: Clock.now().milliseconds(since: connectedAt))
+        let isOurs = loop.lateAttempts[options.clientID]?.endedSession(after: length) ?? false
+        isAskingWhy = !isTakenOver && !isOurs
+        lose(isTakenOver && !isOurs ? takenOver : failure(reason))
     }
 
     private var takenOver: BusError {
@@ -347,13 +355,10 @@ public final class Connection {
     }
 
     private func connected(_ reason: Int32, _ limits: BrokerLimits) {
-        if isAskingWhy, reason == 0 { return lose(takenOver) }
-        if isAskingWhy, Connection.isRefusal(reason) { isAskingWhy = false }
         guard reason == 0 else {
-            return lose(
-                BusError(
-                    operation: "connect to \(options.broker)", reason: Connection.refusal(reason),
-                    isRefusal: Connection.isRefusal(reason)))
+            let error = BusError(connectingTo: options.broker, answer: reason)
+            if error.isRefusal { isAskingWhy = false }
+            return lose(error)
         }
         isConnected = true
         connectedAt = Clock.now()
@@ -364,6 +369,7 @@ public final class Connection {
     }
 
     private func subscribed(_ mid: Int32, _ granted: [Int32]) {
+        if isAskingWhy { return lose(takenOver) }
         guard let filters = unansweredSubscriptions.removeValue(forKey: mid) else { return }
         refusedFilters += zip(filters, granted).filter { $0.1 >= Int32(ReasonCode.failure) }.map(\.0)
         guard unansweredSubscriptions.isEmpty else { return }
@@ -379,21 +385,5 @@ public final class Connection {
         let events = Int16(POLLIN) | (handle.wantsToWrite ? Int16(POLLOUT) : 0)
         var state = pollfd(fd: descriptor, events: events, revents: 0)
         if poll(&state, 1, 20) > 0 { _ = ready(state.revents) }
-    }
-
-    /// Whether the broker refused who we are, rather than being busy or about to stop.
-    private static func isRefusal(_ reason: Int32) -> Bool {
-        [0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C].contains(reason)
-    }
-
-    private static func refusal(_ reason: Int32) -> String {
-        switch reason {
-        case 0x86: "bad user name or password"
-        case 0x87: "not authorized: the user, its password or the client id was refused"
-        case 0x85: "the client id is not valid"
-        case 0x84: "the broker does not speak MQTT 5"
-        case 0x88, 0x89: "the broker is not available"
-        default: Handle.reasonText(reason)
-        }
     }
 }

@@ -24,7 +24,8 @@ public struct ConnectionOptions: Sendable {
     ///
     /// The broker says `Session taken over` (MQTT 5 §3.14.2.1). mosquitto before 2.1 does not; there the access plugin closes the
     /// older connection as an `Administrative action`, which the end of its identity is, too. Whether it is the one or the other,
-    /// the connection asks by connecting once under a client id of the broker's choice.
+    /// the connection asks by connecting once under a client id of the broker's choice. An attempt of its own that arrives late
+    /// is no other client (`LateAttempts`).
     public var endsWhenTakenOver = false
     /// How long the kernel tries to deliver what was written, and how long the broker's machine may be silent, before the
     /// connection ends; `nil` leaves it to the kernel, which repeats for minutes. What cannot be delivered in time is

@@ -29,6 +29,8 @@ public final class EventLoop {
     private var nextTimer = 0
     private var isStopping = false
     /// A delegate is being called.
+    /// By client id, since a connection that is made anew for the same client meets those of the one before it.
+    var lateAttempts: [String: LateAttempts] = [:]
     var isTelling = false
     private var stream = StreamGauge()
     /// The longest wait of one turn: short enough that a pause of the process shows against `stallLimit`.

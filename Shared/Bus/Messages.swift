@@ -85,3 +85,22 @@ public struct BusError: Error, Hashable, Sendable, CustomStringConvertible {
 
     public var description: String { "\(operation): \(reason)" }
 }
+
+extension BusError {
+    /// What a CONNACK says that is not success (MQTT 5, §3.2.2.2): whether the broker refused who we are, or is busy or about to
+    /// stop.
+    init(connectingTo broker: BrokerAddress, answer: Int32) {
+        let reason =
+            switch answer {
+            case 0x86: "bad user name or password"
+            case 0x87: "not authorized: the user, its password or the client id was refused"
+            case 0x85: "the client id is not valid"
+            case 0x84: "the broker does not speak MQTT 5"
+            case 0x88, 0x89: "the broker is not available"
+            default: Handle.reasonText(answer)
+            }
+        self.init(
+            operation: "connect to \(broker)", reason: reason,
+            isRefusal: [0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C].contains(answer))
+    }
+}

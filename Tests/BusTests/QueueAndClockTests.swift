@@ -3,6 +3,23 @@ import Testing
 
 @testable import Bus
 
+@Suite struct LateAttemptsTests {
+    @Test func eachEndsOneSession() {
+        var attempts = LateAttempts()
+        attempts.gaveUp()
+        attempts.gaveUp()
+        let ended = [0, 60, 0].map { attempts.endedSession(after: .seconds($0)) }
+        #expect(ended == [true, true, false])
+    }
+
+    @Test func noneIsExpectedInASessionThatLasts() {
+        var attempts = LateAttempts()
+        attempts.gaveUp()
+        let ended = [60_001, 0].map { attempts.endedSession(after: TimeSpan(milliseconds: $0)) }
+        #expect(ended == [false, false])
+    }
+}
+
 @Suite struct PublicationQueueTests {
     @Test func givesInOrderWhateverTheMixture() {
         var queue = PublicationQueue()

@@ -45,6 +45,7 @@ class RuntimeCase(unittest.TestCase):
         self.system.cli(
             "provision", self.agent, "--role", "main", "--no-wake", "--token-file", self.token_file, check=True)
         self.watcher = self.system.operator()
+        self.addCleanup(self.watcher.close)
         self.watcher.subscribe(
             f"{TOPIC_ROOT}/agents/{self.agent}/heartbeat", f"{TOPIC_ROOT}/agents/{self.agent}/files",
             f"{TOPIC_ROOT}/gateways/gw/heartbeats", f"{TOPIC_ROOT}/gateways/gw/status")
@@ -346,7 +347,13 @@ class TwoOfOneName(RuntimeCase):
     def test_runtimes_of_a_gateway(self):
         self.check(self.gateway_runtime)
 
-    def test_what_a_newer_broker_says(self):
+    def test_an_older_one_of_an_agent_that_stood_still(self):
+        self.check(self.agent_runtime, stands_still=True)
+
+    def test_an_older_one_of_a_gateway_that_stood_still(self):
+        self.check(self.gateway_runtime, stands_still=True)
+
+    def check_newer_broker(self, unanswered, connections):
         """mosquitto 2.1 and others say it themselves (MQTT 5, reason code 0x8E)."""
         connects = []
 
@@ -358,8 +365,12 @@ class TwoOfOneName(RuntimeCase):
                     return
                 with connection:
                     connects.append(connection.recv(4_096))
-                    connection.sendall(bytes([0x20, 3, 0, 0, 0]) + bytes([0xE0, 2, 0x8E, 0]))
-                    connection.recv(4_096)
+                    if len(connects) > unanswered:
+                        connection.sendall(bytes([0x20, 3, 0, 0, 0]) + bytes([0xE0, 2, 0x8E, 0]))
+                    try:
+                        connection.recv(4_096)
+                    except ConnectionResetError:
+                        pass
 
         with socket.create_server(("127.0.0.1", 0)) as listener:
             threading.Thread(target=serve, args=(listener,), daemon=True).start()
@@ -369,7 +380,14 @@ class TwoOfOneName(RuntimeCase):
             time.sleep(1)
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertIn("runtime.duplicate", result.stdout)
-        self.assertEqual(len(connects), 1, "it does not take the session back")
+        self.assertEqual(len(connects), connections, "it does not take the session back")
+
+    def test_what_a_newer_broker_says(self):
+        self.check_newer_broker(unanswered=0, connections=1)
+
+    def test_its_own_attempt_that_arrives_late_is_no_other(self):
+        """A proxy took it while the way behind was cut, and delivers it when the next one has been answered."""
+        self.check_newer_broker(unanswered=1, connections=3)
 
     def test_a_connection_that_is_closed_for_another_reason_is_made_again(self):
         runtime = self.agent_runtime("exec sleep 600")
