@@ -165,6 +165,15 @@ public final class Connection {
 
     // MARK: Driven by the loop
 
+    /// As `abandon`, but for what the broker may have said last: that another client has the place of this session.
+    func stalled(reason: String) {
+        guard options.endsWhenTakenOver, isConnected, let code = handle?.readFarewell(within: Connection.readLimit)
+        else {
+            return abandon(reason: reason)
+        }
+        ended(code, reason)
+    }
+
     var descriptor: Int32? { handle?.descriptor }
     var wantsToRead: Bool { !(isReadingPaused && isConnected) }
     var wantsToWrite: Bool {
@@ -360,6 +369,7 @@ public final class Connection {
             if error.isRefusal { isAskingWhy = false }
             return lose(error)
         }
+        if isAskingWhy { return lose(takenOver) }
         isConnected = true
         connectedAt = Clock.now()
         lastError = nil
@@ -369,7 +379,6 @@ public final class Connection {
     }
 
     private func subscribed(_ mid: Int32, _ granted: [Int32]) {
-        if isAskingWhy { return lose(takenOver) }
         guard let filters = unansweredSubscriptions.removeValue(forKey: mid) else { return }
         refusedFilters += zip(filters, granted).filter { $0.1 >= Int32(ReasonCode.failure) }.map(\.0)
         guard unansweredSubscriptions.isEmpty else { return }

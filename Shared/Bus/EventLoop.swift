@@ -11,6 +11,7 @@ public import Model
 /// is destroyed unread, since what it would read is old, and unwritten, since what was decided is old, and made again. So is
 /// as long a time between two readings of the clock. From the beginning of `run` to its end each interval lies between two
 /// readings: one follows every wait, one comes before each message that is delivered and before each that is written.
+/// Of what is old one word counts: that another client has the place of a session (`ConnectionOptions.endsWhenTakenOver`).
 public final class EventLoop {
     /// A turn or a pause longer than this makes what the sockets hold too old to be believed.
     public static let stallLimit = TimeSpan.seconds(1)
@@ -28,9 +29,9 @@ public final class EventLoop {
     private var timers: [Timer] = []
     private var nextTimer = 0
     private var isStopping = false
-    /// A delegate is being called.
     /// By client id, since a connection that is made anew for the same client meets those of the one before it.
     var lateAttempts: [String: LateAttempts] = [:]
+    /// A delegate is being called.
     var isTelling = false
     private var stream = StreamGauge()
     /// The longest wait of one turn: short enough that a pause of the process shows against `stallLimit`.
@@ -201,7 +202,7 @@ public final class EventLoop {
         // The turn begins anew: one stall is told once.
         now = checkedAt
         for connection in connections {
-            connection.abandon(reason: "this process stalled for \(stall.milliseconds) ms")
+            connection.stalled(reason: "this process stalled for \(stall.milliseconds) ms")
         }
         stalled(stall)
     }

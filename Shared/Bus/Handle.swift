@@ -157,6 +157,14 @@ final class Handle {
         return progress
     }
 
+    /// Reads what waits, for no longer than `limit`, and gives up all of it but the code with which the session ended.
+    func readFarewell(within limit: TimeSpan) -> Int32? {
+        let end = Clock.now() + limit
+        while case .made = read(), Clock.now() < end {}
+        for case .disconnected(let code, _) in reports[nextIndex...] { return code }
+        return nil
+    }
+
     /// Writes all that is queued, as far as the socket takes it.
     func write() -> Progress { progress { mosquitto_loop_write(handle, 1) } }
 

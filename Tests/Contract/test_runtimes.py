@@ -321,12 +321,19 @@ class WhoIsThere(RuntimeCase):
 
 
 class TwoOfOneName(RuntimeCase):
-    def check(self, make):
+    def check(self, make, stands_still=False):
         older = make(NOTES_START + "exec sleep 600")
         self.wake(1)
         self.heartbeat(generation=1)
         pid = int(self.starts(1)[0][0])
-        newer = make(NOTES_START + "exec sleep 600")
+        if stands_still:
+            os.kill(older.process.pid, signal.SIGSTOP)
+        try:
+            newer = make(NOTES_START + "exec sleep 600")
+            if stands_still:
+                time.sleep(1.5)
+        finally:
+            os.kill(older.process.pid, signal.SIGCONT)
         self.assertEqual(older.status(10), 1)
         self.assertEqual(len(older.named("runtime.duplicate")), 1)
         self.assertIn("another runtime", older.errors)
