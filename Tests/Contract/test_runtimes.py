@@ -206,6 +206,59 @@ class HowItEnds(RuntimeCase):
 
 
 class StartsThatFail(RuntimeCase):
+def members(group):
+    """The processes of a process group that have not ended."""
+    found = []
+    for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, process_group = file.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(process_group) == group and state not in "ZX":
+            found.append(int(file.parent.name))
+    return found
+
+
+class WhatACommandLeaves(RuntimeCase):
+    """Never two of one command: what it started ends with it, and with its runtime."""
+
+    def group(self):
+        group = int(self.starts(1)[0][0])
+        self.addCleanup(lambda: [os.kill(pid, signal.SIGKILL) for pid in members(group)])
+        return group
+
+    def check_kill(self, make):
+        runtime = make('trap "" TERM; ' + NOTES_START + "sleep 600; true")
+        self.wake(1)
+        self.heartbeat(generation=1)
+        group = self.group()
+        self.assertGreaterEqual(len(members(group)), 2)
+        runtime.end(signal.SIGKILL)
+        wait_until(lambda: not members(group), 5, "the end of the command")
+
+    def test_by_the_runtime_of_an_agent_that_is_killed(self):
+        self.check_kill(self.agent_runtime)
+
+    def test_by_the_runtime_of_a_gateway_that_is_killed(self):
+        self.check_kill(self.gateway_runtime)
+
+    def test_by_a_crash(self):
+        self.agent_runtime(NOTES_START + "sleep 600 & sleep 3; exit 3")
+        self.wake(1)
+        self.heartbeat(generation=1)
+        group = self.group()
+        self.assertEqual(self.heartbeat(status="stopping")["exit_status"], 3)
+        self.assertEqual(members(group), [])
+
+    def test_by_a_crash_when_it_does_not_end(self):
+        self.agent_runtime(NOTES_START + '(trap "" TERM; sleep 600; true) & sleep 3; exit 3')
+        self.wake(1)
+        self.heartbeat(generation=1)
+        group = self.group()
+        self.assertEqual(self.heartbeat(20, status="stopping")["exit_status"], 3)
+        self.assertEqual(members(group), [])
+
+
     def failure(self):
         failure = self.heartbeat(status="stopping")
         self.assertEqual((failure["generation"], failure["attempt"]), (1, 1))

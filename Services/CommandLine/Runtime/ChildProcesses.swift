@@ -1,8 +1,9 @@
+internal import Bus
 internal import CLinux
 internal import Glibc
 internal import Model
 
-/// The commands that run: each the leader of a process group, which dies with this process.
+/// The commands that run: each the leader of a process group, which ends with its leader, and dies with this process.
 final class ChildProcesses {
     struct Key: Hashable {
         let agent: AgentAddress
@@ -22,21 +23,56 @@ final class ChildProcesses {
         var isKilled = false
         /// The leader has ended; others of its group may go on.
         var status: Int32?
+        /// When those others are killed, if nobody had told the leader to end.
+        var killAt: Instant?
     }
 
     private var children: [pid_t: Child] = [:]
     private var pids: [Key: pid_t] = [:]
-    /// Stopped commands whose leader has ended and others of whose group have not.
+    /// Commands whose leader has ended and others of whose group have not.
     private var lingering: Set<pid_t> = []
     private let nullDevice = open("/dev/null", O_RDONLY | O_CLOEXEC)
+    /// Where the guardian reads which groups live.
+    private let guardianInput: Int32
+
+    /// Outlives this process by a moment, however that ends, and kills the groups that are left: the kernel's parent death
+    /// signal reaches only their leaders. Each group is named when it begins and again when it has ended.
+    private static let guardian = """
+        trap "" HUP INT QUIT TERM
+        groups=" "
+        while read -r group; do
+            case $groups in
+            *" $group "*) groups="${groups%%" $group "*} ${groups#*" $group "}" ;;
+            *) groups="$groups$group " ;;
+            esac
+        done
+        for group in $groups; do kill -s KILL -- "-$group"; done
+        """
 
     /// Orphans of a command become ours to reap: a zombie that nobody reaps would keep its group alive.
     init() {
         rollcall_become_subreaper()
+        var ends: [Int32] = [-1, -1]
+        pipe(&ends)
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        guardianInput = ends[1]
+        var arguments = ChildProcesses.list(["/bin/sh", "-c", ChildProcesses.guardian])
+        var variables = ChildProcesses.list([])
+        defer { for pointer in arguments { free(pointer) } }
+        // Without one, for want of processes, the commands are left to the parent death signal.
+        rollcall_spawn("/bin/sh", &arguments, &variables, "/", ends[0], nullDevice, nullDevice, 0, 1)
+        close(ends[0])
     }
 
     deinit {
+        close(guardianInput)
         close(nullDevice)
+    }
+
+    private func tellGuardian(_ group: pid_t) {
+        let line = Array("\(group)\n".utf8)
+        // Fails only when the guardian has ended, which is no more than an untold death.
+        _ = write(guardianInput, line, line.count)
     }
 
     /// Runs `/bin/sh -c command` in `directory`.
@@ -48,6 +84,7 @@ final class ChildProcesses {
         guard pid > 0 else { throw FolderError("fork") }
         // Also here: a signal to the group may come before the child has made it.
         setpgid(pid, pid)
+        tellGuardian(pid)
         children[pid] = Child(key: key)
         pids[key] = pid
     }
@@ -69,7 +106,7 @@ final class ChildProcesses {
         kill(-pid, SIGKILL)
     }
 
-    /// Collects what has ended: of a stopped command not before all of its group have.
+    /// Collects what has ended: of a command not before all of its group have.
     func reap() -> [Exit] {
         var status: Int32 = 0
         var ended = lingering
@@ -80,14 +117,26 @@ final class ChildProcesses {
         }
         return ended.sorted().compactMap { pid in
             guard let child = children[pid], let status = child.status else { return nil }
-            if child.isStopping, !child.isKilled, Glibc.kill(-pid, 0) == 0 {
+            if !child.isKilled, Glibc.kill(-pid, 0) == 0 {
+                endOthers(of: child, pid)
                 lingering.insert(pid)
                 return nil
             }
             lingering.remove(pid)
+            tellGuardian(pid)
             children[pid] = nil
             pids[child.key] = nil
             return Exit(key: child.key, status: status)
+        }
+    }
+
+    /// The leader has ended by itself: so do those that it leaves, or a next start would run beside them.
+    private func endOthers(of child: Child, _ pid: pid_t) {
+        if !child.isStopping {
+            terminate(child.key)
+            children[pid]?.killAt = Clock.now() + AgentRun.replacementGrace
+        } else if let killAt = child.killAt, killAt <= Clock.now() {
+            kill(child.key)
         }
     }
 

@@ -20,7 +20,7 @@ enum RuntimeEvent: Hashable, Sendable {
     case processStarted(AgentAddress, run: Int, bootID: String)
     /// There is no process; `note` says why.
     case startFailed(AgentAddress, run: Int, note: String)
-    /// The command and, when it was stopped, all of its process group have ended; `status` as a shell says it.
+    /// The command and all of its process group have ended; `status` as a shell says it.
     case processExited(AgentAddress, run: Int, status: Int)
     /// The record says that this cycle only asks whether the agent is there.
     case recovering(AgentAddress, generation: Int)
