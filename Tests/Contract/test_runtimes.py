@@ -12,6 +12,7 @@ import time
 import unittest
 
 from mqtt_client import TOPIC_ROOT
+from relay import Relay
 from rollcall_system import RollcallSystem, wait_until
 from rollcall_runtime import Runtime
 
@@ -56,8 +57,8 @@ class RuntimeCase(unittest.TestCase):
     def agent_runtime(self, command, *arguments, token_file=None):
         return self.runtime(self.agent, token_file or self.token_file, command, *arguments)
 
-    def gateway_runtime(self, command):
-        return self.runtime("gw", self.system.data / "gw.tok", command)
+    def gateway_runtime(self, command, *arguments):
+        return self.runtime("gw", self.system.data / "gw.tok", command, *arguments)
 
     def runtime(self, identity, token_file, command, *arguments):
         runtime = Runtime(self.system, identity, token_file, command, self.directory, *arguments)
@@ -205,7 +206,6 @@ class HowItEnds(RuntimeCase):
         self.assertNotIn("boot_id", goodbye, "no life of that name ever began")
 
 
-class StartsThatFail(RuntimeCase):
 def members(group):
     """The processes of a process group that have not ended."""
     found = []
@@ -259,6 +259,7 @@ class WhatACommandLeaves(RuntimeCase):
         self.assertEqual(members(group), [])
 
 
+class StartsThatFail(RuntimeCase):
     def failure(self):
         failure = self.heartbeat(status="stopping")
         self.assertEqual((failure["generation"], failure["attempt"]), (1, 1))
@@ -478,6 +479,34 @@ class TokenFiles(RuntimeCase):
                 result = self.system.cli("agent", self.agent, "--on-wake", "true", "--token-file", file)
                 self.assertEqual(result.returncode, 2)
                 self.assertIn(f"{file}: {reason}", result.stderr.replace("is not text in ", ""))
+
+
+class ThroughCuts(RuntimeCase):
+    def test_what_ended_meanwhile_is_told_before_the_gateway_is_there_again(self):
+        relay = Relay(self.system.port)
+        self.addCleanup(relay.close)
+        runtime = self.gateway_runtime(
+            NOTES_START + "while [ ! -e ../../done ]; do sleep 0.1; done", "--broker", f"mqtt://127.0.0.1:{relay.port}")
+        self.wake(1)
+        self.heartbeat(generation=1)
+        relay.cut()
+        runtime.wait_for("runtime.disconnected")
+        (self.directory / "done").touch()
+        runtime.wait_for("agent.exited")
+        self.watcher.messages.clear()
+        relay.heal()
+
+        def said():
+            return [m.payload for m in list(self.watcher.messages) if b'"stopping"' in m.payload or b'"connected"' in m.payload]
+
+        wait_until(lambda: len(said()) >= 2, 10, "its return")
+        self.assertIn(b'"exit_status":0', said()[0])
+        self.assertIn(b'"connected"', said()[1])
+        # What asks for it all the same is told again, and starts nothing.
+        self.watcher.messages.clear()
+        self.wake(2, reason="recover")
+        self.assertEqual(self.heartbeat(status="stopping", generation=2)["exit_status"], 0)
+        self.assertEqual(len(self.starts()), 1)
 
 
 class ThroughOutages(RuntimeCase):

@@ -134,6 +134,23 @@ struct RuntimeCoreTests {
         #expect(woken(1, 1, reason: "recover", at: 1) == [.start(wake(1, 1, reason: "recover"), run: 1)])
     }
 
+    @Test mutating func aRecoveryOfWhatHasFinishedIsToldSo() {
+        run(1, 1, bootID: "b1", at: 0)
+        _ = handle(.disconnected, at: 5)
+        #expect(handle(.processExited(agent, run: 1, status: 0), at: 6) == [.tell(agent, .ended)])
+        #expect(handle(.connected(nil), at: 7) == [.publish([beat(1, 1, "b1", 2, .ended(status: 0))])])
+        #expect(woken(1, 2, reason: "retrigger", at: 8) == [.publish([beat(1, 2, "b1", 3, .ended(status: 0))])])
+        #expect(woken(2, 1, reason: "recover", at: 9) == [.publish([beat(2, 1, "b1", 4, .ended(status: 0))])])
+        #expect(woken(2, 2, reason: "retrigger", at: 10) == [.publish([beat(2, 2, "b1", 5, .ended(status: 0))])])
+        #expect(woken(3, 1, at: 11) == [.start(wake(3, 1), run: 2)], "a cycle that was asked for starts it")
+    }
+
+    @Test mutating func aRecoveryOfWhatHasFailedStartsIt() {
+        run(1, 1, bootID: "b1", at: 0)
+        _ = handle(.processExited(agent, run: 1, status: 3), at: 6)
+        #expect(woken(2, 1, reason: "recover", at: 9) == [.start(wake(2, 1, reason: "recover"), run: 2)])
+    }
+
     @Test mutating func theNewestWakeIsStartedAfterAReplacement() {
         run(1, 1, bootID: "b1", at: 0)
         _ = woken(2, 1, at: 5)

@@ -57,6 +57,8 @@ struct AgentRun: Sendable {
     private var filesNote: String?
     /// How a command ended, which could not be said while there was no connection.
     private var owed: Beat?
+    /// The newest command, when it has done its work: what asks for that again hears of its end.
+    private var finished: Run?
 
     init(address: AgentAddress) {
         self.address = address
@@ -74,6 +76,12 @@ struct AgentRun: Sendable {
         if wake.isRecovery { recovering(wake.generation) }
         switch phase {
         case .idle:
+            if var run = finished, isKept(run, by: wake) {
+                run.wake = wake
+                sayEnd(of: &run, .ended(status: 0), now: now, into: &output)
+                finished = run
+                return
+            }
             guard !isRepeat else { return output.tell(address, .ignoredRepeat(wake)) }
             prepare(wake, now: now, into: &output)
         case .fetching(let earlier, let askAgainAt, let giveUpAt):
@@ -123,6 +131,7 @@ struct AgentRun: Sendable {
     private mutating func launch(_ wake: Wake, into output: inout Output) {
         runs += 1
         owed = nil  // the new start speaks for the agent
+        finished = nil
         phase = .launching(Run(number: runs, wake: wake, templatesDigest: installedDigest, note: filesNote))
         output.directives.append(.start(wake, run: runs))
     }
@@ -188,25 +197,25 @@ struct AgentRun: Sendable {
             guard status != 0 else { return }
             let note = "the command ended with status \(status) in its first second"
             say(run.wake.beat(.ended(status: status), note: note), into: &output)
-        case .running(let run):
+        case .running(var run):
             guard run.number == number else { return }
             phase = .idle
             output.tell(address, .ended)
-            sayEnd(of: run, .ended(status: status), now: now, into: &output)
-        case .stopping(let run, _, let purpose):
+            sayEnd(of: &run, .ended(status: status), now: now, into: &output)
+            if status == 0 { finished = run }
+        case .stopping(var run, _, let purpose):
             guard run.number == number else { return }
             phase = .idle
             switch purpose {
             case .replacement(let wake): prepare(wake, now: now, into: &output)
             case .removal: output.tell(address, .removed)
-            case .shutdown: sayEnd(of: run, .hostStopping, now: now, into: &output)
+            case .shutdown: sayEnd(of: &run, .hostStopping, now: now, into: &output)
             }
         case .idle, .fetching: return
         }
     }
 
-    private mutating func sayEnd(of run: Run, _ kind: BeatKind, now: Instant, into output: inout Output) {
-        var run = run
+    private mutating func sayEnd(of run: inout Run, _ kind: BeatKind, now: Instant, into output: inout Output) {
         say(run.hasCheckedIn ? run.beat(kind, isFull: false, now: now) : run.wake.beat(kind), into: &output)
     }
 
@@ -220,6 +229,7 @@ struct AgentRun: Sendable {
     mutating func removed(generation: Int?, now: Instant, into output: inout Output) {
         if let generation, let newestWake, generation < newestWake.generation { return }
         owed = nil
+        finished = nil
         announced = nil
         switch phase {
         case .idle: return
@@ -290,9 +300,9 @@ struct AgentRun: Sendable {
 
     /// The command did not end in time: what is left to do is its goodbye.
     mutating func stopLimitPassed(now: Instant, into output: inout Output) {
-        guard case .stopping(let run, _, let purpose) = phase else { return }
+        guard case .stopping(var run, _, let purpose) = phase else { return }
         phase = .idle
-        if purpose == .shutdown { sayEnd(of: run, .hostStopping, now: now, into: &output) }
+        if purpose == .shutdown { sayEnd(of: &run, .hostStopping, now: now, into: &output) }
     }
 
     // MARK: Heartbeats

@@ -168,6 +168,7 @@ final class Runtime: ConnectionDelegate {
         hasLoggedLoss = false
         link.subscribe()
         handle(.connected(link.host))
+        link.sayConnected()
     }
 
     func subscribed(refused: [String], on connection: Connection) {

@@ -96,7 +96,6 @@ final class RuntimeLink {
         return publication
     }
 
-    /// Subscribes, then says that it is there: a wake that follows finds us.
     func subscribe() {
         let agents: String
         var own: [String] = []
@@ -111,10 +110,10 @@ final class RuntimeLink {
                 "\(topics.root)/agents/\(agents)/wake", "\(topics.root)/agents/\(agents)/status",
                 "\(topics.root)/agents/\(agents)/templates", "\(replies)/+",
             ] + own)
-        sayConnected()
     }
 
-    /// A gateway says that it is there.
+    /// A gateway says that it is there: a wake that follows finds us when we have subscribed, and needs not follow for what has
+    /// ended when that was said before.
     func sayConnected() {
         if case .gateway(let gateway) = settings.identity { publish(gatewayStatus(.connected, of: gateway)) }
     }
