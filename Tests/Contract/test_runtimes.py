@@ -508,6 +508,13 @@ class ThroughCuts(RuntimeCase):
         self.assertEqual(self.heartbeat(status="stopping", generation=2)["exit_status"], 0)
         self.assertEqual(len(self.starts()), 1)
 
+    def test_a_broker_of_another_topic_root(self):
+        result = self.system.cli(
+            "agent", self.agent, "--on-wake", "true", "--token-file", self.token_file, "--topic-root", "other/v1")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn(f"other/v1/agents/{self.agent}/wake", result.stderr)
+        self.assertIn("--topic-root", result.stderr)
+
 
 class ThroughOutages(RuntimeCase):
     """With the services' own wakes: what was cut off comes back as it was."""

@@ -66,10 +66,10 @@ final class Runtime: ConnectionDelegate {
         return exitStatus
     }
 
-    private func fail(_ reason: String) {
+    private func fail(_ reason: String, status: Int32 = ExitStatus.unreachable) {
         log.event("runtime.failed", .error, ["error": LogValue(reason)])
         ServiceProgram.complain("rollcall \(settings.identity.kind): \(reason)")
-        exitStatus = ExitStatus.unreachable
+        exitStatus = status
         loop.stop()
     }
 
@@ -174,6 +174,12 @@ final class Runtime: ConnectionDelegate {
     func subscribed(refused: [String], on connection: Connection) {
         for filter in refused { log.event("runtime.subscription_refused", .error, ["filter": LogValue(filter)]) }
         guard !hasStarted else { return }
+        // What is refused at the start is refused ever after; later the administrator may be about to change it.
+        if let filter = refused.first {
+            return fail(
+                "the broker lets \(settings.identity.username) not subscribe to \(filter): compare --topic-root with the broker's configuration",
+                status: ExitStatus.usage)
+        }
         // From now on a wake reaches it.
         hasStarted = true
         log.event(
