@@ -152,22 +152,6 @@ import Wire
 
     // MARK: Trouble with the database
 
-    @Test func aCommitThatFailsIsTriedAgainAndAcknowledgementsNothing() throws {
-        var subject = try granted()
-        subject.database.failing = [.commit: .full]
-        subject.receive(1, change(1))
-        #expect(subject.turn() == ["log commitFailed", "announce"])
-        var presence = presence("1", service: .statusStore)
-        subject.core.describe(&presence)
-        #expect(presence.trouble == "full")
-        #expect(subject.core.wakeAt == subject.now + .seconds(1))
-        subject.database.failing = [:]
-        subject.pass(0.5)
-        #expect(!subject.turn().contains("acknowledge 1"), "not before its time")
-        subject.pass(0.5)
-        #expect(subject.turn().prefix(3) == ["log commitsAgain", "announce", "acknowledge 1"])
-    }
-
     @Test func whatACommitWroteIsPublishedThoughItsReportIsLost() throws {
         var subject = try granted()
         subject.hear(.provisioner)
@@ -185,7 +169,7 @@ import Wire
         subject.database.failing = [.grant: .full]
         subject.hear(.reconciler)
         subject.handle(lookup(.summary, "{}"))
-        #expect(subject.turn() == ["log databaseFailed", "reply to rollcall/v1/replies/op/x"])
+        #expect(subject.turn() == ["log databaseFailed", "announce", "reply to rollcall/v1/replies/op/x"])
         subject.database.failing = [:]
         subject.pass(0.3)
         #expect(subject.turn() == ["log partitionGranted", "grant 1 with 0 agents"])
@@ -322,9 +306,17 @@ import Wire
         #expect(subject.turn(.answer) == ["claimed k by a", "claimed k by a"])
         subject.database.failing = [.claim: .full]
         subject.handle(.claimReceived(KeyClaim(requestID: "l", digest: "a", provisioner: "p1")))
-        #expect(subject.turn() == ["log databaseFailed"])
+        #expect(subject.turn() == ["log databaseFailed", "announce"])
+        var status = presence("1", service: .statusStore)
+        subject.core.describe(&status)
+        #expect(status.trouble == "full", "commands wait for it, though no frame does")
+        subject.database.failing = [.note: .full]
+        #expect(subject.handle(.secondPassed) == ["log tidyFailed"])
         subject.database.failing = [:]
         #expect(subject.turn() == [], "whoever waits claims again")
+        #expect(subject.handle(.secondPassed) == ["log commitsAgain", "announce"])
+        subject.core.describe(&status)
+        #expect(status.trouble == nil)
     }
 
     private func ordered() -> StoreEntry {

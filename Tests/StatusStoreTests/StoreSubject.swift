@@ -9,7 +9,7 @@ import Wire
 
 /// A database of which some operations fail.
 final class FailingDatabase: DatabaseProxy {
-    enum Operation { case commit, grant, claim, read }
+    enum Operation { case commit, grant, claim, read, note }
 
     var failing: [Operation: StorageError.Kind] = [:]
     /// The next commit works, and its report is lost.
@@ -48,6 +48,11 @@ final class FailingDatabase: DatabaseProxy {
     override func claim(_ claims: [KeyClaim], now: Timestamp) throws(StorageError) -> [String] {
         try check(.claim)
         return try super.claim(claims, now: now)
+    }
+
+    override func note(_ time: RetentionTime) throws(StorageError) {
+        try check(.note)
+        try super.note(time)
     }
 
     override func record(of agent: AgentAddress) throws(StorageError) -> Carried<AgentRecord>? {

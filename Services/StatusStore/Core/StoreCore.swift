@@ -35,7 +35,7 @@ public struct StoreCore {
     private var isStopping = false
     private var tidyAt: Instant?
     private var noteAt: Instant?
-    /// What was logged of failures outside of commits.
+    /// Of failures outside of commits of frames.
     private var reported = CommitTrouble()
     private var tidyReported = CommitTrouble()
     private var output = StoreOutput()
@@ -125,7 +125,7 @@ public struct StoreCore {
     public func describe(_ presence: inout Presence) {
         presence.partitionCount = database.partitionCount
         presence.deadLetters = deadLetters
-        presence.trouble = intake.trouble.reason
+        presence.trouble = intake.trouble.reason ?? reported.reason
         presence.unserved = identities.trouble
     }
 
@@ -294,7 +294,9 @@ public struct StoreCore {
     /// A damaged database ends the service.
     private mutating func report(_ error: StorageError) {
         guard error.kind != .corrupt else { return output.act(.fail(error)) }
-        if reported.failed(error.message, now: now) { output.log(.databaseFailed(error)) }
+        guard reported.failed(error.message, now: now) else { return }
+        output.log(.databaseFailed(error))
+        output.act(.announce)
     }
 
     private mutating func readDeadLetters() {
@@ -308,9 +310,14 @@ public struct StoreCore {
         tidyAt = nil
         do throws(StorageError) {
             let kept = keeping.wallTime(at: now)
-            if noteAt.map({ $0 <= now }) ?? true {
+            // In trouble it is also what shows that the database takes something again.
+            if reported.reason != nil || noteAt.map({ $0 <= now }) ?? true {
                 try database.note(RetentionTime(kept: kept, wall: wallTime))
                 noteAt = now + StoreCore.noteEvery
+                if let length = reported.worked(now: now) {
+                    output.log(.commitsAgain(length))
+                    output.act(.announce)
+                }
             }
             let isMoreLeft = try database.tidy(
                 published: outbox.published, now: keeping.forgetBefore(at: now),
