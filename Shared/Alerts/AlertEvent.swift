@@ -76,8 +76,11 @@ enum AlertItem: Sendable {
     case recovered(AlertEvent)
     /// It went offline too often to tell of each time.
     case flapping(AlertEvent)
+    /// It was told as offline, and was paused or deleted.
+    case silenced(AlertEvent)
     case gatewayLost
     case gatewayConnected
+    case gatewayStopped
 
     /// Whether it is told by the loss of the gateway.
     var isExplained: Bool { if case .offline(let event) = self { event.isExplained } else { false } }
@@ -85,8 +88,8 @@ enum AlertItem: Sendable {
     /// `nil`: it is of no committed event of an agent.
     var event: AlertEvent? {
         switch self {
-        case .offline(let event), .recovered(let event), .flapping(let event): event
-        case .gatewayLost, .gatewayConnected: nil
+        case .offline(let event), .recovered(let event), .flapping(let event), .silenced(let event): event
+        case .gatewayLost, .gatewayConnected, .gatewayStopped: nil
         }
     }
 }

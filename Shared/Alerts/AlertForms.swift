@@ -99,7 +99,8 @@ extension AlertSink {
             switch item {
             case .offline: "offline"
             case .flapping: "flapping"
-            case .recovered, .gatewayLost, .gatewayConnected: "online"
+            case .silenced: "silenced"
+            case .recovered, .gatewayLost, .gatewayConnected, .gatewayStopped: "online"
             }
         return .object([
             "id": .string(event.id), "sequence": .integer(event.sequence), "change": .string(change),
@@ -115,24 +116,29 @@ extension AlertSink {
     /// Each agent and a gateway that is lost are alerts of their own. What is told as over ends now; the rest ends by itself
     /// unless it is told again.
     private func alerts(_ notice: AlertNotice) -> JSONValue {
-        let end = notice.wallTime + repeatInterval + repeatInterval + .seconds(60)
+        let expiry = notice.wallTime + repeatInterval + repeatInterval + .seconds(60)
         var alerts: [JSONValue] = notice.items.compactMap { item in
             guard let event = item.event else { return nil }
-            let isOver = if case .recovered = item { true } else { false }
+            let end: String?
+            switch item {
+            case .recovered: end = "online again"
+            case .silenced: end = "paused or deleted"
+            case .offline, .flapping, .gatewayLost, .gatewayConnected, .gatewayStopped: end = nil
+            }
             return AlertSink.alert(
                 ["alertname": "RollcallAgentOffline", "agent": event.agent, "gateway": notice.gateway],
                 [
-                    "summary": "\(event.agent) is \(isOver ? "online again" : "offline")",
+                    "summary": "\(event.agent) is \(end ?? "offline")",
                     "description": event.error ?? "",
                 ],
-                from: isOver ? nil : event.time, until: isOver ? event.time : end)
+                from: end == nil ? event.time : nil, until: end == nil ? expiry : event.time)
         }
         let hasChanged = notice.items.contains { $0.event == nil }
         if notice.isLost || hasChanged {
             alerts.append(
                 AlertSink.alert(
                     ["alertname": "RollcallGatewayLost", "gateway": notice.gateway], ["summary": notice.title],
-                    from: notice.isLost ? notice.wallTime : nil, until: notice.isLost ? end : notice.wallTime))
+                    from: notice.isLost ? notice.wallTime : nil, until: notice.isLost ? expiry : notice.wallTime))
         }
         if notice.items.isEmpty, !notice.isRepeat, !notice.isLost {
             alerts.append(

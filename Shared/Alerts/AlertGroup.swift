@@ -42,8 +42,12 @@ struct AlertGroup: Sendable {
                 !flaps.isFlapping(event.agent, at: event.time, limit: sink.flapsMax)
             else { return }
             add(.recovered(event), sink, now)
-        case .silenced: offline[event.agent] = nil
-        case .resumed: know(event, sink, now: now)
+        case .silenced:
+            guard offline.removeValue(forKey: event.agent) != nil else { return }
+            add(.silenced(event), sink, now)
+        case .resumed:
+            know(event, sink, now: now)
+            if offline[event.agent] != nil { add(.offline(event), sink, now) }
         }
     }
 
@@ -60,7 +64,11 @@ struct AlertGroup: Sendable {
     }
 
     /// It was stopped on purpose.
-    mutating func stopped() { isLost = false }
+    mutating func stopped(_ sink: AlertSink, now: Instant) {
+        guard isLost else { return }
+        isLost = false
+        add(.gatewayStopped, sink, now)
+    }
 
     /// Somebody is offline; whether that is news is another matter.
     mutating func know(_ event: AlertEvent, _ sink: AlertSink, now: Instant) {

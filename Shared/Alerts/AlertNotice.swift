@@ -54,20 +54,23 @@ struct AlertNotice: Sendable {
                 ? "gateway \(gateway) is still lost" : "\(gateway): \(AlertNotice.agents(offlineCount)) still offline"
         }
         var parts: [String] = []
-        var counts = (offline: 0, recovered: 0, flapping: 0)
+        var counts = (offline: 0, recovered: 0, flapping: 0, silenced: 0)
         for item in items {
             switch item {
             case .offline: counts.offline += 1
             case .recovered: counts.recovered += 1
             case .flapping: counts.flapping += 1
+            case .silenced: counts.silenced += 1
             case .gatewayLost: parts.append("gateway \(gateway) is lost")
             case .gatewayConnected: parts.append("gateway \(gateway) is connected again")
+            case .gatewayStopped: parts.append("gateway \(gateway) is stopped on purpose")
             }
         }
         if counts.offline > 0 { parts.append("\(gateway): \(AlertNotice.agents(counts.offline)) offline") }
         if explained > 0 { parts.append("\(AlertNotice.agents(explained)) of \(gateway) offline with it") }
         if counts.flapping > 0 { parts.append("\(gateway): \(AlertNotice.agents(counts.flapping)) flapping") }
         if counts.recovered > 0 { parts.append("\(gateway): \(AlertNotice.agents(counts.recovered)) online again") }
+        if counts.silenced > 0 { parts.append("\(gateway): \(AlertNotice.agents(counts.silenced)) paused or deleted") }
         return parts.joined(separator: "; ")
     }
 
@@ -79,7 +82,8 @@ struct AlertNotice: Sendable {
             case .offline(let event): (event, event.error ?? event.cause?.rawValue ?? "offline")
             case .flapping(let event): (event, "goes offline again and again; told of no more for an hour")
             case .recovered(let event): (event, "online again")
-            case .gatewayLost, .gatewayConnected: nil
+            case .silenced(let event): (event, "paused or deleted")
+            case .gatewayLost, .gatewayConnected, .gatewayStopped: nil
             }
         }
         lines += told.prefix(AlertNotice.namesMax).map { "\($0.agent): \($1)" }

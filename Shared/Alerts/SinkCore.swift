@@ -102,7 +102,7 @@ struct SinkCore: Sendable {
         switch message.event {
         case .gatewayLost: groups[message.gateway, default: AlertGroup()].lost(sink, now: now)
         case .gatewayConnected: groups[message.gateway]?.connected(sink, now: now)
-        case .gatewayStopped: groups[message.gateway]?.stopped()
+        case .gatewayStopped: groups[message.gateway]?.stopped(sink, now: now)
         }
     }
 

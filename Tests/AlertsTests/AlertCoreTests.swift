@@ -209,15 +209,59 @@ struct AlertCoreTests {
         _ = subject.answer(200)
         #expect(subject.position() == 2, "what is told again moves nothing")
         subject.commit("paused", "g/a", isPaused: true)
+        #expect(
+            subject.settle() == [
+                "g: 1 agent paused or deleted | g/a: paused or deleted | offline now: checkin_missed 1"
+            ])
+        _ = subject.answer(200)
         #expect(subject.pass(601) == ["g: 1 agent still offline | offline now: checkin_missed 1"])
         _ = subject.answer(200)
         subject.commit("paused", "g/b", isPaused: true)
+        #expect(subject.settle() == ["g: 1 agent paused or deleted | g/b: paused or deleted | none offline now"])
+        _ = subject.answer(200)
         #expect(subject.pass(601) == [], "nobody waits for them")
         subject.commit("resumed", "g/b", cause: "checkin_missed")
-        #expect(subject.pass(601) == ["g: 1 agent still offline | offline now: checkin_missed 1"])
+        #expect(subject.settle() == ["g: 1 agent offline | g/b: checkin_missed | offline now: checkin_missed 1"])
         _ = subject.answer(200)
         subject.commit("deleted", "g/b", status: "deleting")
-        #expect(subject.pass(601) == [])
+        #expect(subject.settle() == ["g: 1 agent paused or deleted | g/b: paused or deleted | none offline now"])
+        _ = subject.answer(200)
+        subject.commit("paused", "g/c", isPaused: true)
+        #expect(subject.pass(601) == [], "nobody was told of it")
+    }
+
+    /// Whoever was called by an alert is told that it is over.
+    @Test(arguments: ["paused", "deleted"])
+    mutating func anIncidentEnds(event: String) throws {
+        for form in ["webhook", "alertmanager"] {
+            subject = AlertSubject(form)
+            _ = subject.tick()
+            subject.commit("offline", "g/a")
+            #expect(subject.settle().count == 1)
+            _ = subject.answer(200)
+            subject.commit(event, "g/a", isPaused: event == "paused")
+            #expect(subject.settle().count == 1)
+            let body = try JSON.read(#require(subject.request?.body))
+            if form == "webhook" {
+                #expect(body["data"]?["state"]?.string == "resolved")
+                #expect(body["data"]?["events"]?.array?.first?["change"]?.string == "silenced")
+            } else {
+                let alert = body.array?.first
+                #expect(alert?["startsAt"] == nil)
+                #expect(alert?["annotations"]?["summary"]?.string == "g/a is paused or deleted")
+            }
+        }
+    }
+
+    @Test mutating func aLostGatewayThatIsStoppedIsOver() {
+        _ = subject.tick()
+        _ = subject.handle(.gatewayChanged(GatewayLifecycleMessage(event: .gatewayStopped, gateway: "g", agents: 2)))
+        #expect(subject.settle() == [])
+        _ = subject.handle(.gatewayChanged(GatewayLifecycleMessage(event: .gatewayLost, gateway: "g", agents: 2)))
+        #expect(subject.settle() == ["gateway g is lost | none offline now"])
+        _ = subject.answer(200)
+        _ = subject.handle(.gatewayChanged(GatewayLifecycleMessage(event: .gatewayStopped, gateway: "g", agents: 2)))
+        #expect(subject.settle() == ["gateway g is stopped on purpose | none offline now"])
     }
 
     @Test mutating func flappingIsToldOnce() {
