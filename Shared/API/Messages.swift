@@ -292,6 +292,32 @@ public struct DeadLetterReport: Codable, Hashable, Sendable {
     }
 }
 
+/// What a service wants somebody to see to, while it does its work.
+public struct ServiceWarning: Codable, Hashable, Sendable {
+    public enum Kind: String, Codable, Sendable, CaseIterable {
+        /// A receiver of alerts takes none.
+        case alertUndelivered = "alert.undelivered"
+        /// Lines of the file of operators' tokens cannot be read: their owners are turned away.
+        case tokensUnreadable = "http.tokens_unreadable"
+        case certificateExpiring = "http.certificate_expiring"
+        /// Agents are woken with the templates of before.
+        case templatesUnreadable = "templates.unreadable"
+    }
+
+    public let kind: Kind
+    public let detail: String
+
+    public init(_ kind: Kind, _ detail: String) {
+        self.kind = kind
+        self.detail = detail
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case detail
+        case kind = "id"
+    }
+}
+
 /// What a service says of itself, retained, refreshed every 2 s, with a Last Will.
 public struct Presence: Codable, Hashable, Sendable {
     public enum State: String, Codable, Sendable { case running, stopped, lost }
@@ -327,6 +353,8 @@ public struct Presence: Codable, Hashable, Sendable {
     public var unserved: String?
     /// Of the status store: the frames that were put aside; absent when none is kept.
     public var deadLetters: DeadLetterReport?
+    /// What somebody has to see to before it does harm; absent while there is nothing.
+    public var warnings: [ServiceWarning]?
 
     public init(
         service: ServiceName, instance: String, state: State, startedAt: Timestamp, configDigest: String,
@@ -342,7 +370,7 @@ public struct Presence: Codable, Hashable, Sendable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case service, instance, state, version, incarnation, partitions, trouble, unserved
+        case service, instance, state, version, incarnation, partitions, trouble, unserved, warnings
         case suspended = "blind"
         case deadLetters = "dead_letters"
         case startedAt = "started_at"

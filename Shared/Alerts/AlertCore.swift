@@ -78,6 +78,18 @@ public struct AlertCore: Sendable {
         }
     }
 
+    /// Sinks that have not taken a message for long, or want no more.
+    public func warnings(now: Instant) -> [ServiceWarning] {
+        sinks.compactMap { sink in
+            let age = sink.oldest(now: now)
+            guard sink.isStopped || age >= SinkCore.warnAfter else { return nil }
+            let detail =
+                sink.isStopped
+                ? "answered 410, and is told no more" : "has taken nothing for \(age.milliseconds / 60_000) min"
+            return ServiceWarning(.alertUndelivered, "\(sink.sink.name) \(detail)")
+        }
+    }
+
     public func counters(now: Instant) -> [String: Int64] {
         var counters: [String: Int64] = [:]
         for sink in sinks {

@@ -14,6 +14,8 @@ struct SinkCore: Sendable {
     /// Between attempts; then each pause is twice the one before, up to the longest.
     static let pauses = [1, 5, 15, 60].map { TimeSpan.seconds($0) }
     static let longestPause = TimeSpan.seconds(900)
+    /// Somebody is told elsewhere that a message waits for so long.
+    static let warnAfter = TimeSpan.seconds(60)
     /// A message that cannot be delivered for so long is given up.
     static let patience = TimeSpan.seconds(3 * 86_400)
 
@@ -46,7 +48,7 @@ struct SinkCore: Sendable {
     private var attempts = 0
     private var failingSince: Instant?
     private var retryAt: Instant?
-    private var isStopped = false
+    private(set) var isStopped = false
     private(set) var delivered: Int64 = 0
     private(set) var failed: Int64 = 0
 

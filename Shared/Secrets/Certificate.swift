@@ -30,6 +30,18 @@ public enum Certificate {
         return nil
     }
 
+    /// How long the first certificate still counts; `nil` when it is none.
+    ///
+    /// - Parameter certificate: PEM.
+    public static func secondsLeft(_ certificate: [UInt8]) -> Int64? {
+        guard let leaf = read(certificate, { PEM_read_bio_X509($0, nil, nil, nil) }) else { return nil }
+        defer { X509_free(leaf) }
+        var (days, seconds): (Int32, Int32) = (0, 0)
+        // Without a first time: from now.
+        guard ASN1_TIME_diff(&days, &seconds, nil, X509_get0_notAfter(leaf)) == 1 else { return nil }
+        return Int64(days) * 86_400 + Int64(seconds)
+    }
+
     /// What is wrong with a file of authorities; `nil`: nothing.
     public static func fault(authority: [UInt8], named file: String) -> String? {
         guard let first = read(authority, { PEM_read_bio_X509($0, nil, nil, nil) }) else {

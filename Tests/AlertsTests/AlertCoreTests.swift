@@ -76,7 +76,11 @@ struct AlertCoreTests {
         _ = subject.tick()
         subject.commit("offline", "g/a")
         _ = subject.settle()
+        #expect(subject.core.warnings(now: subject.now) == [])
+        #expect(
+            subject.core.warnings(now: subject.now + .seconds(60)).map(\.detail) == ["ops has taken nothing for 1 min"])
         #expect(subject.answer(410) == ["log stopped"])
+        #expect(subject.core.warnings(now: subject.now).map(\.detail) == ["ops answered 410, and is told no more"])
         subject.commit("offline", "g/b")
         #expect(subject.settle() == [])
         #expect(subject.core.counters(now: subject.now + .seconds(60))["alerts_oldest_ms/ops"] == 0, "nothing is due")

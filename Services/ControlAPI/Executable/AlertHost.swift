@@ -65,6 +65,8 @@ final class AlertHost {
 
     var counters: [String: Int64] { core.counters(now: Clock.now()) }
 
+    var warnings: [ServiceWarning] { core.warnings(now: Clock.now()) }
+
     private func handle(_ input: AlertInput) {
         var actions: [AlertAction] = []
         core.handle(input, now: Clock.now(), wallTime: Clock.wallTime(), into: &actions)

@@ -16,6 +16,8 @@ final class Provisioner: Service {
     private var publisher: FramePublisher!
     private weak var connection: Connection?
     private var isDrainedByCore = false
+    /// Why the templates could not be read anew the last time.
+    private var unreadable: String?
 
     /// - Parameter directory: where `templates` were read, and are read again.
     init(templates: TemplateSet, directory: String) {
@@ -141,10 +143,19 @@ final class Provisioner: Service {
 
     private func readTemplates() -> ProvisionerInput {
         do {
-            return .templatesRead(try TemplateDirectory.load(directory))
+            let templates = try TemplateDirectory.load(directory)
+            unreadable = nil
+            return .templatesRead(templates)
         } catch {
+            unreadable = error.description
             return .templatesUnreadable(error.description)
         }
+    }
+
+    func describe(_ presence: inout Presence) {
+        let reason = TemplateDirectory.isThere(directory) ? unreadable : "\(directory): cannot be read"
+        guard let reason else { return }
+        presence.warnings = [ServiceWarning(.templatesUnreadable, "\(reason); what was read before counts")]
     }
 
     private func publish(_ payload: [UInt8], to topic: String, contentType: String? = nil) {

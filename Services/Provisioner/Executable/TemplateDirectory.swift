@@ -8,6 +8,9 @@ import ProvisionerCore
 /// are files beside the folders, such as a README. Anything else that is not a template is an error: a folder by another
 /// name is rather a misspelt one. Symbolic links are followed.
 enum TemplateDirectory {
+    /// Whether there is a directory that can be read.
+    static func isThere(_ path: String) -> Bool { access(path, R_OK | X_OK) == 0 }
+
     /// Reads and parses the templates below `path`; errors name files by `path` as it is given.
     ///
     /// Blocks on the file system: call it from an ordinary thread.
