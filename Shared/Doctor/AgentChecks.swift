@@ -10,8 +10,9 @@ extension DoctorCheck {
         Cause.allCases.map { cause in
             DoctorCheck(cause.id) { snapshot in
                 let records = snapshot.records.filter { Cause(of: $0, in: snapshot) == cause }
-                guard !records.isEmpty else { return [] }
-                return [finding(cause, records, snapshot)]
+                return Dictionary(grouping: records) { cause.kind($0) }.sorted { $0.key < $1.key }.map {
+                    finding(cause, $0.value, snapshot)
+                }
             }
         } + [policyCheck]
 
@@ -31,26 +32,37 @@ extension DoctorCheck {
 
     private static func finding(_ cause: Cause, _ records: [AgentRecord], _ snapshot: Snapshot) -> Finding {
         let names = records.map(\.address.description)
-        let one = records.count == 1 ? records[0] : nil
-        let subject = one.map(\.address.description) ?? "\(records.count) agents"
+        let one = records.count == 1 ? names[0] : nil
         let list = names.prefix(namedMax).joined(separator: ", ") + (names.count > namedMax ? ", …" : "")
-        let state =
-            one.map { $0.status == .offline ? "is offline" : "is \($0.status.rawValue)" } ?? "are not there (\(list))"
-        let place = one.map(\.address.description) ?? names[0]
+        let statuses = Set(records.map(\.status.rawValue))
+        let state = statuses.count == 1 ? statuses.first ?? "" : "not online"
+        let subject = one ?? "\(records.count) agents"
+        let summary = "\(subject) \(one == nil ? "are \(state) (\(list))" : "is \(state)")"
         return Finding(
-            cause.id, cause.severity, subject: subject, "\(subject) \(state): \(cause.summary(records[0]))",
+            cause.id, cause.severity, subject: subject, "\(summary): \(cause.summary(records, snapshot))",
             cause: cause.explanation, evidence: records.prefix(namedMax).flatMap { cause.evidence($0, snapshot) },
-            actions: cause.actions(place))
+            actions: cause.actions(records[0]))
     }
 }
 
 /// Why an agent is not well, in the order in which it is asked.
 enum Cause: CaseIterable, Sendable {
-    case paused, rejected, failed, crashed, oldGeneration, unheard, starting, stale, goodbye, unwoken, silent, waiting,
+    case paused, rejected, failed, crashed, starting, oldGeneration, unheard, stale, goodbye, unwoken, silent, waiting,
         lapsed
 
+    /// Recoveries in a row of an agent that is there; more are a loop.
+    private static let recoveriesMax = 2
+
+    /// - Returns: `nil` when it is well, as somebody wants it, or told with its gateway.
     init?(of record: AgentRecord, in snapshot: Snapshot) {
-        guard let cause = Cause.allCases.first(where: { $0.holds(record, snapshot) }) else { return nil }
+        guard let cause = Cause(of: record), !cause.isIntended || snapshot.subject != nil,
+            !cause.isOfHost(record, snapshot.state(of: record.address.gateway))
+        else { return nil }
+        self = cause
+    }
+
+    init?(of record: AgentRecord) {
+        guard let cause = Cause.allCases.first(where: { $0.holds(record) }) else { return nil }
         self = cause
     }
 
@@ -87,55 +99,93 @@ enum Cause: CaseIterable, Sendable {
         }
     }
 
-    private func holds(_ record: AgentRecord, _ snapshot: Snapshot) -> Bool {
-        guard !isIntended || snapshot.subject != nil else { return false }
+    /// Whether it is one that a gateway that is not there explains. An agent with a runtime of its own needs none: it was
+    /// woken, or says why it is not there.
+    func isOfHost(_ record: AgentRecord, _ gateway: GatewayState.Connection?) -> Bool {
+        guard record.isWanted else { return false }
+        let isUnanswered = [.unheard, .silent, .waiting].contains(self)
+        return switch gateway {
+        case .never: isUnanswered && record.wakeDelivery != .accepted
+        case .lost, .stopped: isUnanswered || [.lapsed, .goodbye].contains(self)
+        case .connected, nil: false
+        }
+    }
+
+    private func holds(_ record: AgentRecord) -> Bool {
         guard self == .paused || !record.isPaused else { return false }
         let isThere = record.status == .online
-        let isGatewayGone = [.lost, .stopped, .never].contains(snapshot.state(of: record.address.gateway))
-        // One whose host is gone is told with its gateway.
-        if !isThere, isGatewayGone, snapshot.needsGateway(record.address.gateway), self != .paused { return false }
-        let wokenAt = record.lastWakeSentAt
+        let isInCycle = [.provisioning, .updating].contains(record.status)
         func isSinceWake(_ wallTime: Timestamp?) -> Bool {
-            guard let wallTime, let wokenAt else { return false }
+            guard let wallTime, let wokenAt = record.lastWakeSentAt else { return false }
             return wokenAt <= wallTime
         }
         switch self {
         case .paused: return record.isPaused
-        case .rejected: return !isThere && isSinceWake(record.lastRejection?.at)
+        case .rejected:
+            guard let at = record.lastRejection?.at else { return false }
+            return isThere ? record.lastSeenAt.map { $0 < at } ?? true : isSinceWake(at)
         case .failed:
             return !isThere && record.wakeDelivery == nil && record.wakeAttempts > 0 && record.lastProvisionError != nil
-        case .crashed: return !isThere && (record.lastExitStatus ?? 0) != 0
-        case .oldGeneration:
-            return !isThere && isSinceWake(record.lastSeenAt)
-                && record.generationReported.map { $0 < record.generation } ?? false
-        case .unheard: return !isThere && record.wakeDelivery == .noSubscriber
+        case .crashed:
+            guard (record.lastExitStatus ?? 0) != 0 else { return false }
+            if isThere { return record.recoveries > Cause.recoveriesMax }
+            // What it said last; a status alone may be of long ago.
+            let isLastWord =
+                record.reportedStatus == .stopping && record.offlineReason != .goodbye
+                && (record.provisionAction == .recover || isSinceWake(record.lastSeenAt))
+            return isLastWord || record.lastProvisionError?.contains("it exited with status") ?? false
         case .starting: return !isThere && record.reportedStatus == .starting && isSinceWake(record.lastSeenAt)
+        case .oldGeneration:
+            guard let reported = record.generationReported, reported < record.generation else { return false }
+            // After a recovery the process of before may go on.
+            if isThere { return record.provisionAction != .recover }
+            if isInCycle { return isSinceWake(record.lastSeenAt) }
+            return record.lastProvisionError?.contains("it still runs") ?? false
+        case .unheard: return !isThere && record.wakeDelivery == .noSubscriber
         case .stale: return isThere && record.hasStaleTemplates
         case .goodbye: return record.status == .offline && record.offlineReason == .goodbye
         case .unwoken: return record.status == .offline && record.offlineReason == .neverWoken
         case .silent: return record.status == .offline && record.offlineReason == .checkinMissed
-        case .waiting: return [.provisioning, .updating].contains(record.status)
+        case .waiting: return isInCycle
         case .lapsed: return record.status == .offline && record.offlineReason == .lapsed
         }
     }
 
-    func summary(_ record: AgentRecord) -> String {
+    /// What else those have in common that are told together.
+    func kind(_ record: AgentRecord) -> String {
         switch self {
-        case .paused: "paused by \(record.pausedBy.map(\.rawValue).joined(separator: ", "))"
+        case .rejected: record.lastRejection?.reason.rawValue ?? ""
+        case .failed: record.lastProvisionError ?? ""
+        case .crashed: "\(record.lastExitStatus ?? 0)"
+        case .paused: record.pausedBy.map(\.rawValue).joined(separator: ", ")
+        default: ""
+        }
+    }
+
+    /// Of agents of one kind.
+    func summary(_ records: [AgentRecord], _ snapshot: Snapshot) -> String {
+        let record = records[0]
+        let isOne = records.count == 1
+        let (it, its, has) = isOne ? ("it", "its", "has") : ("they", "their", "have")
+        switch self {
+        case .paused: return "paused by \(kind(record))"
         case .rejected:
-            "its heartbeats arrive and are rejected, \(record.lastRejection?.reason.rawValue ?? "") ×\(record.lastRejection?.count ?? 0)"
-        case .failed: "its wake could not be sent: \(record.lastProvisionError ?? "")"
-        case .crashed: "its command ended with status \(record.lastExitStatus ?? 0)"
-        case .oldGeneration:
-            "it answers for generation \(record.generationReported ?? 0), and generation \(record.generation) was woken"
-        case .unheard: "nobody was subscribed to its wakes"
-        case .starting: "it says that it is starting"
-        case .stale: "it runs with files that are not the newest"
-        case .goodbye: "it said goodbye"
-        case .unwoken: "nobody has woken it yet"
-        case .silent: "its wakes were received, and it has not answered"
-        case .waiting: "it was woken and has still time to answer"
-        case .lapsed: "it fell silent"
+            let count = records.reduce(0) { $0 + ($1.lastRejection?.count ?? 0) }
+            return "\(its) heartbeats arrive and are rejected, \(kind(record)) ×\(count)"
+        case .failed: return "\(its) wake could not be sent: \(snapshot.failure ?? kind(record))"
+        case .crashed: return "\(its) command ended with status \(kind(record))"
+        case .oldGeneration where isOne:
+            return
+                "it answers for generation \(record.generationReported ?? 0), and generation \(record.generation) was woken"
+        case .oldGeneration: return "they answer for older generations than were woken"
+        case .unheard: return "nobody was subscribed to \(its) wakes"
+        case .starting: return isOne ? "it says that it is starting" : "they say that they are starting"
+        case .stale: return "\(it) \(isOne ? "runs" : "run") with files that are not the newest"
+        case .goodbye: return "\(it) said goodbye"
+        case .unwoken: return "nobody has woken \(isOne ? "it" : "them") yet"
+        case .silent: return "\(its) wakes were received, and \(it) \(has) not answered"
+        case .waiting: return "\(it) \(isOne ? "was" : "were") woken and \(has) still time to answer"
+        case .lapsed: return "\(it) fell silent"
         }
     }
 
@@ -163,6 +213,9 @@ enum Cause: CaseIterable, Sendable {
         if let error = record.lastProvisionError {
             list.append(.init("\(agent): \(error)", "record.last_provision_error"))
         }
+        if self == .failed, let failed = snapshot.events.first(where: { $0.error != nil }) {
+            list.append(.init("\(agent): \(failed.error ?? "")", "history", at: failed.at))
+        }
         switch self {
         case .rejected:
             if let last = record.lastRejection {
@@ -189,9 +242,18 @@ enum Cause: CaseIterable, Sendable {
         return list
     }
 
-    func actions(_ agent: String) -> [Finding.Action] {
-        switch self {
-        case .paused: [.init("let it go on", "rollcall resume \(agent)")]
+    func actions(_ record: AgentRecord) -> [Finding.Action] {
+        let agent = record.address.description
+        return switch self {
+        case .paused:
+            record.pausedBy.map { cause in
+                switch cause {
+                case .agent: .init("let it go on", "rollcall resume \(agent)")
+                case .gateway:
+                    .init("let its whole gateway go on", "rollcall resume --gateway \(record.address.gateway)")
+                case .board: .init("let its whole board go on", "rollcall resume --board \(record.board ?? "")")
+                }
+            }
         case .rejected:
             [
                 .init(

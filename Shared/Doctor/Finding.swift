@@ -88,14 +88,26 @@ public struct Diagnosis: Sendable, Encodable {
         try container.encode(checks, forKey: .checks)
     }
 
+    /// Whether nobody is served, woken or judged as promised, or somebody who was there is missed.
+    public var isInterrupted: Bool { findings.contains { $0.severity == .error || $0.id == "service.missing" } }
+
     /// Examines a snapshot: lower layers first, and a finding hides what it explains.
     public init(of snapshot: Snapshot) {
+        self.init(of: snapshot, DoctorCheck.all)
+    }
+
+    /// Examines the broker and the services alone.
+    public init(ofServicesOf snapshot: Snapshot) {
+        self.init(of: snapshot, DoctorCheck.ofBroker + DoctorCheck.ofServices)
+    }
+
+    private init(of snapshot: Snapshot, _ all: [DoctorCheck]) {
         checkedAt = snapshot.at
         subject = snapshot.subject?.description
         var findings: [Finding] = []
         var checks: [Check] = []
         var explained: [String: String] = [:]
-        for check in DoctorCheck.all {
+        for check in all {
             if let because = explained[check.id] {
                 checks.append(Check(id: check.id, result: .skipped, because: because))
                 continue
@@ -105,11 +117,10 @@ public struct Diagnosis: Sendable, Encodable {
                 continue
             }
             var found = check.examine(snapshot)
-            for index in found.indices { found[index].explains = check.explains }
+            for index in found.indices where found[index].explains.isEmpty { found[index].explains = check.explains }
             checks.append(Check(id: check.id, result: found.isEmpty ? .pass : .fail, because: nil))
             findings += found
-            guard !found.isEmpty else { continue }
-            for id in check.explains where explained[id] == nil { explained[id] = check.id }
+            for id in found.flatMap(\.explains) where explained[id] == nil { explained[id] = check.id }
         }
         self.findings = findings
         self.checks = checks
@@ -119,7 +130,7 @@ public struct Diagnosis: Sendable, Encodable {
 /// One thing to look for.
 struct DoctorCheck: Sendable {
     let id: String
-    /// What needs not be looked for once this was found.
+    /// What needs not be looked for once this was found, unless the finding says so itself.
     let explains: [String]
     /// Why it cannot be made from one look.
     let unmadeWithoutObservation: String?

@@ -13,7 +13,7 @@ public struct Gathering: Sendable {
     static let eventsMax: Int64 = 50
 
     private enum Step {
-        /// Can turn into: `record` or `unwell`.
+        /// Can turn into: `record`, `unwell` or `done`.
         case gateways
         /// The agent that is asked about. Can turn into: `history`.
         case record
@@ -45,22 +45,33 @@ public struct Gathering: Sendable {
 
     private struct Events: Decodable {
         struct Event: Decodable {
+            struct Record: Decodable {
+                let error: String?
+
+                enum CodingKeys: String, CodingKey { case error = "last_provision_error" }
+            }
+
             let event: String
             let time: Timestamp
+            let record: Record?
         }
 
         let events: [Event]
     }
 
     public var snapshot: Snapshot
+    private let ofAgents: Bool
     private var step = Step.gateways
     private var pages = ListPages([:])
     private var listed = 0
 
-    /// - Parameter subject: the agent that is asked about; `nil`: the whole system.
-    public init(at: Timestamp, subject: AgentAddress?) {
+    /// - Parameters:
+    ///   - subject: the agent that is asked about; `nil`: the whole system.
+    ///   - ofAgents: `false`: whether lookups are answered at all is enough.
+    public init(at: Timestamp, subject: AgentAddress?, ofAgents: Bool = true) {
         snapshot = Snapshot(at: at, broker: .reached)
         snapshot.subject = subject
+        self.ofAgents = ofAgents
     }
 
     /// What is to be asked now; `nil`: everything is there.
@@ -83,7 +94,9 @@ public struct Gathering: Sendable {
                 Snapshot.Gateway(name: $0.gateway, state: $0.state, agents: $0.agents)
             }
             snapshot.isAnswered = true
-            if snapshot.subject != nil {
+            if !ofAgents {
+                step = .done
+            } else if snapshot.subject != nil {
                 step = .record
             } else {
                 list(.unwell, ["status": .array(Gathering.unwell.map { .string($0.rawValue) })])
@@ -93,7 +106,8 @@ public struct Gathering: Sendable {
             step = .history
         case .history:
             snapshot.events = try JSON.decode(Events.self, from: payload).events.map {
-                Snapshot.Event(event: $0.event, at: $0.time)
+                let hasFailed = $0.event == LifecycleEvent.provisionFailed.rawValue
+                return Snapshot.Event(event: $0.event, at: $0.time, error: hasFailed ? $0.record?.error : nil)
             }
             step = .done
         case .unwell:

@@ -27,16 +27,20 @@ public struct Snapshot: Sendable {
     public struct Event: Hashable, Sendable {
         public let event: String
         public let at: Timestamp
+        /// Why its wake could not be sent.
+        public let error: String?
 
-        public init(event: String, at: Timestamp) {
+        public init(event: String, at: Timestamp, error: String? = nil) {
             self.event = event
             self.at = at
+            self.error = error
         }
     }
 
     public var at: Timestamp
     public var broker: Broker
     public var services: [Presence] = []
+    public var incarnations = Incarnations()
     /// Whether a lookup was answered; `nil`: none was asked.
     public var isAnswered: Bool?
     /// The broker's own counters by the end of their topic (`$SYS/broker/…`), at the beginning and now.

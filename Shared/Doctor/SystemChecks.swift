@@ -37,8 +37,8 @@ extension DoctorCheck {
             guard snapshot.services.isEmpty else { return [] }
             return [
                 Finding(
-                    "broker.not_ours", subject: "broker", "no service has ever announced itself here",
-                    cause: "it is another broker, another --topic-root, or nothing was started yet",
+                    "broker.not_ours", subject: "broker", "no service announces itself here",
+                    cause: "it is another broker, another --topic-root, or nothing runs",
                     actions: [.init("compare the topic root", "rollcall status --topic-root ROOT")])
             ]
         },
@@ -59,28 +59,48 @@ extension DoctorCheck {
         },
     ]
 
+    /// What a store that serves nobody brings with it.
+    private static let ofStore =
+        ["service.unanswered", "partition.unowned", "ingest.deaf", "judging.blind"] + ofAgents.map(\.id)
+
     static let ofServices: [DoctorCheck] = [
-        DoctorCheck("service.missing", explains: ["service.unanswered"] + ofAgents.map(\.id)) { snapshot in
+        DoctorCheck("service.missing") { snapshot in
             let running = Set(snapshot.services.filter { $0.state == .running }.map(\.service))
-            return [ServiceName.statusStore, .reconciler, .heartbeatIngest, .provisioner].filter {
-                !running.contains($0.rawValue)
-            }.map { service in
-                let last = snapshot.services.first { $0.service == service.rawValue }
-                let effect =
-                    switch service {
-                    case .statusStore: "nothing can be committed or looked up"
-                    case .reconciler: "nobody is woken or judged"
-                    case .heartbeatIngest: "no heartbeat is taken, and nobody is judged"
-                    case .provisioner: "no command is answered, and no wake is sent"
-                    case .controlAPI: "nothing is served over HTTP"
-                    }
-                return Finding(
-                    "service.missing", subject: service.rawValue, "\(service.rawValue) does not run: \(effect)",
-                    cause: last.map { "its last word was '\($0.state.rawValue)'" } ?? "it was never started here",
-                    evidence: [.init("no instance of it is running", "presence", at: last?.startedAt)],
-                    actions: [
-                        .init("start it and look at its last lines", "rollcall-\(service.rawValue) --broker …")
-                    ])
+            let missing = ServiceName.allCases.filter { $0 != .controlAPI && !running.contains($0.rawValue) }
+            // An instance that is missed: others do its work, or nobody needs it to look after agents.
+            let lost = snapshot.services.filter { presence in
+                presence.state == .lost && !missing.contains { $0.rawValue == presence.service }
+            }
+            return missing.map { DoctorCheck.missing($0, snapshot) }
+                + lost.map {
+                    Finding(
+                        "service.missing", .warning, subject: "\($0.service)/\($0.instance)",
+                        "\($0.service)/\($0.instance) is not there",
+                        cause: "its connection ended without a goodbye: it was killed, or cut off",
+                        evidence: [.init("its last word was 'lost'", "presence", at: $0.startedAt)],
+                        actions: [.init("start it; who is wanted no more is ended by SIGTERM, and says goodbye")])
+                }
+        },
+        DoctorCheck("store.unserved", explains: ofStore) { snapshot in
+            snapshot.running(.statusStore).compactMap { presence in
+                presence.unserved.map {
+                    Finding(
+                        "store.unserved", subject: "status-store", "the status store serves nobody: \($0)",
+                        cause: "the broker runs without Rollcall's access plugin: its rights would not hold",
+                        evidence: [.init($0, "presence.unserved")],
+                        actions: [.init("load libRollcallBrokerAccess.so in mosquitto.conf, then restart the broker")])
+                }
+            }
+        },
+        DoctorCheck("store.trouble", explains: ofStore) { snapshot in
+            snapshot.running(.statusStore).compactMap { presence in
+                presence.trouble.map {
+                    Finding(
+                        "store.trouble", subject: "status-store", "the status store can commit nothing: \($0)",
+                        cause: "the disk is full or read-only, or another program holds the database",
+                        evidence: [.init($0, "presence.trouble")],
+                        actions: [.init("free space or end who holds the file; it goes on by itself", "df -h")])
+                }
             }
         },
         DoctorCheck("service.unanswered", explains: ofAgents.map(\.id)) { snapshot in
@@ -92,6 +112,24 @@ extension DoctorCheck {
                     evidence: [.init("a lookup was not answered in time", "commands/summary")],
                     actions: [.init("look at its log for service.stalled and store.commit_failed")])
             ]
+        },
+        DoctorCheck("service.restarting") { snapshot in
+            snapshot.incarnations.restarting.map { name, changes in
+                Finding(
+                    "service.restarting", subject: name, "\(name) was started anew \(changes) times of late",
+                    cause: "it ends soon after each start, and somebody starts it again",
+                    evidence: [.init("\(changes + 1) processes within five minutes", "presence.incarnation")],
+                    actions: [.init("look at its last lines before it ended: service.failed, or a signal")])
+            }
+        },
+        DoctorCheck("service.duplicate_instance") { snapshot in
+            snapshot.incarnations.doubled.map { name, changes in
+                Finding(
+                    "service.duplicate_instance", subject: name, "two processes run as \(name)",
+                    cause: "they take the connection from each other",
+                    evidence: [.init("they took turns \(changes) times within five minutes", "presence.incarnation")],
+                    actions: [.init("give each its own --instance and identity, or end one")])
+            }
         },
         DoctorCheck("service.config_mismatch") { snapshot in
             let running = snapshot.services.filter { $0.state == .running }
@@ -161,25 +199,14 @@ extension DoctorCheck {
                 }
             }
         },
-        DoctorCheck("store.unserved") { snapshot in
-            snapshot.running(.statusStore).compactMap { presence in
-                presence.unserved.map {
-                    Finding(
-                        "store.unserved", subject: "status-store", "the status store serves nobody: \($0)",
-                        cause: "the broker runs without Rollcall's access plugin: its rights would not hold",
-                        evidence: [.init($0, "presence.unserved")],
-                        actions: [.init("load libRollcallBrokerAccess.so in mosquitto.conf, then restart the broker")])
-                }
-            }
-        },
-        DoctorCheck("store.trouble") { snapshot in
-            snapshot.running(.statusStore).compactMap { presence in
-                presence.trouble.map {
-                    Finding(
-                        "store.trouble", subject: "status-store", "the status store can commit nothing: \($0)",
-                        cause: "the disk is full or read-only, or another program holds the database",
-                        evidence: [.init($0, "presence.trouble")],
-                        actions: [.init("free space or end who holds the file; it goes on by itself", "df -h")])
+        DoctorCheck("service.warning") { snapshot in
+            snapshot.services.filter { $0.state == .running }.flatMap { presence in
+                (presence.warnings ?? []).map { warning in
+                    let (cause, todo) = DoctorCheck.told(warning.kind)
+                    return Finding(
+                        warning.kind.rawValue, .warning, subject: "\(presence.service)/\(presence.instance)",
+                        "\(presence.service)/\(presence.instance) warns: \(warning.detail)", cause: cause,
+                        evidence: [.init(warning.detail, "presence.warnings")], actions: [todo])
                 }
             }
         },
@@ -195,6 +222,44 @@ extension DoctorCheck {
         },
     ]
 
+    private static func told(_ warning: ServiceWarning.Kind) -> (cause: String, todo: Finding.Action) {
+        switch warning {
+        case .alertUndelivered:
+            (
+                "a receiver of alerts does not answer 2xx: it is down, or its address or secret is wrong",
+                .init("see what it answers", "rollcall alerts test SINK --alerts FILE")
+            )
+        case .tokensUnreadable:
+            ("the file was edited by hand, or damaged", .init("mend the lines", "rollcall token list"))
+        case .certificateExpiring:
+            ("browsers and agents refuse a certificate that has ended", .init("renew it, and start control-api anew"))
+        case .templatesUnreadable:
+            (
+                "agents are woken with the templates of before",
+                .init("mend the directory, then", "rollcall sync-templates GATEWAY")
+            )
+        }
+    }
+
+    private static func missing(_ service: ServiceName, _ snapshot: Snapshot) -> Finding {
+        let last = snapshot.services.first { $0.service == service.rawValue }
+        let (effect, explains) =
+            switch service {
+            case .statusStore: ("nothing can be committed or looked up", ofStore)
+            case .reconciler: ("nobody is woken or judged", ["partition.unowned", "ingest.deaf"])
+            case .heartbeatIngest: ("no heartbeat is taken, and nobody is judged", ["judging.blind"])
+            case .provisioner: ("no command is answered, and no wake is sent", ["service.unanswered"])
+            case .controlAPI: ("nothing is served over HTTP", [])
+            }
+        var finding = Finding(
+            "service.missing", subject: service.rawValue, "\(service.rawValue) does not run: \(effect)",
+            cause: last.map { "its last word was '\($0.state.rawValue)'" } ?? "it is silent, or was never started here",
+            evidence: [.init("no instance of it is running", "presence", at: last?.startedAt)],
+            actions: [.init("start it and look at its last lines", "rollcall-\(service.rawValue) --broker …")])
+        finding.explains = explains + ofAgents.map(\.id)
+        return finding
+    }
+
     static let ofGateways: [DoctorCheck] = [
         DoctorCheck("gateway.lost") { gateways($0, .lost, "its connection ended without a goodbye (Last Will)") },
         DoctorCheck("gateway.stopped") { gateways($0, .stopped, "it was stopped on purpose") },
@@ -206,11 +271,21 @@ extension DoctorCheck {
     ) -> [Finding] {
         snapshot.gateways.filter {
             $0.state == state && $0.agents > 0 && (snapshot.subject.map(\.gateway) ?? $0.name) == $0.name
-                && snapshot.needsGateway($0.name)
+                && (state == .lost || snapshot.needsGateway($0.name))
         }.map { gateway in
-            Finding(
-                "gateway.\(state.rawValue)", subject: gateway.name,
-                "gateway \(gateway.name) is \(state == .never ? "not there" : state.rawValue), and its \(gateway.agents) agents with it",
+            let down = snapshot.dependents(of: gateway.name).count
+            let whole = gateway.agents == 1 ? "1 agent" : "\(gateway.agents) agents"
+            let effect =
+                if down == 0 {
+                    "nobody is down yet"
+                } else if let subject = snapshot.subject {
+                    "\(subject) with it"
+                } else {
+                    "\(down) of its \(whole) with it"
+                }
+            return Finding(
+                "gateway.\(state.rawValue)", down == 0 ? .warning : .error, subject: gateway.name,
+                "gateway \(gateway.name) is \(state == .never ? "not there" : state.rawValue), and \(effect)",
                 cause: cause, evidence: [.init("state \(state.rawValue)", "gateways/\(gateway.name)/status")],
                 actions: [
                     .init(
@@ -236,8 +311,21 @@ extension Snapshot {
 
     func state(of gateway: String) -> GatewayState.Connection? { gateways.first { $0.name == gateway }?.state }
 
-    /// Whether some of its agents are not well, and were woken in vain: agents that connect by themselves need no gateway.
-    func needsGateway(_ name: String) -> Bool {
-        records.contains { $0.address.gateway == name && $0.status != .online && !$0.isPaused && $0.isWanted }
+    /// Whether some of its agents are not well for want of it.
+    func needsGateway(_ name: String) -> Bool { !dependents(of: name).isEmpty }
+
+    /// Its agents that are not there and wanted; of a gateway that never was there those that it alone could have started:
+    /// agents that connect by themselves need none.
+    func dependents(of name: String) -> [AgentRecord] {
+        let state = state(of: name)
+        return records.filter { record in
+            guard record.address.gateway == name, record.status != .online, !record.isPaused, record.isWanted else {
+                return false
+            }
+            return state != .never || Cause(of: record)?.isOfHost(record, state) ?? false
+        }
     }
+
+    /// Why the newest wake of the agent that is asked about could not be sent.
+    var failure: String? { events.lazy.compactMap(\.error).first }
 }

@@ -7,14 +7,22 @@ import Testing
 
 /// What a snapshot is found to be: the first cause of each trouble, and what it explains.
 struct DiagnosisTests {
-    private static let now = Timestamp(millisecondsSince1970: 1_000_000)
+    static let now = Timestamp(millisecondsSince1970: 1_000_000)
 
-    private static func seconds(_ count: Int64) -> Timestamp { Timestamp(millisecondsSince1970: count * 1_000) }
+    static func seconds(_ count: Int64) -> Timestamp { Timestamp(millisecondsSince1970: count * 1_000) }
 
     /// A system where nothing is wrong, then changed.
-    private func found(
+    func found(
         subject: String? = nil, _ change: (inout Snapshot) -> Void = { _ in }
     ) -> [String] {
+        diagnosis(subject: subject, change).findings.map { "\($0.id) \($0.subject)" }
+    }
+
+    func diagnosis(subject: String? = nil, _ change: (inout Snapshot) -> Void) -> Diagnosis {
+        Diagnosis(of: snapshot(subject: subject, change))
+    }
+
+    func snapshot(subject: String? = nil, _ change: (inout Snapshot) -> Void) -> Snapshot {
         var snapshot = Snapshot(at: Self.now, broker: .reached)
         snapshot.services = ServiceName.allCases.map { name in
             var presence = Presence(
@@ -29,10 +37,10 @@ struct DiagnosisTests {
         snapshot.gateways = [Snapshot.Gateway(name: "g", state: .connected, agents: 1)]
         snapshot.subject = subject.flatMap { AgentAddress($0) }
         change(&snapshot)
-        return Diagnosis(of: snapshot).findings.map { "\($0.id) \($0.subject)" }
+        return snapshot
     }
 
-    private func change(
+    func change(
         _ service: ServiceName, _ body: @escaping (inout Presence) -> Void
     ) -> (inout Snapshot) -> Void {
         { snapshot in
@@ -43,7 +51,7 @@ struct DiagnosisTests {
     }
 
     /// An agent that was woken at 100 s and has not checked in.
-    private func record(_ name: String = "g/a", _ change: (inout AgentRecord) -> Void = { _ in }) -> AgentRecord {
+    func record(_ name: String = "g/a", _ change: (inout AgentRecord) -> Void = { _ in }) -> AgentRecord {
         var record = AgentRecord(
             address: AgentAddress(name)!, board: nil, role: .main, status: .offline, policy: Policy(),
             createdAt: Self.seconds(0))
@@ -103,84 +111,104 @@ struct DiagnosisTests {
             } == ["broker.dropping broker"])
     }
 
-    @Test(arguments: [GatewayState.Connection.lost, .stopped, .never])
-    func aGatewayExplainsItsAgents(state: GatewayState.Connection) {
-        let gateway = Snapshot.Gateway(name: "g", state: state, agents: 2)
+    @Test func aStoreInTroubleExplainsWhoWaitsForIt() {
+        for (trouble, unserved, id) in [("full", nil, "store.trouble"), (nil, "no plugin", "store.unserved")] {
+            #expect(
+                found { snapshot in
+                    change(.statusStore) { ($0.trouble, $0.unserved) = (trouble, unserved) }(&snapshot)
+                    change(.reconciler) { ($0.partitions, $0.suspended) = ([:], "the store does not commit") }(
+                        &snapshot)
+                    change(.heartbeatIngest) { $0.heartbeatSession = nil }(&snapshot)
+                    snapshot.isAnswered = false
+                    snapshot.records = [record()]
+                } == ["\(id) status-store"])
+        }
+    }
+
+    @Test func whoIsMissingExplainsItsOwn() {
+        func without(_ service: ServiceName) -> [String] {
+            found { snapshot in
+                snapshot.services.removeAll { $0.service == service.rawValue }
+                change(.reconciler) { $0.suspended = "no ingest" }(&snapshot)
+                change(.heartbeatIngest) { $0.heartbeatSession = nil }(&snapshot)
+                snapshot.isAnswered = false
+            }
+        }
         #expect(
-            found {
-                $0.gateways = [gateway]
-                $0.records = [record(), record("g/b")]
-            } == ["gateway.\(state.rawValue) g"])
-        // Agents that connect by themselves need none.
-        #expect(found { $0.gateways = [gateway] } == [])
+            without(.reconciler) == ["service.missing reconciler", "service.unanswered status-store"])
+        #expect(without(.heartbeatIngest) == ["service.missing heartbeat-ingest", "service.unanswered status-store"])
+        #expect(
+            without(.provisioner) == ["service.missing provisioner", "ingest.deaf heartbeat-ingest/1"])
     }
 
-    @Test func eachAgentHasOneCause() {
-        let cases: [(String, (inout AgentRecord) -> Void)] = [
-            (
-                "heartbeat.rejected",
-                { $0.lastRejection = Rejection(reason: .badToken, detail: nil, at: Self.seconds(101), count: 3) }
-            ),
-            (
-                "wake.failed",
-                {
-                    $0.wakeDelivery = nil
-                    $0.lastProvisionError = "no such variable"
-                }
-            ),
-            ("agent.crashed", { $0.lastExitStatus = 3 }),
-            (
-                "heartbeat.old_generation",
-                {
-                    $0.lastSeenAt = Self.seconds(101)
-                    $0.generationReported = 1
-                }
-            ),
-            ("wake.no_subscriber", { $0.wakeDelivery = .noSubscriber }),
-            (
-                "agent.starting",
-                {
-                    $0.reportedStatus = .starting
-                    $0.lastSeenAt = Self.seconds(101)
-                }
-            ),
-            ("agent.silent", { _ in }),
-            ("agent.lapsed", { $0.offlineReason = .lapsed }),
-            (
-                "templates.stale",
-                {
-                    $0.status = .online
-                    $0.templatesDigest = "a"
-                    $0.templatesDigestReported = "b"
-                }
-            ),
-        ]
-        for (id, change) in cases { #expect(found { $0.records = [record("g/a", change)] } == ["\(id) g/a"]) }
-        // What lies before the newest wake explains nothing.
-        let old = Rejection(reason: .badToken, detail: nil, at: Self.seconds(99), count: 3)
-        #expect(found { $0.records = [record { $0.lastRejection = old }] } == ["agent.silent g/a"])
-    }
-
-    @Test func whatIsIntendedIsToldToWhoAsks() {
-        let cases: [(String, (inout AgentRecord) -> Void)] = [
-            ("agent.paused", { $0.pausedBy = [.agent] }), ("agent.goodbye", { $0.offlineReason = .goodbye }),
-            ("agent.never_woken", { $0.offlineReason = .neverWoken }), ("agent.waiting", { $0.status = .updating }),
-        ]
-        for (id, change) in cases {
-            #expect(found(subject: "g/a") { $0.records = [record("g/a", change)] } == ["\(id) g/a"])
-            #expect(found { $0.records = [record("g/a", change)] } == [])
+    @Test func anInstanceIsMissed() {
+        let found = diagnosis { snapshot in
+            change(.controlAPI) { $0.state = .lost }(&snapshot)
+            var second = snapshot.services.first { $0.service == "provisioner" }!
+            (second.instance, second.state) = ("2", .lost)
+            snapshot.services.append(second)
+            snapshot.records = [record()]
         }
+        // Nobody's work lies idle: it explains nothing.
+        #expect(
+            found.findings.map { "\($0.severity) \($0.id) \($0.subject)" } == [
+                "warning service.missing control-api/1", "warning service.missing provisioner/2",
+                "error agent.silent g/a",
+            ])
+        // Who stopped on purpose, or was never there, is not missed.
+        #expect(self.found(change(.controlAPI) { $0.state = .stopped }) == [])
+        #expect(self.found { $0.services.removeAll { $0.service == "control-api" } } == [])
+        let silent = diagnosis { $0.services.removeAll { $0.service == "reconciler" } }
+        #expect(silent.findings.first?.cause == "it is silent, or was never started here")
     }
 
-    @Test func manyOfOneCauseAreOneFinding() {
-        #expect(found { $0.records = (0..<5).map { record("g/a\($0)") } } == ["agent.silent 5 agents"])
-    }
-
-    @Test func aTightPolicy() {
-        let tight = record { record in
-            record.status = .online
-            record.policy.offlineAfter = DurationText(90, .seconds)
+    /// Processes that announced themselves as `reconciler/1`, one a second.
+    private func announced(_ incarnations: String, ticking seconds: Int64 = 0) -> [String] {
+        var heard = Incarnations()
+        var now = Instant(nanoseconds: 0)
+        for letter in incarnations {
+            var presence = Presence(
+                service: .reconciler, instance: "1", state: .running, startedAt: Self.now, configDigest: "1:r",
+                incarnation: String(letter))
+            heard.heard(presence, now: now)
+            presence.state = .lost
+            heard.heard(presence, now: now)
+            now = now + .seconds(1)
         }
-        #expect(found { $0.records = [tight] } == ["policy.tight g/a"])
+        heard.ticked(now: now + .seconds(seconds))
+        return found { $0.incarnations = heard }
+    }
+
+    @Test func aServiceThatEndsAgainAndAgain() {
+        #expect(announced("aaab") == [])
+        #expect(announced("abc") == [], "a deployment, and its undoing")
+        #expect(announced("abcd") == ["service.restarting reconciler/1"])
+        #expect(announced("aba") == ["service.duplicate_instance reconciler/1"])
+        #expect(announced("abcd", ticking: 300) == [])
+    }
+
+    @Test func whatServicesWarnOf() {
+        let warned = diagnosis(
+            change(.controlAPI) { $0.warnings = [ServiceWarning(.alertUndelivered, "ops has taken nothing for 2 min")] }
+        )
+        #expect(warned.findings.map(\.id) == ["alert.undelivered"])
+        #expect(warned.findings.map(\.summary) == ["control-api/1 warns: ops has taken nothing for 2 min"])
+        #expect(!warned.isInterrupted)
+    }
+
+    @Test func theServicesAloneAreChecked() {
+        let unwell = snapshot { $0.records = [record()] }
+        #expect(Diagnosis(of: unwell).isHealthy == false)
+        #expect(Diagnosis(ofServicesOf: unwell).isHealthy)
+        func isInterrupted(_ change: (inout Snapshot) -> Void) -> Bool {
+            Diagnosis(ofServicesOf: snapshot(change)).isInterrupted
+        }
+        #expect(!isInterrupted { _ in })
+        #expect(isInterrupted(change(.controlAPI) { $0.state = .lost }))
+        #expect(isInterrupted(change(.reconciler) { $0.partitions = [:] }))
+        #expect(isInterrupted(change(.reconciler) { $0.suspended = "why" }))
+        #expect(isInterrupted(change(.statusStore) { $0.trouble = "full" }))
+        #expect(isInterrupted { $0.isAnswered = false })
+        #expect(!isInterrupted(change(.reconciler) { $0.version = "0.0.0" }), "an upgrade is no outage")
     }
 }

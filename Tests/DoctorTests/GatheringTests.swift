@@ -52,9 +52,24 @@ struct GatheringTests {
         try gathering.answered(Array(#"{"record":\#(JSON.text(record("g/a")))}"#.utf8))
         #expect(asked(gathering) == #"history {"agent":"g/a","limit":50}"#)
         try gathering.answered(
-            Array(#"{"events":[{"event":"woken","time":"1970-01-01T00:00:00.005Z"}],"next":null}"#.utf8))
+            Array(
+                (#"{"events":[{"event":"woken","record":null,"time":"1970-01-01T00:00:00.005Z"},"#
+                    + #"{"event":"provision_failed","record":{"last_provision_error":"no"},"#
+                    + #""time":"1970-01-01T00:00:00.004Z"}],"next":null}"#).utf8))
         #expect(asked(gathering) == nil)
-        #expect(gathering.snapshot.events == [Snapshot.Event(event: "woken", at: Timestamp(millisecondsSince1970: 5))])
+        #expect(
+            gathering.snapshot.events == [
+                Snapshot.Event(event: "woken", at: Timestamp(millisecondsSince1970: 5)),
+                Snapshot.Event(event: "provision_failed", at: Timestamp(millisecondsSince1970: 4), error: "no"),
+            ])
+    }
+
+    @Test func withoutAgents() throws {
+        var gathering = Gathering(at: Timestamp(millisecondsSince1970: 1), subject: nil, ofAgents: false)
+        #expect(asked(gathering) == "list-gateways {}")
+        try gathering.answered(Array(#"{"gateways":[]}"#.utf8))
+        #expect(asked(gathering) == nil)
+        #expect(gathering.snapshot.isAnswered == true)
     }
 
     @Test func enoughIsEnough() throws {

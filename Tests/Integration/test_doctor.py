@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import sqlite3
+import threading
 import unittest
 
 from rollcall_system import RollcallSystem, wait_until
@@ -13,7 +15,7 @@ class Doctor(unittest.TestCase):
     def setUpClass(cls):
         cls.system = RollcallSystem("--checkin-deadline", "500ms", "--max-wake-attempts", "1").start()
         cls.addClassCleanup(cls.system.close)
-        for gateway in ("g", "empty"):
+        for gateway in ("g", "empty", "name", "h"):
             cls.system.expect("add-gateway", {"gateway": gateway})
 
     def doctor(self, *arguments):
@@ -23,14 +25,21 @@ class Doctor(unittest.TestCase):
         self.assertEqual(report["healthy"], not report["findings"])
         return [(finding["id"], finding["subject"]) for finding in report["findings"]], done.returncode
 
-    def connect(self):
+    def connect(self, gateway="g"):
         """A gateway that is there and starts nothing."""
-        token = self.system.expect("rotate-token", {"gateway": "g"})["token"]
-        client = self.system.client("g", token)
-        client.subscribe("rollcall/v1/agents/g/+/wake")
-        client.publish("rollcall/v1/gateways/g/status", json.dumps({"state": "connected", "boot_id": "b"}), retain=True)
+        token = self.system.expect("rotate-token", {"gateway": gateway})["token"]
+        client = self.system.client(gateway, token)
+        client.subscribe(f"rollcall/v1/agents/{gateway}/+/wake")
+        self.say(client, gateway, "connected")
         self.addCleanup(client.close)
         return client
+
+    def say(self, client, gateway, state):
+        client.publish(
+            f"rollcall/v1/gateways/{gateway}/status", json.dumps({"state": state, "boot_id": "b"}), retain=True)
+        wait_until(lambda: state in [
+            one["state"] for one in self.system.expect("list-gateways")["gateways"] if one["gateway"] == gateway
+        ], 20, f"{gateway} {state}")
 
     def offline(self, agent):
         wait_until(
@@ -65,6 +74,39 @@ class Doctor(unittest.TestCase):
         self.assertEqual(self.doctor("g/a"), ([("agent.paused", "g/a")], 1))
         self.assertEqual(self.doctor(), ([], 0))
 
+    def test_an_agent_with_its_own_runtime_speaks_for_itself(self):
+        token = self.system.expect("provision", {"agent": "name/a", "role": "main", "wake": False})["token"]
+        client = self.system.client("name/a", token)
+        self.addCleanup(client.close)
+        client.subscribe("rollcall/v1/agents/name/a/wake")
+        self.system.expect("wake", {"agent": "name/a"})
+        client.publish("rollcall/v1/agents/name/a/heartbeat", '{"status":"okay"}')
+        self.offline("name/a")
+        self.assertEqual(self.doctor("name/a"), ([("heartbeat.rejected", "name/a")], 1))
+        self.system.expect("delete", {"agent": "name/a"})
+
+    def test_a_lost_gateway_whose_agents_are_there(self):
+        client = self.connect("h")
+        self.system.expect("provision", {"agent": "h/a", "role": "main", "policy": {"checkin_deadline": "20s"}})
+        client.publish("rollcall/v1/agents/h/a/heartbeat", "")
+        wait_until(
+            lambda: self.system.expect("get", {"agent": "h/a"})["record"]["status"] == "online", 10, "h/a online")
+        self.assertEqual(self.doctor("h/a"), ([], 0))
+        self.say(client, "h", "lost")
+        self.assertEqual(self.doctor("h/a"), ([("gateway.lost", "h")], 1))
+        self.assertIn("! gateway h is lost, and nobody is down yet", self.system.cli("doctor", "h/a").stdout)
+        self.system.expect("delete", {"agent": "h/a"})
+
+    def test_services_are_checked_without_agents(self):
+        self.system.expect("provision", {"agent": "g/check", "role": "main"})
+        self.offline("g/check")
+        self.assertEqual(self.doctor()[1], 1)
+        done = self.system.cli("status", "--check")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("Nothing is wrong", done.stdout)
+        self.assertEqual(self.system.cli("status", "--check", "g/check").returncode, 2)
+        self.system.expect("delete", {"agent": "g/check"})
+
     def test_no_such_agent(self):
         done = self.system.cli("doctor", "g/nobody")
         self.assertEqual(done.returncode, 1)
@@ -82,8 +124,10 @@ class BrokenSystem(unittest.TestCase):
                 found = [finding["id"] for finding in json.loads(done.stdout)["findings"]]
                 self.assertIn("service.unanswered", found)
                 self.assertEqual(done.returncode, 1)
+                self.assertEqual(system.cli("status", "--check").returncode, 1)
             finally:
                 os.kill(store, signal.SIGCONT)
+            self.a_locked_database_is_found(system)
             arguments = ("doctor", "--json", "--broker", f"mqtt://op%3Aadmin:wrong@127.0.0.1:{system.port}")
             refused = system.cli(*arguments)
             self.assertEqual(json.loads(refused.stdout)["findings"][0]["id"], "broker.refused")
@@ -92,6 +136,25 @@ class BrokenSystem(unittest.TestCase):
             gone = system.cli(*arguments)
             self.assertEqual(json.loads(gone.stdout)["findings"][0]["id"], "broker.unreachable")
             self.assertEqual(gone.returncode, 69)
+
+    def a_locked_database_is_found(self, system):
+        """No frame of a reconciler waits: only commands do."""
+        wait_until(lambda: system.cli("status", "--check").returncode == 0, 30, "the store again")
+        holder = sqlite3.connect(system.data / "rollcall.db", isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        asked = threading.Thread(target=lambda: system.cli("add-gateway", "g", "--timeout", "20s"))
+        asked.start()
+        try:
+            def found():
+                done = system.cli("doctor", "--json")
+                return [finding["id"] for finding in json.loads(done.stdout)["findings"]]
+            wait_until(lambda: found() == ["store.trouble"], 20, "the trouble")
+            self.assertEqual(system.cli("status", "--check").returncode, 1)
+        finally:
+            holder.execute("ROLLBACK")
+            holder.close()
+            asked.join()
+        wait_until(lambda: found() == [], 20, "the end of the trouble")
 
 
 if __name__ == "__main__":

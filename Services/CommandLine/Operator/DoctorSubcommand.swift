@@ -22,17 +22,27 @@ extension Subcommand {
         let began = Clock.now()
         let snapshot = try Examination(invocation, of: subject).snapshot()
         let diagnosis = Diagnosis(of: snapshot)
-        let console = invocation.console
-        if console.isJSON {
-            console.writeDocument(JSON.bytes(diagnosis))
-        } else {
-            console.write(
-                DoctorText.text(
-                    diagnosis, took: TimeSpan(milliseconds: Clock.now().milliseconds(since: began)),
-                    isVerbose: invocation.arguments.has("verbose"), now: console.now, console.style))
-        }
+        invocation.show(diagnosis, since: began, isVerbose: invocation.arguments.has("verbose"))
         if snapshot.broker != .reached { return ExitStatus.unreachable }
         return diagnosis.isHealthy ? ExitStatus.done : ExitStatus.failed
+    }
+}
+
+extension Invocation {
+    /// `rollcall status --check`: whether the system does its work, for a monitor.
+    func checkServices() throws(CommandFailure) -> Int32 {
+        let began = Clock.now()
+        let snapshot = try Examination(self, of: nil, ofAgents: false).snapshot()
+        let diagnosis = Diagnosis(ofServicesOf: snapshot)
+        show(diagnosis, since: began, isVerbose: false)
+        if snapshot.broker != .reached { return ExitStatus.unreachable }
+        return diagnosis.isInterrupted ? ExitStatus.failed : ExitStatus.done
+    }
+
+    fileprivate func show(_ diagnosis: Diagnosis, since began: Instant, isVerbose: Bool) {
+        guard !console.isJSON else { return console.writeDocument(JSON.bytes(diagnosis)) }
+        let took = TimeSpan(milliseconds: Clock.now().milliseconds(since: began))
+        console.write(DoctorText.text(diagnosis, took: took, isVerbose: isVerbose, now: console.now, console.style))
     }
 }
 
@@ -46,12 +56,16 @@ extension Invocation {
 /// Gathers what a diagnosis looks at.
 struct Examination {
     private let subject: AgentAddress?
+    private let ofAgents: Bool
     private let observed: TimeSpan
     private var settings: OperatorSettings
 
-    /// - Parameter subject: `nil` for the whole system.
-    init(_ invocation: Invocation, of subject: AgentAddress?) throws(CommandFailure) {
+    /// - Parameters:
+    ///   - subject: `nil` for the whole system.
+    ///   - ofAgents: whether agents are looked at.
+    init(_ invocation: Invocation, of subject: AgentAddress?, ofAgents: Bool = true) throws(CommandFailure) {
         self.subject = subject
+        self.ofAgents = ofAgents
         settings = try invocation.settings()
         do {
             observed = try invocation.arguments.duration("observe") ?? .zero
@@ -65,6 +79,7 @@ struct Examination {
         let system = "$SYS/broker/"
         let session = OperatorSession(settings, following: [settings.topics.allPresence, system + "#"])
         var presences: [String: Presence] = [:]
+        var incarnations = Incarnations()
         var counters: [String: Int64] = [:]
         session.received = { delivery in
             if delivery.topic.hasPrefix(system) {
@@ -72,10 +87,12 @@ struct Examination {
                     String(decoding: delivery.payload, as: UTF8.self))
             } else {
                 // An emptied presence, and what cannot be read, is no service.
-                presences[delivery.topic] = try? JSON.decode(Presence.self, from: delivery.payload)
+                let presence = try? JSON.decode(Presence.self, from: delivery.payload)
+                presences[delivery.topic] = presence
+                if let presence { incarnations.heard(presence, now: Clock.now()) }
             }
         }
-        var gathering = Gathering(at: Clock.wallTime(), subject: subject)
+        var gathering = Gathering(at: Clock.wallTime(), subject: subject, ofAgents: ofAgents)
         do {
             try session.connect()
         } catch {
@@ -93,6 +110,7 @@ struct Examination {
         if observed > .zero { _ = session.loop.run(until: { false }, for: observed) }
         snapshot.observedFor = observed
         snapshot.counters = counters
+        snapshot.incarnations = incarnations
         snapshot.services = presences.sorted { $0.key < $1.key }.map(\.value)
         return snapshot
     }

@@ -27,10 +27,14 @@ extension Subcommand {
         details: "Without an address: services, the partitions they own and how many agents are where.",
         extra: [
             OptionSpecification(
-                "dead-letters", help: "list what the status store could never commit and put aside, newest first")
+                "check", help: "say what keeps the services from their work, and end with 1 if anything does"),
+            OptionSpecification(
+                "dead-letters", help: "list what the status store could never commit and put aside, newest first"),
         ]
     ) { invocation throws(CommandFailure) in
-        try invocation.refuseArguments(after: 1)
+        let isCheck = invocation.arguments.has("check")
+        try invocation.refuseArguments(after: isCheck ? 0 : 1)
+        if isCheck { return try invocation.checkServices() }
         guard !invocation.arguments.positional.isEmpty else { return try SystemStatus(invocation: invocation).run() }
         let answer = try invocation.ask(.get, ["agent": .string(invocation.arguments.positional[0])])
         if invocation.console.isJSON { return invocation.show(answer) { _ in "" } }
