@@ -56,4 +56,59 @@ struct DiagnosisTests {
         _ = handler.handle(.requestCancelled(id: 1))
         #expect(ask() == ["list-gateways 9 {}"])
     }
+
+    private func announced(_ service: ServiceName, _ state: Presence.State = .running) -> ControlAPIInput {
+        .presenceReceived(
+            Presence(
+                service: service, instance: "1", state: state, startedAt: Timestamp(millisecondsSince1970: 2),
+                configDigest: "1:r",
+                incarnation: "i"))
+    }
+
+    private mutating func services() -> String {
+        handler.ask("GET", "/api/v1/services", Self.look).joined().components(of: #""service":""#).joined(
+            separator: " ")
+    }
+
+    @Test mutating func whoIsSilentIsForgotten() {
+        _ = handler.handle(announced(.statusStore))
+        _ = handler.handle(announced(.provisioner, .lost))
+        handler.now = handler.now + .seconds(6)
+        _ = handler.handle(announced(.reconciler))
+        _ = handler.handle(.ticked)
+        #expect(services() == "provisioner reconciler status-store")
+        handler.now = handler.now + .seconds(4)
+        _ = handler.handle(.ticked)
+        #expect(services() == "provisioner reconciler")
+        _ = handler.handle(.presenceCleared("provisioner/1"))
+        #expect(services() == "reconciler")
+    }
+
+    @Test mutating func whoStartsAgainAndAgainIsTold() {
+        for incarnation in ["a", "b", "c", "d"] {
+            var presence = Presence(
+                service: .provisioner, instance: "1", state: .running, startedAt: Timestamp(millisecondsSince1970: 2),
+                configDigest: "1:r",
+                incarnation: incarnation)
+            _ = handler.handle(.presenceReceived(presence))
+            presence.state = .lost
+            _ = handler.handle(.presenceReceived(presence))
+        }
+        _ = ask()
+        let refused = handler.answer(1, JSON.text(Problem(.unavailable, "no")), isProblem: true)
+        #expect(refused.first?.contains(#""id":"service.restarting","severity":"error""#) == true)
+    }
+}
+
+extension String {
+    /// What follows each mark, up to the next quotation mark.
+    fileprivate func components(of mark: String) -> [Substring] {
+        var list: [Substring] = []
+        var rest = self[...]
+        while let range = rest.firstRange(of: mark) {
+            rest = rest[range.upperBound...]
+            list.append(rest.prefix { $0 != "\"" })
+        }
+        return list
+    }
 }

@@ -48,6 +48,29 @@ struct EventStreamTests {
         #expect(answer(2, page(last: 12, (10, "g/a", "online"))) == [])
     }
 
+    @Test mutating func saysThatNobodyAnswers() {
+        #expect(open("") == ["ask 1 after now"])
+        #expect(answer(1, page(last: 7)) == ["1: id: 7||"])
+        #expect(handler.handle(.streamDrained(id: 1)) == ["ask 2 after 7"])
+        #expect(tick(after: TimeSpan(milliseconds: 4_900)) == [])
+        #expect(tick(after: TimeSpan(milliseconds: 100)) == ["ask 3 after 7", "1: : silent 5||"])
+        #expect(handler.handle(.streamDrained(id: 1)) == [])
+        #expect(tick() == [])
+        // Until it has an answer again.
+        #expect(answer(3, page(last: 7)) == [])
+        #expect(tick() == ["ask 4 after 7", "1: :||"])
+        _ = handler.handle(.streamDrained(id: 1))
+        #expect(answer(4, page(last: 7)) == [])
+        // The broker answers for nobody, either.
+        _ = handler.handle(.disconnected)
+        #expect(tick(after: .seconds(6)).contains("1: : silent 6||"))
+        // Whoever comes when nobody was here is told of what is now.
+        _ = handler.handle(.requestCancelled(id: 1))
+        _ = handler.handle(.connected)
+        _ = handler.handle(.subscribed)
+        #expect(handler.ask("GET", "/api/v1/events", Self.look) == ["2: \(Self.opened)", "2: :||"])
+    }
+
     @Test mutating func goesOnWhereItWas() {
         #expect(open("?after=3", ["last-event-id": "5"]) == ["ask 1 after 5"])
         var large = page(last: 20, (6, "g/a", "online"))
@@ -108,9 +131,9 @@ struct EventStreamTests {
     @Test mutating func anAnswerThatIsLostIsAskedForAgain() {
         #expect(open("?after=1") == ["ask 1 after 1"])
         #expect(tick(after: .seconds(4)) == [])
-        #expect(tick(after: .seconds(1)) == ["ask 2 after 1"])
+        #expect(tick(after: .seconds(1)) == ["ask 2 after 1", "1: : silent 5||"])
         _ = handler.handle(.disconnected)
-        #expect(tick() == ["ask 3 after 1"])
+        #expect(handler.handle(.streamDrained(id: 1)) == ["ask 3 after 1"])
     }
 
     @Test mutating func aSilentStreamHasAComment() {
@@ -118,7 +141,7 @@ struct EventStreamTests {
         _ = answer(1, page(last: 1))
         #expect(tick(after: .seconds(14)) == ["ask 2 after 1"])
         _ = answer(2, page(last: 1))
-        #expect(tick(after: .seconds(1)) == ["1: :||"])
+        #expect(tick(after: .seconds(1)) == ["ask 3 after 1", "1: :||"])
         // Who reads nothing is told nothing more, and is sent away.
         #expect(tick(after: .seconds(59)) == [])
         #expect(tick(after: .seconds(1)) == ["1: end"])

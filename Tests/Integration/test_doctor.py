@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import threading
 import unittest
+import urllib.request
 
 from rollcall_system import RollcallSystem, wait_until
 
@@ -136,6 +137,22 @@ class BrokenSystem(unittest.TestCase):
             gone = system.cli(*arguments)
             self.assertEqual(json.loads(gone.stdout)["findings"][0]["id"], "broker.unreachable")
             self.assertEqual(gone.returncode, 69)
+
+    def test_a_service_that_ends_again_and_again_is_found(self):
+        with RollcallSystem() as system:
+            request = urllib.request.Request(
+                system.env["ROLLCALL_HTTP"] + "/api/v1/doctor",
+                headers={"Authorization": f"Bearer {system.env['ROLLCALL_HTTP_TOKEN']}"})
+
+            def found():
+                with urllib.request.urlopen(request) as answer:
+                    return [(finding["id"], finding["subject"]) for finding in json.load(answer)["findings"]]
+            for _ in range(3):
+                before = system.child("provisioner")
+                os.kill(before, signal.SIGKILL)
+                wait_until(lambda: system.child("provisioner") != before, 30, "another provisioner")
+                wait_until(lambda: system.cli("gateways").returncode == 0, 30, "its answer")
+            wait_until(lambda: found() == [("service.restarting", "provisioner/1")], 20, "the finding")
 
     def a_locked_database_is_found(self, system):
         """No frame of a reconciler waits: only commands do."""

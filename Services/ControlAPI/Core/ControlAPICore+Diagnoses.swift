@@ -57,7 +57,8 @@ extension ControlAPICore {
     func conclude(_ id: Int, _ gathering: Gathering, _ actions: inout [ControlAPIAction]) {
         var snapshot = gathering.snapshot
         if !isServing { snapshot.broker = .unreachable("control-api is not connected") }
-        snapshot.services = services.sorted { $0.key < $1.key }.map(\.value)
+        snapshot.services = presences.all
+        snapshot.incarnations = presences.incarnations
         actions.append(.respond(id: id, .json(Diagnosis(of: snapshot))))
     }
 }

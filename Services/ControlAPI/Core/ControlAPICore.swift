@@ -42,7 +42,7 @@ public struct ControlAPICore: Sendable {
     private let dashboard: Dashboard
     private let sha256: @Sendable ([UInt8]) -> String
     private var tokens: [String: OperatorToken] = [:]
-    var services: [String: Presence] = [:]
+    private(set) var presences = Presences()
     var waiting: [Int: Waiting] = [:]
     private var streams = EventStreams()
     private var tables: FleetTables
@@ -104,8 +104,8 @@ public struct ControlAPICore: Sendable {
         case .subscribed: isServing = true
         case .disconnected:
             isServing = false
-            services = [:]
-            streams.disconnected()
+            presences.disconnected()
+            streams.disconnected(now: now)
             tables.disconnected(&actions)
             // What was asked may be done; nobody knows.
             expire(where: { _ in true }, "the connection to the broker was lost", &actions)
@@ -130,12 +130,14 @@ public struct ControlAPICore: Sendable {
             tables.refused(number, reason, &actions)
             guard let request = waiting.removeValue(forKey: number) else { break }
             unanswered(request, reason, &actions)
-        case .presenceReceived(let presence): services["\(presence.service)/\(presence.instance)"] = presence
+        case .presenceReceived(let presence): presences.received(presence, now: now)
+        case .presenceCleared(let name): presences.cleared(name)
         case .brokerDropped(let count): brokerDropped = count
         case .tokensRead(let list):
             tokens = Dictionary(list.map { ($0.digest, $0) }) { _, newest in newest }
         case .ticked:
             expire(where: { [now] in $0.deadline <= now }, "nobody answered in time", &actions)
+            presences.ticked(now: now)
             endUnauthorized(&actions)
             streams.ticked(now: now, &actions)
             tables.ticked(now: now, &actions)
@@ -174,8 +176,7 @@ public struct ControlAPICore: Sendable {
         }
         switch route.action {
         case .services:
-            let list = services.sorted { $0.key < $1.key }.map(\.value)
-            actions.append(.respond(id: request.id, .json(["services": list])))
+            actions.append(.respond(id: request.id, .json(["services": presences.all])))
         case .events:
             guard isServing else { throw .unavailable("the broker is not connected") }
             try streams.open(request, by: token.digest, now: now, &actions)
@@ -222,7 +223,7 @@ public struct ControlAPICore: Sendable {
 
     private var unreadiness: String? {
         guard isServing else { return "the broker is not connected" }
-        let running = Set(services.values.filter { $0.state == .running }.map(\.service))
+        let running = Set(presences.all.filter { $0.state == .running }.map(\.service))
         let missing = [ServiceName.provisioner, .reconciler, .heartbeatIngest, .statusStore].map(\.rawValue).filter {
             !running.contains($0)
         }

@@ -22,6 +22,8 @@ public enum ControlAPIInput: Sendable {
     case streamDrained(id: Int)
     /// The presence of any service.
     case presenceReceived(Presence)
+    /// A presence was emptied: the name as in `SERVICE/INSTANCE`.
+    case presenceCleared(String)
     /// How many messages the broker has dropped since its start.
     case brokerDropped(Int64)
     /// The operators' tokens, read anew.

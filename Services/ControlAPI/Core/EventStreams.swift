@@ -26,6 +26,8 @@ struct EventStreams {
         var isDue = true
         var unreadSince: Instant?
         var commentAt: Instant
+        /// Whether its last comment said that nobody answers.
+        var isToldSilence = false
     }
 
     private struct Filter {
@@ -47,6 +49,8 @@ struct EventStreams {
 
     private var streams: [Int: Stream] = [:]
     private var asked: Asked?
+    /// Since when the store, or the broker before it, owes an answer; `nil` while it owes none.
+    private var owedSince: Instant?
     private var lastNumber = 0
     private var lastPosition: Int64 = -1
 
@@ -65,9 +69,11 @@ struct EventStreams {
             return actions.append(.respond(id: request.id, HTTPResponse(200, headers: headers, body: [])))
         }
         actions.append(.openStream(id: request.id, headers: headers))
+        // Nobody has asked meanwhile.
+        if streams.isEmpty { owedSince = nil }
         streams[request.id] = Stream(
             digest: digest, filter: filter, position: position, commentAt: now + EventStreams.commentEvery)
-        write(request.id, ":\n\n", now, &actions)
+        comment(request.id, now, &actions)
     }
 
     mutating func closed(_ id: Int) { streams[id] = nil }
@@ -84,23 +90,27 @@ struct EventStreams {
         ask(now, &actions)
     }
 
-    mutating func disconnected() { asked = nil }
+    mutating func disconnected(now: Instant) {
+        asked = nil
+        owedSince = owedSince ?? now
+    }
 
     mutating func ticked(now: Instant, _ actions: inout [ControlAPIAction]) {
+        for id in streams.keys { streams[id]?.isDue = true }
+        ask(now, &actions)
         for (id, stream) in streams.sorted(by: { $0.key < $1.key }) {
-            streams[id]?.isDue = true
             if let since = stream.unreadSince {
                 if since + EventStreams.unreadLimit <= now { end(id, &actions) }
-            } else if stream.commentAt <= now {
-                write(id, ":\n\n", now, &actions)
+            } else if stream.commentAt <= now || stream.isToldSilence != (silence(now) != nil) {
+                comment(id, now, &actions)
             }
         }
-        ask(now, &actions)
     }
 
     mutating func received(_ page: EventPage, number: Int, now: Instant, _ actions: inout [ControlAPIAction]) {
         guard let asked, asked.number == number else { return }
         self.asked = nil
+        owedSince = nil
         for (id, stream) in streams.sorted(by: { $0.key < $1.key }) where stream.position == asked.position {
             guard stream.unreadSince == nil else { continue }
             tell(id, stream, page, now, &actions)
@@ -136,6 +146,19 @@ struct EventStreams {
         if !text.isEmpty { write(id, text, now, &actions) }
     }
 
+    /// A sign of life: of this process alone when nobody behind it answers, with the seconds since.
+    private mutating func comment(_ id: Int, _ now: Instant, _ actions: inout [ControlAPIAction]) {
+        let silence = silence(now)
+        streams[id]?.isToldSilence = silence != nil
+        write(id, silence.map { ": silent \($0.milliseconds / 1_000)\n\n" } ?? ":\n\n", now, &actions)
+    }
+
+    /// How long nobody has answered, once that is too long.
+    private func silence(_ now: Instant) -> TimeSpan? {
+        guard let owedSince, owedSince + EventStreams.answerLimit <= now else { return nil }
+        return TimeSpan(milliseconds: now.milliseconds(since: owedSince))
+    }
+
     private mutating func write(_ id: Int, _ text: String, _ now: Instant, _ actions: inout [ControlAPIAction]) {
         write(id, Array(text.utf8), now, &actions)
     }
@@ -154,6 +177,7 @@ struct EventStreams {
         lastNumber += 1
         lastPosition = position
         let after = position < 0 ? nil : position
+        owedSince = owedSince ?? now
         asked = Asked(number: lastNumber, position: after, until: now + EventStreams.answerLimit)
         actions.append(.askEvents(EventQuestion(after: after), number: lastNumber))
     }

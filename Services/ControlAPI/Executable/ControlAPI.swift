@@ -24,12 +24,15 @@ final class ControlAPI: Service {
         var alerts: AlertSettings?
     }
 
-    private let settings: Settings
+    let settings: Settings
     private var runtime: ServiceRuntime!
     private var core: ControlAPICore!
     private var server: HTTPServer!
     private var tokens: WatchedFile?
-    private var alerts: AlertHost?
+    /// Of the file of tokens.
+    private(set) var unreadableLines: [Int] = []
+    private(set) var certificateEnd: Timestamp?
+    private(set) var alerts: AlertHost?
     private weak var connection: Connection?
     /// Streams whose clients have not taken all yet.
     private var written: Set<Int> = []
@@ -105,9 +108,10 @@ final class ControlAPI: Service {
         } else if delivery.topic == ControlAPI.brokerDropped {
             if let count = Int64(String(decoding: delivery.payload, as: UTF8.self)) { handle(.brokerDropped(count)) }
         } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
-            // What does not decode is a cleared presence.
             runtime.check(presence, isRetained: delivery.isRetained)
             handle(.presenceReceived(presence))
+        } else if delivery.payload.isEmpty {
+            handle(.presenceCleared(delivery.topic.split(separator: "/").suffix(2).joined(separator: "/")))
         }
     }
 
@@ -214,6 +218,7 @@ final class ControlAPI: Service {
             tls.clientAuthority = authority
         }
         if let fault { throw ServiceFailure(fault, status: ExitStatus.usage) }
+        certificateEnd = Certificate.secondsLeft(tls.certificate).map { Clock.wallTime() + .seconds($0) }
         return tls
     }
 
@@ -230,11 +235,13 @@ final class ControlAPI: Service {
     private func readTokens() {
         guard let text = tokens?.readIfChanged() else { return }
         var list: [OperatorToken] = []
+        unreadableLines = []
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             guard !line.isEmpty, !line.hasPrefix("#") else { continue }
             if let token = OperatorToken(line: line) {
                 list.append(token)
             } else {
+                unreadableLines.append(index + 1)
                 runtime.log.event(
                     "http.token_unreadable", .error,
                     [
