@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import signal
 import unittest
 import urllib.error
 import urllib.request
@@ -118,12 +119,16 @@ class DashboardInBrowser(unittest.TestCase):
         expect(page.get_by_role("button", name=re.compile("offline"))).to_have_attribute("aria-pressed", "true")
         expect(page.get_by_role("searchbox", name="Search")).to_have_value("lab/idle")
         expect(page.get_by_role("row").filter(has_text="/")).to_have_count(1)
+        for query, count in (("status:offline", 1), ("status:online", 0), ("paused:no", 1), ("paused:yes", 0), ("stale:yes", 0)):
+            page.get_by_role("searchbox", name="Search").fill(f"lab/idle {query}")
+            expect(page.get_by_role("row").filter(has_text="/")).to_have_count(count)
 
     def test_an_agent_is_woken_from_its_page(self):
         self.provision("lab/cleo", wake=False, policy={"checkin_deadline": "60s"})
         page = self.open("#/agent/lab/cleo")
         expect(page.get_by_text("offline: never woken")).to_be_visible()
-        expect(page.get_by_text("rollcall wake lab/cleo")).to_be_visible()
+        expect(page.get_by_text("rollcall wake lab/cleo", exact=True)).to_be_visible()
+        expect(page.get_by_text("lab/cleo is offline: nobody has woken it yet agent.never_woken")).to_be_visible()
         page.get_by_role("button", name="Wake").click()
         expect(page.get_by_text("wake: done")).to_be_visible()
         expect(page.get_by_text("Its check-in is due in")).to_be_visible()
@@ -131,6 +136,7 @@ class DashboardInBrowser(unittest.TestCase):
         self.assertGreaterEqual(self.system.expect("get", {"agent": "lab/cleo"})["record"]["lifecycle_generation"], 1)
         page.get_by_role("button", name="Pause").click()
         expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        expect(page.get_by_text("paused by agent agent.paused")).to_be_visible()
         self.shot(page, "agent-light")
         self.assertEqual(self.complaints, [])
 
@@ -191,6 +197,21 @@ class DashboardInBrowser(unittest.TestCase):
             expect(page.get_by_role("cell", name=name, exact=True)).to_be_visible()
         self.shot(page, "system-dark")
         self.assertEqual(self.complaints, [])
+
+    def test_a_store_that_stands_still_is_told(self):
+        page = self.open("#/system")
+        store = self.system.child("status-store")
+        os.kill(store, signal.SIGSTOP)
+        try:
+            expect(page.locator("#link")).to_have_text(re.compile(r"nothing is judged since \d\d:\d\d:\d\d"))
+            expect(page.locator("#sentence")).to_have_text(re.compile("^Before that: "))
+            expect(page.locator("#found")).to_have_text(re.compile(r"^\d+ findings?$"), timeout=60_000)
+            expect(page.locator(".findings")).to_contain_text("status-store", timeout=60_000)
+            self.shot(page, "silent-light")
+        finally:
+            os.kill(store, signal.SIGCONT)
+        expect(page.locator("#link")).to_have_text("● live")
+        expect(page.locator(".findings")).not_to_contain_text("status-store", timeout=60_000)
 
     def test_a_phone_shows_what_counts(self):
         page = self.open(viewport={"width": 390, "height": 780}, color_scheme="dark")

@@ -2,8 +2,9 @@
 
 import { agentPath, get, post } from "./api.js";
 import { element, eventLine, setText, terms } from "./dom.js";
+import { showFindings } from "./findings.js";
 import { agentOf } from "./fleet.js";
-import { SHAPES, actions, advice, ago, clock, moment, until, why } from "./words.js";
+import { SHAPES, actions, ago, clock, moment, until, why } from "./words.js";
 
 /** What is known of it, each with its age. */
 function evidence(record, now) {
@@ -33,7 +34,7 @@ export function agentPage(fleet, address) {
   const verdict = element("p", { class: "verdict" });
   const known = element("div");
   const deadline = element("p", { class: "deadline", role: "timer", "aria-live": "off" });
-  const todo = element("p");
+  const todo = element("div");
   const doing = element("div", { class: "actions" });
   const answer = element("p", { class: "answer", role: "status" });
   const past = element("ol", { class: "history" });
@@ -49,6 +50,8 @@ export function agentPage(fleet, address) {
         element("details", { class: "card" }, element("summary", { text: "Record" }), raw)),
       element("div", { class: "card" }, element("h2", { text: "History" }), past)));
   let record = null;
+  /** Of the events that are shown: one may come by the stream and by the list. */
+  let ids = new Set();
   let buttons = "";
 
   async function act(action) {
@@ -76,7 +79,6 @@ export function agentPage(fleet, address) {
     const agent = agentOf(record);
     verdict.dataset.status = agent.status;
     setText(verdict, `${SHAPES[agent.status]} ${agent.status}${why(agent) ? `: ${why(agent)}` : ""}`);
-    setText(todo, advice(agent));
     const list = actions(agent);
     const wanted = list.map(({ action }) => action).join();
     if (wanted !== buttons) {
@@ -92,11 +94,22 @@ export function agentPage(fleet, address) {
     tick();
   }
 
+  /** What the doctor says of it and of what it needs. */
+  async function examine() {
+    try {
+      showFindings(todo, await get(agentPath(address).replace("agents", "doctor")), "Nothing to do.");
+    } catch (error) {
+      if (!todo.hasChildNodes()) setText(todo, error.message);
+    }
+  }
+
   async function load() {
+    examine();
     try {
       const [one, events] = await Promise.all([
         get(agentPath(address)), get(`${agentPath(address)}/history?limit=100`)]);
       show(one.record);
+      ids = new Set(events.events.map(({ id }) => id));
       past.replaceChildren(...events.events.map(entry));
     } catch (error) {
       setText(verdict, error.message);
@@ -106,7 +119,9 @@ export function agentPage(fleet, address) {
   const heard = ({ detail }) => {
     if (detail.record.agent !== address) return;
     show(detail.record);
-    past.prepend(entry(detail));
+    if (!ids.has(detail.id)) past.prepend(entry(detail));
+    ids.add(detail.id);
+    examine();
     if (detail.event === "deleted") setText(verdict, "It was deleted.");
   };
   fleet.addEventListener("lifecycle", heard);

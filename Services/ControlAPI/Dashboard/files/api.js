@@ -46,7 +46,8 @@ export const agentPath = (address) => `agents/${address.split("/").map(encodeURI
 /**
  * Reads Server-Sent Events until the stream ends: `EventSource` cannot send a token.
  * @param last the id after which to go on; `null` for from now on.
- * @param heard called with `{id, event, data}`, and with `null` for a sign of life.
+ * @param heard called with `{id, event, data}`, and with `{silent}` for a sign of life: for how many seconds nobody behind
+ *   the server has answered it; 0 when all is well.
  */
 export async function stream(last, heard, signal) {
   const headers = { Accept: "text/event-stream", ...(last === null ? {} : { "Last-Event-ID": last }) };
@@ -56,17 +57,17 @@ export async function stream(last, heard, signal) {
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    heard(null);
     const blocks = (rest + value).split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {
+      if (block.startsWith(":")) heard({ silent: Number(/^: silent (\d+)/.exec(block)?.[1] ?? 0) });
       const message = { id: null, event: "message", data: null };
       for (const line of block.split("\n")) {
         const colon = line.indexOf(":");
         const name = line.slice(0, colon);
         if (name in message) message[name] = line.slice(colon + 1).replace(/^ /, "");
       }
-      if (message.id !== null) heard(message);
+      if (message.id !== null) heard({ silent: 0, ...message });
     }
   }
 }

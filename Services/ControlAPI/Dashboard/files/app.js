@@ -35,6 +35,7 @@ function leave() {
   page?.close();
   page = null;
   part("page").replaceChildren();
+  part("found").hidden = true;
   showLink();
 }
 
@@ -64,6 +65,7 @@ function enter() {
   fleet.addEventListener("link", showLink);
   fleet.start();
   route();
+  askDoctor();
 }
 
 // MARK: Head
@@ -75,9 +77,26 @@ function showLink() {
     token.forget();
     return askToken(`This token is not accepted any more: ${fleet.problem}.`);
   }
-  setText(part("link"), link === "live" ? "● live" : link === "reconnecting"
-    ? `◌ reconnecting, data of ${fleet.at ? clock(fleet.at) : "never"}` : "not connected");
+  const since = fleet?.at ? clock(fleet.at) : "never";
+  setText(part("link"), { live: "● live", reconnecting: `◌ reconnecting, data of ${since}`,
+    silent: `✗ nothing is judged since ${since}` }[link] ?? "not connected");
 }
+
+/** How much the doctor finds, beside the way to it. */
+async function askDoctor() {
+  if (!fleet || document.hidden) return;
+  let found = null;
+  try {
+    found = (await get("doctor")).findings;
+  } catch {
+    // The link says that nobody answers.
+  }
+  const count = fleet ? found?.length ?? 0 : 0;
+  part("found").hidden = count === 0;
+  part("found").dataset.state = found?.some(({ severity }) => severity === "error") ? "ill" : "odd";
+  setText(part("found"), `${count} ${count === 1 ? "finding" : "findings"}`);
+}
+setInterval(askDoctor, 15000);
 
 /** Once a second at most, so that it can be listened to. */
 setInterval(() => {
@@ -88,8 +107,9 @@ setInterval(() => {
   if (!fleet.isLoaded) return setText(part("sentence"), "Reading the fleet …");
   let needing = 0;
   for (const agent of fleet.agents.values()) if (needsYou(agent)) needing += 1;
-  setText(part("sentence"), sentence(fleet.agents.size, needing));
-  part("sentence").dataset.state = needing ? "ill" : "well";
+  const isOld = fleet.link !== "live";
+  setText(part("sentence"), `${isOld ? "Before that: " : ""}${sentence(fleet.agents.size, needing)}`);
+  part("sentence").dataset.state = isOld ? "old" : needing ? "ill" : "well";
   document.title = needing ? `(${needing}) Rollcall` : "Rollcall";
 }, 1000);
 

@@ -9,10 +9,14 @@ const FILTERS = ["needs you", ...STATUSES, "paused"];
 const isOf = (agent, filter) =>
   filter === "needs you" ? needsYou(agent) : filter === "paused" ? agent.paused : agent.status === filter;
 
-/** Whether every word is found: `gateway:`, `board:`, `role:` and `why:` look in one place, others everywhere. */
+/**
+ * Whether every word is found: `gateway:`, `board:`, `role:`, `status:`, `paused:`, `stale:` and `why:` look in one place,
+ * others everywhere.
+ */
 function isFound(agent, words) {
   return words.every((word) => {
-    const [, name, value] = /^(gateway|board|role|why):(.+)$/.exec(word) ?? [];
+    const [, name, value] = /^(gateway|board|role|status|paused|stale|why):(.+)$/.exec(word) ?? [];
+    if (name === "paused" || name === "stale") return agent[name] === (value === "yes");
     if (name === "why") return why(agent).toLowerCase().includes(value);
     if (name) return (agent[name] ?? "").toLowerCase() === value;
     return `${agent.agent} ${agent.role} ${agent.board ?? ""} ${why(agent)}`.toLowerCase().includes(word);
@@ -24,7 +28,8 @@ export function fleetPage(fleet, parameters) {
   let status = parameters.get("status") ?? "";
   const table = new Table((address) => fleet.agents.get(address));
   const search = element("input", { type: "search", id: "search", value: parameters.get("q") ?? "", spellcheck: "false",
-    placeholder: "name, why, gateway: board: role:", "aria-keyshortcuts": "/", oninput: () => { note(); arrange(); } });
+    placeholder: "name, why, gateway: board: stale:yes …", "aria-keyshortcuts": "/",
+    oninput: () => { note(); arrange(); } });
   const found = element("span", { class: "found" });
   const moved = element("button", { type: "button", class: "moved", hidden: true, onclick: () => arrange() });
   const buttons = new Map(FILTERS.map((filter) => [filter, element("button", { type: "button", class: "filter",

@@ -14,9 +14,12 @@ export function agentOf(record) {
     reason: record.offline_reason ?? null, note: record.note ?? null,
     rejection: typeof rejection === "string" ? { reason: rejection } : rejection,
     pausedBy: record.paused_by ?? [], paused: record.paused ?? (record.paused_by ?? []).length > 0,
+    stale: record.stale_templates ?? isStale(record.templates_digest, record.templates_digest_reported),
     revision: record.revision,
   };
 }
+
+const isStale = (wanted, reported) => Boolean(wanted && reported && wanted !== reported);
 
 /** Every agent, of the table of the fleet. */
 async function loadAgents() {
@@ -30,9 +33,9 @@ async function loadAgents() {
 /** Says `change` when agents changed, `link` when the connection did, `lifecycle` with each event. */
 export class Fleet extends EventTarget {
   agents = new Map();
-  /** `none`, `live`, `reconnecting`, or `refused` by the server. */
+  /** `none`, `live`, `reconnecting`, `silent` when the server is there and nobody behind it, or `refused` by the server. */
   link = "none";
-  /** The last sign of life. */
+  /** The last sign of life, of all that what is shown comes from. */
   at = null;
   problem = null;
   #position = null;
@@ -46,13 +49,14 @@ export class Fleet extends EventTarget {
       const attempt = new AbortController();
       const end = () => attempt.abort();
       signal.addEventListener("abort", end);
-      // The server says something every 15 s: who hears nothing for 40 s is cut off.
-      const watch = setInterval(() => { if (Date.now() - this.at > 40000) end(); }, 2000);
+      // The server says something every 15 s: who hears nothing for 20 s is cut off.
+      let heardAt = Date.now();
+      const watch = setInterval(() => { if (Date.now() - heardAt > 20000) end(); }, 2000);
       try {
         await stream(this.#position, (message) => {
-          this.at = Date.now();
+          heardAt = Date.now();
           pause = 500;
-          if (message) this.#hear(message);
+          this.#hear(message);
         }, attempt.signal);
       } catch (error) {
         if (error instanceof Refusal && (error.status === 401 || error.status === 403)) {
@@ -77,6 +81,13 @@ export class Fleet extends EventTarget {
   }
 
   #hear(message) {
+    this.at = Date.now() - message.silent * 1000;
+    if (message.silent > 0) return this.#say("silent");
+    if (!message.id) {
+      // Before the first event there is nothing to show.
+      if (this.link !== "none") this.#say("live");
+      return;
+    }
     const isFirst = this.#position === null || message.event === "reset";
     this.#position = message.id;
     if (isFirst) this.#load();

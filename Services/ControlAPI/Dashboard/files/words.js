@@ -70,20 +70,3 @@ export function actions(agent) {
   list.push({ action: pause, name: pause === "pause" ? "Pause" : "Resume", shell: `rollcall ${pause} ${agent.agent}` });
   return list;
 }
-
-/** What to do, said to somebody who sees the agent for the first time. */
-export function advice(agent) {
-  const error = agent.error ?? "";
-  if (agent.paused) return "It is paused: nobody wakes or judges it until it is resumed.";
-  if (agent.status === "online") return "Nothing to do.";
-  if (agent.status === "deleting") return "It is being removed; nothing to do.";
-  if (agent.status !== "offline") return "Rollcall is at work: it wakes the agent again at each deadline.";
-  if (error.includes("is lost")) return "Look at the host of its gateway. When the gateway returns, its agents are woken by themselves.";
-  if (error.includes("bad_token")) return "It uses a token that is not valid any more: rotate the token, give it the new one, wake it.";
-  if (error.includes("rejected")) return "Its heartbeats arrive and are not valid: mend what it sends, then wake it.";
-  if (error.includes("no gateway received")) return "Nobody listens for its wakes: start its gateway or the agent itself.";
-  if (error.includes("exited")) return "Its start fails: look into the log of its runtime, mend the command, wake it.";
-  if (agent.reason === "never_woken") return "Nobody has asked for it yet: wake it when it is wanted.";
-  if (agent.reason === "goodbye") return "It ended by itself: wake it when it is wanted again.";
-  return "Somebody received the wakes, but no heartbeat came: look into the agent's own log, then wake it.";
-}
