@@ -61,7 +61,7 @@ class AsyncAPITest(unittest.TestCase):
                     set(re.findall(r"\{(\w+)\}", server["host"])), set(server.get("variables", {})))
 
     def test_the_version_is_the_product_s(self):
-        source = (REPOSITORY / "Shared" / "Contract" / "Limits.swift").read_text()
+        source = (REPOSITORY / "Shared" / "API" / "Limits.swift").read_text()
         product = re.search(r'static let product = "([^"]+)"', source)[1]
         self.assertEqual(self.value["info"]["version"], product)
 
