@@ -274,14 +274,13 @@ extension DoctorCheck {
                 && (state == .lost || snapshot.needsGateway($0.name))
         }.map { gateway in
             let down = snapshot.dependents(of: gateway.name).count
-            let whole = gateway.agents == 1 ? "1 agent" : "\(gateway.agents) agents"
             let effect =
                 if down == 0 {
                     "nobody is down yet"
                 } else if let subject = snapshot.subject {
                     "\(subject) with it"
                 } else {
-                    "\(down) of its \(whole) with it"
+                    gateway.agents == 1 ? "its agent with it" : "\(down) of its \(gateway.agents) agents with it"
                 }
             return Finding(
                 "gateway.\(state.rawValue)", down == 0 ? .warning : .error, subject: gateway.name,
