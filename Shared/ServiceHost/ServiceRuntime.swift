@@ -5,42 +5,6 @@ internal import Glibc
 public import Model
 internal import Wire
 
-/// What a service does with its connection. All calls come on the one thread that runs the service.
-public protocol Service: AnyObject {
-    /// Called once, before the first connection.
-    func start(_ runtime: ServiceRuntime) throws(ServiceFailure)
-    /// A new session: subscribe.
-    func connected(_ connection: Connection)
-    func subscribed(refused: [String])
-    func received(_ delivery: Delivery)
-    func published(_ ticket: Int, reason: UInt8)
-    func disconnected()
-    /// The end of a turn: commit and publish for everything that was received in it.
-    func turnEnded(now: Instant)
-    func stalled(_ length: TimeSpan)
-    /// What else presence says.
-    func describe(_ presence: inout Presence)
-    /// The service is to stop: take nothing new. Asked again each turn until all is handed over, at most 4 s.
-    func isDrained() -> Bool
-    func ended()  // the last call: whatever is open is to be closed
-    /// What it counts.
-    var counters: [String: Int64] { get }
-    /// How long what takes.
-    var durations: [DurationMetric] { get }
-}
-
-extension Service {
-    public func subscribed(refused: [String]) {}
-    public func published(_ ticket: Int, reason: UInt8) {}
-    public func disconnected() {}
-    public func stalled(_ length: TimeSpan) {}
-    public func describe(_ presence: inout Presence) {}
-    public func isDrained() -> Bool { true }
-    public func ended() {}
-    public var counters: [String: Int64] { [:] }
-    public var durations: [DurationMetric] { [] }
-}
-
 /// A service cannot start or go on.
 public struct ServiceFailure: Error, Sendable {
     public let reason: String
@@ -104,13 +68,14 @@ public final class ServiceRuntime: ConnectionDelegate {
         log = Log(service: name.rawValue, instance: instance, format: options.logFormat, level: options.logLevel)
     }
 
-    /// Runs until SIGTERM or SIGINT; the exit status.
+    /// Runs until SIGTERM or SIGINT; the exit status. SIGHUP, which would end the process by default, reloads.
     public func run() -> Int32 {
         defer { log.finish() }
-        let signals = SignalDescriptor([SIGTERM, SIGINT])
+        let signals = SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         loop.watch(signals.descriptor) { [unowned self] in
-            signals.drain()
-            stop()
+            guard signals.drain().allSatisfy({ $0 == SIGHUP }) else { return stop() }
+            log.event("service.reloading")
+            service.reload()
         }
         loop.turnEnded = { [unowned self] in turnEnded() }
         loop.stalled = { [unowned self] length in

@@ -9,8 +9,14 @@ internal import Wire
 
 /// Hosts `ProvisionerCore` on the bus: what arrives becomes its inputs, its actions become messages. Nothing is decided here.
 final class Provisioner: Service {
+    /// How often the templates on disk are looked at.
+    private static let watchInterval = TimeSpan.seconds(2)
+
     private let templates: TemplateSet
     private let directory: String
+    /// Of the templates as they were read, and as they were seen last.
+    private var readMarks: [String]
+    private var seenMarks: [String]
     private var runtime: ServiceRuntime!
     private var core: ProvisionerCore!
     private var publisher: FramePublisher!
@@ -23,6 +29,8 @@ final class Provisioner: Service {
     init(templates: TemplateSet, directory: String) {
         self.templates = templates
         self.directory = directory
+        readMarks = TemplateDirectory.marks(directory)
+        seenMarks = readMarks
     }
 
     // MARK: Service
@@ -36,6 +44,24 @@ final class Provisioner: Service {
         publisher = FramePublisher(topics: topics)
         runtime.watch(publisher)
         runtime.loop.every(TimeSpan(milliseconds: 200)) { [unowned self] in handle(.ticked) }
+        runtime.loop.every(Provisioner.watchInterval) { [unowned self] in watchTemplates() }
+    }
+
+    /// Templates with a fault change nothing: those that were read before stay in force.
+    func reload() {
+        let input = readTemplates()
+        guard case .templatesUnreadable(let reason) = input else {
+            runtime.log.event("templates.read", .info, ["directory": LogValue(directory)])
+            return handle(input)
+        }
+        runtime.log.event("templates.unreadable", .error, ["error": LogValue(reason)])
+    }
+
+    /// Templates that have changed are read once nobody writes them any more.
+    private func watchTemplates() {
+        let marks = TemplateDirectory.marks(directory)
+        defer { seenMarks = marks }
+        if marks != readMarks, marks == seenMarks { reload() }
     }
 
     func connected(_ connection: Connection) {
@@ -142,6 +168,7 @@ final class Provisioner: Service {
     }
 
     private func readTemplates() -> ProvisionerInput {
+        readMarks = TemplateDirectory.marks(directory)
         do {
             let templates = try TemplateDirectory.load(directory)
             unreadable = nil

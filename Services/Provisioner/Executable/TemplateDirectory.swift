@@ -41,6 +41,20 @@ enum TemplateDirectory {
         }
     }
 
+    /// What tells the templates of one time from those of another without reading them: which file each is, its size and when it
+    /// was written.
+    static func marks(_ path: String) -> [String] {
+        (Role.allCases.map(\.rawValue) + [TemplateSet.commonFolder]).flatMap { folder in
+            // What cannot be read is named by `load`.
+            ((try? visibleEntries(of: "\(path)/\(folder)")) ?? []).prefix(TemplateLimits.filesMax + 1).map { name in
+                var status = stat()
+                stat("\(path)/\(folder)/\(name)", &status)
+                let written = status.st_mtim
+                return "\(folder)/\(name) \(status.st_ino) \(status.st_size) \(written.tv_sec) \(written.tv_nsec)"
+            }
+        }
+    }
+
     /// Names in a directory without those that begin with a dot, sorted.
     private static func visibleEntries(of directory: String) throws(TemplateDirectoryError) -> [String] {
         guard let stream = opendir(directory) else {
