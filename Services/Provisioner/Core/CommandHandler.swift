@@ -19,8 +19,9 @@ public struct CommandHandler: Sendable {
     public static let forwardAgainAfter = TimeSpan.seconds(1)
     /// Requests of one asker that are forwarded at a time; the others wait behind them.
     public static let forwardedMax = 32
-    /// How often one request may be rendered again because its agent changed meanwhile.
-    public static let renderRoundsMax = 8
+    /// How often one request may be rendered again because its agent changed meanwhile. Of the requests for one agent each round
+    /// ends one, so this is how many at once get through.
+    public static let renderRoundsMax = 64
 
     public enum Event: Sendable {
         /// The store said how many partitions there are.
