@@ -1,5 +1,6 @@
 #include <microhttpd.h>
 #include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 
 // Starting and asking are variadic in C; Swift does not import variadic functions.
 static inline struct MHD_Daemon *rollcall_http_start(unsigned int flags, MHD_AccessHandlerCallback handler, void *context,
@@ -19,10 +20,14 @@ static inline size_t rollcall_http_head_size(struct MHD_Connection *connection) 
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     return info ? info->header_size : 0;
 }
-// The library asks for a client's certificate and leaves its verification to the program (gnutls_certificate_verify_peers2(3)).
-// 1 when it leads to the authority that the server trusts.
+// The library asks for a client's certificate and leaves its verification to the program (gnutls_certificate_verify_peers(3)).
+// 1 when it is a client's and leads to the authority that the server trusts, -1 when there is none, else 0.
 static inline int rollcall_http_client_is_known(struct MHD_Connection *connection) {
     unsigned int status = ~0U;
+    gnutls_typed_vdata_st purpose = {GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT, 0};
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-    return info && gnutls_certificate_verify_peers2((gnutls_session_t)info->tls_session, &status) == 0 && status == 0;
+    if (!info) return 0;
+    int result = gnutls_certificate_verify_peers((gnutls_session_t)info->tls_session, &purpose, 1, &status);
+    if (result == GNUTLS_E_NO_CERTIFICATE_FOUND) return -1;
+    return result == 0 && status == 0;
 }

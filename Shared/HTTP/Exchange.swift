@@ -11,6 +11,17 @@ final class Client {
     /// It was refused while it may still be sending: it reads the reason only if its socket stays open for a while.
     var isRefused = false
 
+    var isCutOff = false
+
+    /// Nobody owes it anything: it is between two requests, or in the middle of one.
+    var owesRequest: Bool {
+        guard !isCutOff, !isRefused else { return false }
+        switch exchange?.stage {
+        case nil, .head, .body: return true
+        case .waiting, .answered, .opened, .streaming: return false
+        }
+    }
+
     init(_ connection: OpaquePointer, socket: Int32, deadline: Instant) {
         self.connection = connection
         self.socket = socket

@@ -84,13 +84,13 @@ extension HTTPServer {
         // What a host that has vanished does not acknowledge ends its connection (tcp(7)).
         var limit = Int32(clamping: options.silenceLimit.milliseconds)
         setsockopt(socket, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &limit, socklen_t(MemoryLayout<Int32>.size))
+        if clients.count >= options.connectionsMax - spare { makeRoom() }
         clients[connection] = Client(connection, socket: socket, deadline: loop.now + options.requestLimit)
     }
 
     private func lineRead(_ target: String, on connection: OpaquePointer) {
         guard let client = clients[connection] else { return }
-        lastID += 1
-        client.exchange = Exchange(id: lastID, client: client, target: target)
+        client.exchange = Exchange(id: numbers.next(), client: client, target: target)
     }
 
     /// The answer is with the kernel, or the connection has ended.
@@ -115,12 +115,13 @@ extension HTTPServer {
         case .head:
             exchange.stage = .body
             do {
+                try checkCertificate(connection)
                 try exchange.take(
                     pointers.head(of: connection, targetSize: exchange.target.utf8.count), bodyMax: options.bodyMax)
             } catch {
                 return refuse(client, error)
             }
-            return options.tls?.clientAuthority == nil || rollcall_http_client_is_known(connection) == 1 ? .YES : .NO
+            return .YES
         case .body:
             guard size.pointee == 0 else {
                 exchange.take(UnsafeRawBufferPointer(start: data, count: size.pointee), bodyMax: options.bodyMax)
@@ -140,6 +141,19 @@ extension HTTPServer {
             exchange.stage = .streaming
             return stream(exchange, headers: headers)
         case .waiting, .streaming: return .NO
+        }
+    }
+
+    /// - Throws: `Refusal` of who has to show a certificate and does not.
+    private func checkCertificate(_ connection: OpaquePointer) throws(Refusal) {
+        guard options.tls?.clientAuthority != nil else { return }
+        switch rollcall_http_client_is_known(connection) {
+        case 1: return
+        case -1: throw Refusal("a client certificate is required", status: 403)
+        default:
+            throw Refusal(
+                "the client certificate does not count: it is not for clients, has ended, or is of another authority",
+                status: 403)
         }
     }
 

@@ -31,7 +31,7 @@ public final class HTTPServer {
         public var address = "127.0.0.1"
         /// 0 picks a free one.
         public var port = 0
-        /// Those beyond wait in the kernel until another one ends.
+        /// Before it is reached, those that owe a request for longest are cut off.
         public var connectionsMax = 1_000
         /// Bytes; a longer body is answered with 413, before it is read where its length says so.
         public var bodyMax = 65_536
@@ -84,21 +84,51 @@ public final class HTTPServer {
     /// Came in this run of the library.
     var arrived: [Exchange] = []
     var gone: [Int] = []
-    var lastID = 0
+    let numbers: Numbers
     private var daemon: OpaquePointer?
+    /// The library closes it.
+    private let descriptor: Int32
     private var isRunning = false
     private var isRunDue = false
     private var epoll: Int32 = -1
     private var watchTimer = 0
 
+    /// Of requests: servers that take over from each other never use one twice.
+    final class Numbers {
+        private var last = 0
+
+        func next() -> Int {
+            last += 1
+            return last
+        }
+    }
+
     /// - Throws: `HTTPFailure`, as `port 18080 of 127.0.0.1 is taken`.
-    public init(loop: EventLoop, options: Options = Options()) throws(HTTPFailure) {
+    public convenience init(loop: EventLoop, options: Options = Options()) throws(HTTPFailure) {
+        let listening = try ListeningSocket.open(address: options.address, port: options.port)
+        try self.init(loop, options, listening, Numbers())
+    }
+
+    /// Takes over the port of a server, with other certificates; that one is to be stopped by whoever asks, and answers what it
+    /// has until then.
+    public convenience init(takingOverFrom server: HTTPServer, tls: Options.TLS?) throws(HTTPFailure) {
+        let copy = fcntl(server.descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw HTTPFailure("no socket: \(String(cString: strerror(errno)))") }
+        var options = server.options
+        options.tls = tls
+        try self.init(server.loop, options, (copy, server.port), server.numbers)
+        (received, cancelled) = (server.received, server.cancelled)
+    }
+
+    private init(
+        _ loop: EventLoop, _ options: Options, _ listening: (descriptor: Int32, port: Int), _ numbers: Numbers
+    ) throws(HTTPFailure) {
         signal(SIGPIPE, SIG_IGN)  // a client that has gone ends its connection, not this program
         self.loop = loop
         self.options = options
+        self.numbers = numbers
         lingering = Lingering(loop: loop)
-        let listening = try ListeningSocket.open(address: options.address, port: options.port)
-        port = listening.port
+        (descriptor, port) = listening
         daemon = startLibrary(on: listening.descriptor)
         guard let daemon else {
             close(listening.descriptor)
@@ -174,6 +204,9 @@ public final class HTTPServer {
 
     // MARK: Inside
 
+    /// How many connections are kept free for new clients.
+    var spare: Int { options.connectionsMax / 16 }
+
     /// Lets the library read, write and accept, then tells the program what came of it.
     func run() {
         guard let daemon, !isRunning else { return }
@@ -214,6 +247,17 @@ public final class HTTPServer {
         poll(&descriptors, nfds_t(descriptors.count), 0)
         for (exchange, descriptor) in zip(suspended, descriptors) where descriptor.revents != 0 { sendAway(exchange) }
         run()
+    }
+
+    /// Cuts off who has owed a request for longest: not many newcomers need the next search.
+    func makeRoom() {
+        let owing = clients.values.filter(\.owesRequest)
+            .compactMap { client in client.deadline.map { (deadline: $0, client: client) } }
+            .sorted { $0.deadline < $1.deadline }
+        for (_, client) in owing.prefix(spare) {
+            client.isCutOff = true
+            shutdown(client.socket, Int32(SHUT_RDWR))
+        }
     }
 
     func resume(_ exchange: Exchange) {

@@ -1,6 +1,7 @@
 internal import API
 
-/// Why a request never reaches the program: its framing or its target is broken, or it is too large.
+/// Why a request never reaches the program: its framing or its target is broken, it is too large, or its client lacks a
+/// certificate.
 struct Refusal: Error, Hashable {
     let status: Int
     let detail: String
@@ -18,5 +19,11 @@ struct Refusal: Error, Hashable {
         return response
     }
 
-    private var title: String { status == 505 ? "HTTP Version Not Supported" : "Bad Request" }
+    private var title: String {
+        switch status {
+        case 403: "Forbidden"
+        case 505: "HTTP Version Not Supported"
+        default: "Bad Request"
+        }
+    }
 }

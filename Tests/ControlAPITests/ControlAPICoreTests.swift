@@ -91,6 +91,8 @@ struct ControlAPICoreTests {
     private static let token = ["x-agent-token": "rc1:g/a.1.s"]
     private static let agent = "/api/v1/agents/g/a"
 
+    private static let blanks = String(repeating: " ", count: 4_096)
+
     private var handler = Subject()
 
     // MARK: Who asks
@@ -114,6 +116,11 @@ struct ControlAPICoreTests {
         ("PUT", "/api/v1/agents", all, "405 Allow=GET, HEAD, POST method-not-allowed"),
         ("POST", "/healthz", [:], "405 Allow=GET, HEAD method-not-allowed"),
         ("GET", "/healthz", ["host": "evil.example"], "421 misdirected-request"),
+        ("GET", "/healthz", ["host": "[::1]evil.example"], "421 misdirected-request"),
+        ("GET", "/healthz", ["host": "[::1].evil.example:80"], "421 misdirected-request"),
+        ("GET", "/healthz", ["host": "localhost:80:evil"], "421 misdirected-request"),
+        ("GET", "/healthz", ["host": "localhost:abc"], "421 misdirected-request"),
+        ("GET", "/healthz", ["host": "localhost:123456"], "421 misdirected-request"),
     ])
     mutating func isRefused(method: String, target: String, headers: [String: String], expected: String) {
         #expect(handler.ask(method, target, headers) == ["1: \(expected)"])
@@ -156,6 +163,8 @@ struct ControlAPICoreTests {
     @Test(arguments: [
         (#"{"name":"x","board_id":"b","status":"online"}"#, #"{"board_id":"b","name":"x","status":"ok"}"#),
         (#"{"status":"degraded"}"#, #"{"status":"degraded"}"#), ("no JSON", "no JSON"), ("", ""),
+        // Its size counts as it came.
+        (#"{"status":"online"}"# + blanks, #"{"status":"online"}"# + blanks),
     ])
     mutating func onlineIsAnotherWordForOk(body: String, handedIn: String) {
         #expect(
@@ -166,11 +175,22 @@ struct ControlAPICoreTests {
     @Test mutating func nobodyAnswers() {
         _ = handler.ask("POST", "/api/v1/agent/heartbeat", Self.token)
         _ = handler.ask("GET", Self.agent, Self.look)
+        _ = handler.ask("POST", Self.agent + "/wake", Self.some)
         handler.now = handler.now + .seconds(5)
-        #expect(handler.handle(.ticked) == ["1: 503 Retry-After=1 unavailable"])
+        #expect(
+            handler.handle(.ticked) == ["1: 503 Retry-After=1 unavailable", "2: 503 Retry-After=1 unavailable"])
         handler.now = handler.now + .seconds(10)
-        #expect(handler.handle(.ticked) == ["2: 503 Retry-After=1 unavailable"])
-        #expect(handler.answer(2, "{}") == [])
+        #expect(handler.handle(.ticked) == ["3: 503 Retry-After=1 unavailable"])
+        #expect(handler.answer(3, "{}") == [])
+    }
+
+    @Test mutating func whoIsMissingIsNamed() throws {
+        _ = handler.ask("GET", Self.agent, Self.look)
+        var actions: [ControlAPIAction] = []
+        handler.core.handle(
+            .ticked, now: handler.now + .seconds(5), wallTime: Timestamp(millisecondsSince1970: 2), into: &actions)
+        guard case .respond(_, let response) = try #require(actions.first) else { return }
+        #expect(String(decoding: response.body, as: UTF8.self).contains("not running: provisioner"))
     }
 
     @Test mutating func withoutABrokerNothingIsServed() {
@@ -184,6 +204,21 @@ struct ControlAPICoreTests {
         _ = handler.ask("GET", Self.agent, Self.look)
         #expect(handler.handle(.requestCancelled(id: 1)) == [])
         #expect(handler.answer(1, "{}") == [])
+    }
+
+    @Test mutating func nobodyWaitsForAnothersBacklog() {
+        for _ in 1...8 { #expect(handler.ask("GET", Self.agent, Self.look).count == 1) }
+        for _ in 9...1_000 { #expect(handler.ask("GET", Self.agent, Self.look).isEmpty) }
+        #expect(handler.ask("GET", Self.agent, Self.look) == ["1001: 429 Retry-After=1 too-many-requests"])
+        #expect(handler.ask("GET", Self.agent, Self.some) == [#"get 1001 {"agent":"g/a"}"#])
+        #expect(handler.answer(3, "{}") == ["3: 200 {}", #"get 9 {"agent":"g/a"}"#])
+        // Who goes while the services work on it keeps the turn; who goes before gives it up.
+        #expect(handler.handle(.requestCancelled(id: 9)) == [])
+        #expect(handler.handle(.requestCancelled(id: 10)) == [])
+        #expect(handler.answer(9, "{}") == [#"get 11 {"agent":"g/a"}"#])
+        handler.now = handler.now + .seconds(5)
+        #expect(handler.handle(.ticked).allSatisfy { $0.contains("503") })
+        #expect(handler.ask("GET", Self.agent, Self.look) == [#"get 1002 {"agent":"g/a"}"#])
     }
 
     // MARK: Operators
@@ -234,6 +269,14 @@ struct ControlAPICoreTests {
         #expect(handler.ask("POST", Self.agent + "/wake", headers) == [#"wake 1 key bob:k {"agent":"g/a"}"#])
     }
 
+    @Test mutating func twoKeysAreRefused() {
+        let keys = ["a", "b"].map { (name: "idempotency-key", value: $0) }
+        let request = HTTPRequest(
+            id: 1, method: "POST", path: ["api", "v1", "agents", "g", "a", "wake"],
+            headers: [(name: "host", value: "localhost"), (name: "authorization", value: "Bearer some")] + keys)
+        #expect(handler.handle(.requestReceived(request)) == ["1: 422 invalid-request"])
+    }
+
     @Test(arguments: ["", "a\u{1}b", "\u{e9}", String(repeating: "k", count: 129)])
     mutating func aKeyThatTheBusDoesNotCarryIsRefused(key: String) {
         let headers = Self.some.merging(["idempotency-key": key]) { $1 }
@@ -246,6 +289,8 @@ struct ControlAPICoreTests {
         #expect(handler.answer(1, record) == ["1: 200 ETag=\"3\" \(record)"])
         _ = handler.ask("GET", Self.agent, Self.look.merging(["if-none-match": "W/\"2\", \"3\""]) { $1 })
         #expect(handler.answer(2, record) == ["2: 304 ETag=\"3\" "])
+        _ = handler.ask("HEAD", Self.agent, Self.look.merging(["if-none-match": "\"3\""]) { $1 })
+        #expect(handler.answer(3, record) == ["3: 304 ETag=\"3\" "])
     }
 
     @Test mutating func aChangeMayDependOnTheRevision() {
@@ -256,6 +301,10 @@ struct ControlAPICoreTests {
         #expect(handler.answer(1, #"{"record":{"revision":4}}"#) == [#"1: 200 ETag="4" {"record":{"revision":4}}"#])
         _ = handler.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#)
         #expect(handler.answer(2, #"{"record":{"revision":4}}"#) == ["2: 412 precondition-failed"])
+        // A weak tag promises less than a change needs.
+        let weak = Self.some.merging(["if-match": "W/\"4\""]) { $1 }
+        _ = handler.ask("PATCH", Self.agent, weak, body: #"{"board":"c"}"#)
+        #expect(handler.answer(3, #"{"record":{"revision":4}}"#) == ["3: 412 precondition-failed"])
     }
 
     @Test mutating func pagesNameTheNextOne() {

@@ -85,6 +85,14 @@ struct EventStreamTests {
         #expect(handler.handle(.streamDrained(id: 1)) == ["ask 2 after 6"])
     }
 
+    @Test mutating func aTokenHasSoManyStreams() {
+        for id in 1...100 { _ = open("?after=3", as: id) }
+        #expect(
+            handler.ask("GET", "/api/v1/events", ["authorization": "Bearer look"]).first?.contains(": 429 ") == true)
+        _ = handler.handle(.requestCancelled(id: 7))
+        #expect(open("", as: 102) == [])
+    }
+
     @Test mutating func filters() {
         #expect(open("?after=0&gateway=g&event=online,offline") == ["ask 1 after 0"])
         let events = page(

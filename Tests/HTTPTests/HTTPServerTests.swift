@@ -194,6 +194,47 @@ struct HTTPServerTests {
         try stage.wait("its turn") { third.firstAnswer != nil }
     }
 
+    @Test("Who owes a request for longest makes room for new clients; who is owed an answer stays")
+    func room() throws {
+        let stage = try Stage { $0.connectionsMax = 32 }
+        stage.answering = { $0.path == ["slow"] ? nil : HTTPResponse(200) }
+        let waiting = TestClient(on: stage.loop, port: stage.server.port)
+        waiting.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+        try stage.wait("the request") { stage.requests.count == 1 }
+        let idle = (0..<40).map { _ in
+            stage.idle(TimeSpan(milliseconds: 5))
+            return TestClient(on: stage.loop, port: stage.server.port)
+        }
+        let new = TestClient(on: stage.loop, port: stage.server.port)
+        new.send(ask)
+        try stage.wait("the answer", for: .seconds(3)) { new.firstAnswer != nil }
+        #expect(idle[0].isClosed)
+        #expect(!idle[39].isClosed)
+        stage.server.answer(stage.requests[0].id, HTTPResponse(200))
+        try stage.wait("the answer") { waiting.firstAnswer != nil }
+    }
+
+    @Test("Another server takes over the port while the one before answers what it has")
+    func takingOver() throws {
+        let stage = try Stage()
+        stage.answering = { _ in nil }
+        let before = TestClient(on: stage.loop, port: stage.server.port)
+        before.send(ask)
+        try stage.wait("the request") { stage.requests.count == 1 }
+        let next = try HTTPServer(takingOverFrom: stage.server, tls: nil)
+        stage.server.stop(within: .seconds(20))
+        let after = TestClient(on: stage.loop, port: stage.server.port)
+        after.send(ask)
+        try stage.wait("the other request") { stage.requests.count == 2 }
+        #expect(stage.requests[0].id != stage.requests[1].id)
+        for server in [stage.server, next] {
+            for request in stage.requests { server.answer(request.id, HTTPResponse(200)) }
+        }
+        try stage.wait("the answers") { before.firstAnswer != nil && after.firstAnswer != nil }
+        try stage.wait("its end") { stage.server.isStopped }
+        #expect(!next.isStopped)
+    }
+
     @Test("A stop finishes what is being answered, takes no new connection, and then everything is closed")
     func drain() throws {
         let stage = try Stage()

@@ -16,6 +16,20 @@ private final class Certificates {
                 + "-addext subjectAltName=IP:127.0.0.1 -keyout \(directory)/key -out \(directory)/certificate")
     }
 
+    /// One that another has signed, for this use.
+    init(use: String, of authority: Certificates) throws {
+        var template = Array("/tmp/rollcall-tls-XXXXXX".utf8CString)
+        directory = try #require(mkdtemp(&template).map { String(cString: $0) })
+        try run(
+            "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=c -keyout \(directory)/key "
+                + "-out \(directory)/request")
+        try run("printf extendedKeyUsage=\(use) | tee \(directory)/use")
+        try run(
+            "openssl x509 -req -in \(directory)/request -CA \(authority.directory)/certificate "
+                + "-CAkey \(authority.directory)/key -CAcreateserial -days 1 -extfile \(directory)/use "
+                + "-out \(directory)/certificate")
+    }
+
     deinit {
         try? FileManager.default.removeItem(atPath: directory)  // what is left in /tmp harms nobody
     }
@@ -71,8 +85,13 @@ struct TLSTests {
             "--cert \(certificates.directory)/certificate --key \(certificates.directory)/key"
         }
         #expect(try curl("\(trust) \(own(certificates))", on: stage, certificates) == (0, "served"))
-        #expect(try curl(trust, on: stage, certificates).status != 0)
-        #expect(try curl("\(trust) \(own(strangers))", on: stage, certificates).status != 0)
+        let none = try curl("-w %{http_code} \(trust)", on: stage, certificates)
+        #expect(none.text.contains("a client certificate is required") && none.text.hasSuffix("403"))
+        let other = try curl("-w %{http_code} \(trust) \(own(strangers))", on: stage, certificates)
+        #expect(other.text.contains("of another authority") && other.text.hasSuffix("403"))
+        // One of a server is none of a client.
+        let servers = try Certificates(use: "serverAuth", of: certificates)
+        #expect(try curl("-w %{http_code} \(trust) \(own(servers))", on: stage, certificates).text.hasSuffix("403"))
         #expect(stage.requests.count == 1)
     }
 

@@ -3,9 +3,11 @@
 import http.client
 import os
 import re
+import signal
 import ssl
 import subprocess
 import tempfile
+import threading
 import unittest
 
 from rollcall_system import BUILD, REPOSITORY, RollcallSystem, clean_environment, wait_until
@@ -44,11 +46,14 @@ class Certificates(unittest.TestCase):
             process.stdout.close()
 
         self.addCleanup(end)
-        lines = []
+        self.process, self.lines = process, []
+        lines = self.lines
         for line in process.stdout:
             lines.append(line)
             found = re.search(r"http.listening.*port=(\d+)", line)
             if found:
+                # It writes on as it runs.
+                threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True).start()
                 return int(found[1])
         return "".join(lines)
 
@@ -76,8 +81,31 @@ class Certificates(unittest.TestCase):
         context = self.trusting()
         context.load_cert_chain(self.path("client.crt"), self.path("client.key"))
         wait_until(lambda: self.status(port, context) == 200, 15, "a ready control-api")
-        with self.assertRaises((OSError, http.client.HTTPException)):
-            self.status(port, self.trusting())
+        self.assertEqual(self.status(port, self.trusting()), 403)
+        # One of a server is none of a client.
+        context.load_cert_chain(self.path("server.crt"), self.path("server.key"))
+        self.assertEqual(self.status(port, context), 403)
+
+    def test_a_new_certificate_is_served_after_a_sighup(self):
+        with tempfile.TemporaryDirectory(prefix="rollcall-") as directory:
+            def make():
+                subprocess.run(
+                    [str(REPOSITORY / "infra" / "scripts" / "make-certs"), directory], check=True, capture_output=True)
+
+            make()
+            certificate, key = os.path.join(directory, "server.crt"), os.path.join(directory, "server.key")
+            port = self.start("--http-cert", certificate, "--http-key", key)
+            before = ssl.get_server_certificate(("127.0.0.1", port))
+            make()
+            self.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: ssl.get_server_certificate(("127.0.0.1", port)) != before, 15, "the new certificate")
+            now = ssl.get_server_certificate(("127.0.0.1", port))
+            with open(key, "w", encoding="utf-8") as file:
+                file.write("no key")
+            self.process.send_signal(signal.SIGHUP)
+            wait_until(
+                lambda: any("http.certificates_unreadable" in line for line in self.lines), 15, "a word about the key")
+            self.assertEqual(ssl.get_server_certificate(("127.0.0.1", port)), now)
 
     def test_what_is_wrong_is_named(self):
         """Each mistake has words of its own, with the file."""

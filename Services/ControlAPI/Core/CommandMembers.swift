@@ -70,6 +70,9 @@ enum CommandMembers {
     /// The idempotency key of a request, which the bus carries as text: other bytes than visible ASCII are refused.
     static func key(_ request: HTTPRequest) throws(HTTPRefusal) -> String? {
         guard let key = request.header("idempotency-key") else { return nil }
+        guard request.headers.count(where: { $0.name == "idempotency-key" }) == 1 else {
+            throw invalid("idempotency-key", "comes twice")
+        }
         guard (1...keyLengthMax).contains(key.utf8.count), isVisible(key) else {
             throw invalid("idempotency-key", "is not 1 to \(keyLengthMax) visible characters of ASCII")
         }
@@ -100,7 +103,7 @@ enum CommandAnswer {
         case .plain: return .json(payload)
         case .created: return .json(payload, status: value["token"]?.string != nil ? 201 : 200, headers: tags)
         case .record:
-            if request.method == "GET", let known = request.header("if-none-match"), matches(known, tag) {
+            if route.method == "GET", let known = request.header("if-none-match"), matches(known, tag) {
                 return HTTPResponse(304, headers: tags)
             }
             return .json(payload, headers: tags)
@@ -119,11 +122,14 @@ enum CommandAnswer {
     }
 
     /// Whether a list of entity tags names this one.
-    static func matches(_ list: String, _ tag: String?) -> Bool {
+    ///
+    /// - Parameter strongly: a weak tag names none (RFC 9110 §8.8.3.2), as `If-Match` wants it.
+    static func matches(_ list: String, _ tag: String?, strongly: Bool = false) -> Bool {
         guard let tag else { return false }
         return list.split(separator: ",").contains { entry in
-            let entry = entry.drop { $0 == " " }
-            let name = entry.hasPrefix("W/") ? entry.dropFirst(2) : entry
+            let entry = entry.trimmingPrefix { $0 == " " || $0 == "\t" }
+            let end = entry.lastIndex { $0 != " " && $0 != "\t" }.map(entry.index(after:)) ?? entry.endIndex
+            let name = entry.hasPrefix("W/") && !strongly ? entry[..<end].dropFirst(2) : entry[..<end]
             return name == tag || name == "*"
         }
     }

@@ -13,6 +13,8 @@ public struct ControlAPICore: Sendable {
     static let heartbeatLimit = TimeSpan.seconds(5)
     /// An operator is, when nobody has answered a command: longer than a provisioner waits for an owner.
     static let commandLimit = TimeSpan.seconds(15)
+    /// And when the store has not answered a question.
+    static let lookupLimit = TimeSpan.seconds(5)
     /// Diagnoses that are being made; whoever wants another one comes again.
     static let diagnosesMax = 8
 
@@ -24,6 +26,8 @@ public struct ControlAPICore: Sendable {
         let request: HTTPRequest
         let deadline: Instant
         var command: PendingCommand?
+        /// Whoever asked has gone; the services work on it all the same.
+        var isGone = false
         /// What a diagnosis is made of so far.
         var gathering: Gathering?
     }
@@ -31,6 +35,8 @@ public struct ControlAPICore: Sendable {
     /// A command that waits until the record has the revision that its sender knows.
     struct PendingCommand: Sendable {
         let verb: Verb
+        /// The name of the token that asks.
+        let asker: String
         let payload: [UInt8]
         let key: String?
         /// What `If-Match` says, while the record is looked up.
@@ -44,9 +50,10 @@ public struct ControlAPICore: Sendable {
     private var tokens: [String: OperatorToken] = [:]
     private(set) var presences = Presences()
     var waiting: [Int: Waiting] = [:]
-    private var streams = EventStreams()
+    var turns = CommandTurns()
+    private var streams: EventStreams
     private var tables: FleetTables
-    private var nextNumber = 0
+    var nextNumber = 0
     var isServing = false
     private var requests: Int64 = 0
     private var heartbeats: Int64 = 0
@@ -62,9 +69,10 @@ public struct ControlAPICore: Sendable {
     ///   - asker: this incarnation of this instance, by which answers find it; no other one has it.
     ///   - hosts: names of this server besides those of the loopback interface, in lower case and without a port.
     ///   - dashboard: its files.
+    ///   - streamsMax: streams of events that may be open at once.
     ///   - sha256: the digest of a message in hexadecimal.
     public init(
-        asker: String, hosts: [String] = [], dashboard: [DashboardFile] = [],
+        asker: String, hosts: [String] = [], dashboard: [DashboardFile] = [], streamsMax: Int = 500,
         sha256: @escaping @Sendable ([UInt8]) -> String
     ) {
         self.dashboard = Dashboard(dashboard, sha256: sha256)
@@ -72,6 +80,7 @@ public struct ControlAPICore: Sendable {
         self.hosts = Set(hosts).union(["127.0.0.1", "localhost", "[::1]"])
         self.sha256 = sha256
         tables = FleetTables(sha256: sha256)
+        streams = EventStreams(countMax: streamsMax)
     }
 
     public var counters: [String: Int64] {
@@ -89,6 +98,7 @@ public struct ControlAPICore: Sendable {
         self.wallTime = wallTime
         let first = actions.count
         handle(input, &actions)
+        takeTurns(&actions)
         for action in actions[first...] {
             switch action {
             case .respond(let id, let response): times.ended(id, status: response.status, now: now)
@@ -114,7 +124,7 @@ public struct ControlAPICore: Sendable {
             receive(request, &actions)
         case .requestCancelled(let id):
             times.forget(id)
-            waiting = waiting.filter { $0.value.id != id }
+            cancel(id)
             streams.closed(id)
             tables.cancelled(id)
         case .streamDrained(let id): streams.drained(id, now: now, &actions)
@@ -128,7 +138,7 @@ public struct ControlAPICore: Sendable {
             answered(number, payload, isProblem: isProblem, &actions)
         case .commandRefused(let number, let reason):
             tables.refused(number, reason, &actions)
-            guard let request = waiting.removeValue(forKey: number) else { break }
+            guard let request = remove(number) else { break }
             unanswered(request, reason, &actions)
         case .presenceReceived(let presence): presences.received(presence, now: now)
         case .presenceCleared(let name): presences.cleared(name)
@@ -136,8 +146,8 @@ public struct ControlAPICore: Sendable {
         case .tokensRead(let list):
             tokens = Dictionary(list.map { ($0.digest, $0) }) { _, newest in newest }
         case .ticked:
-            expire(where: { [now] in $0.deadline <= now }, "nobody answered in time", &actions)
             presences.ticked(now: now)
+            expire(where: { [now] in $0.deadline <= now }, lateness, &actions)
             endUnauthorized(&actions)
             streams.ticked(now: now, &actions)
             tables.ticked(now: now, &actions)
@@ -207,7 +217,15 @@ public struct ControlAPICore: Sendable {
         let host = header.lowercased()
         let end =
             host.hasPrefix("[") ? host.firstIndex(of: "]").map { host.index(after: $0) } : host.firstIndex(of: ":")
-        guard hosts.contains(String(host[..<(end ?? host.endIndex)])) else { throw .foreignHost(header) }
+        let port = host[(end ?? host.endIndex)...]
+        guard hosts.contains(String(host[..<port.startIndex])), port.isEmpty || ControlAPICore.isPort(port) else {
+            throw .foreignHost(header)
+        }
+    }
+
+    private static func isPort(_ text: Substring) -> Bool {
+        (2...6).contains(text.utf8.count) && text.first == ":"
+            && text.dropFirst().utf8.allSatisfy { (0x30...0x39).contains($0) }
     }
 
     private static func route(_ request: HTTPRequest) throws(HTTPRefusal) -> (Route, [String: String]) {
@@ -222,13 +240,19 @@ public struct ControlAPICore: Sendable {
     }
 
     private var unreadiness: String? {
-        guard isServing else { return "the broker is not connected" }
+        isServing ? missing : "the broker is not connected"
+    }
+
+    private var missing: String? {
         let running = Set(presences.all.filter { $0.state == .running }.map(\.service))
         let missing = [ServiceName.provisioner, .reconciler, .heartbeatIngest, .statusStore].map(\.rawValue).filter {
             !running.contains($0)
         }
         return missing.isEmpty ? nil : "not running: \(missing.joined(separator: ", "))"
     }
+
+    /// Why a request is given up.
+    private var lateness: String { "nobody answered in time" + (missing.map { "; \($0)" } ?? "") }
 
     private static func bearer(_ request: HTTPRequest) -> Substring? {
         guard let header = request.header("authorization"), header.lowercased().hasPrefix("bearer ") else { return nil }
@@ -257,7 +281,10 @@ public struct ControlAPICore: Sendable {
 
     /// What agents of before send: `online` is another word for `ok` here. Whatever else is wrong the ingest says.
     private static func heartbeat(_ body: [UInt8]) -> [UInt8] {
-        guard let value = try? JSON.read(body), var members = value.object, members["status"]?.string == "online" else {
+        // Its size counts as it came.
+        guard body.count <= Limits.heartbeatBytesMax, let value = try? JSON.read(body), var members = value.object,
+            members["status"]?.string == "online"
+        else {
             return body
         }
         members["status"] = .string(HeartbeatStatus.ok.rawValue)
@@ -265,9 +292,7 @@ public struct ControlAPICore: Sendable {
     }
 
     private mutating func answered(_ answer: HeartbeatAnswer, _ actions: inout [ControlAPIAction]) {
-        guard answer.asker.name == asker, let request = waiting.removeValue(forKey: answer.asker.number) else {
-            return
-        }
+        guard answer.asker.name == asker, let request = remove(answer.asker.number) else { return }
         let response = AgentAnswer.response(answer, to: request.route.action, board: request.path["board"])
         if response.status >= 400 { refused += 1 }
         actions.append(.respond(id: request.id, response))
@@ -300,94 +325,5 @@ public struct ControlAPICore: Sendable {
     /// Who may not open a stream any more may not go on reading it. Every scope may.
     private mutating func endUnauthorized(_ actions: inout [ControlAPIAction]) {
         for (id, digest) in streams.readers where token(of: digest) == nil { streams.end(id, &actions) }
-    }
-
-    private mutating func command(
-        _ verb: Verb, _ source: Route.Source, _ request: HTTPRequest, _ route: Route, _ path: [String: String],
-        _ token: OperatorToken, _ actions: inout [ControlAPIAction]
-    ) throws(HTTPRefusal) {
-        let members = try CommandMembers.of(request, source, path)
-        let payload = JSON.bytes(JSONValue.object(members))
-        guard payload.count <= Limits.commandBytesMax else {
-            throw HTTPRefusal(Problem(.tooLarge, "the request has more than \(Limits.commandBytesMax) bytes"))
-        }
-        guard isServing else { throw .unavailable("the broker is not connected") }
-        // Keys belong to their operator, whatever instance of this service is asked.
-        let key = try CommandMembers.key(request).map { "\(token.name):\($0)" }
-        var pending = PendingCommand(verb: verb, payload: payload, key: key)
-        if verb != .get, path["agent"] != nil, let condition = request.header("if-match"), condition != "*" {
-            pending.condition = condition
-        }
-        let number = wait(request, route, path, for: ControlAPICore.commandLimit, pending)
-        ask(number, pending, request, path, &actions)
-    }
-
-    private func ask(
-        _ number: Int, _ pending: PendingCommand, _ request: HTTPRequest, _ path: [String: String],
-        _ actions: inout [ControlAPIAction]
-    ) {
-        if pending.condition != nil {
-            let agent = JSON.bytes(["agent": "\(path["gateway"] ?? "")/\(path["agent"] ?? "")"])
-            return actions.append(
-                .command(verb: Verb.get.rawValue, payload: agent, number: number, idempotencyKey: nil, traceparent: nil)
-            )
-        }
-        actions.append(
-            .command(
-                verb: pending.verb.rawValue, payload: pending.payload, number: number, idempotencyKey: pending.key,
-                traceparent: request.header("traceparent").flatMap { CommandMembers.isVisible($0) ? $0 : nil }))
-    }
-
-    private mutating func answered(
-        _ number: Int, _ payload: [UInt8], isProblem: Bool, _ actions: inout [ControlAPIAction]
-    ) {
-        guard var request = waiting.removeValue(forKey: number) else { return }
-        if let gathering = request.gathering {
-            return gathered(request, gathering, payload, isProblem: isProblem, &actions)
-        }
-        let response: HTTPResponse
-        if isProblem {
-            response = CommandAnswer.problem(payload)
-        } else if let condition = request.command?.condition {
-            guard CommandAnswer.matches(condition, CommandAnswer.etag(try? JSON.read(payload))) else {
-                return refuse(request.id, .precondition, &actions)
-            }
-            request.command?.condition = nil
-            waiting[number] = request
-            guard let command = request.command else { return }
-            return ask(number, command, request.request, request.path, &actions)
-        } else {
-            response = CommandAnswer.response(payload, to: request.route, request.request)
-        }
-        if response.status >= 400 { refused += 1 }
-        actions.append(.respond(id: request.id, response))
-    }
-
-    // MARK: Waiting
-
-    /// Nobody has answered: a diagnosis says so, all else is refused.
-    private mutating func unanswered(_ request: Waiting, _ reason: String, _ actions: inout [ControlAPIAction]) {
-        guard var gathering = request.gathering else { return refuse(request.id, .unavailable(reason), &actions) }
-        gathering.unanswered()
-        conclude(request.id, gathering, &actions)
-    }
-
-    mutating func wait(
-        _ request: HTTPRequest, _ route: Route, _ path: [String: String], for limit: TimeSpan,
-        _ command: PendingCommand? = nil
-    ) -> Int {
-        nextNumber += 1
-        waiting[nextNumber] = Waiting(
-            id: request.id, route: route, path: path, request: request, deadline: now + limit, command: command)
-        return nextNumber
-    }
-
-    private mutating func expire(
-        where isOver: (Waiting) -> Bool, _ reason: String, _ actions: inout [ControlAPIAction]
-    ) {
-        for number in waiting.filter({ isOver($0.value) }).keys.sorted() {
-            guard let request = waiting.removeValue(forKey: number) else { continue }
-            unanswered(request, reason, &actions)
-        }
     }
 }

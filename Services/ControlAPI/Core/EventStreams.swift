@@ -14,6 +14,9 @@ struct EventStreams {
     /// A client that has not read what it was told for so long is sent away.
     static let unreadLimit = TimeSpan.seconds(60)
 
+    /// Of one token, so that none takes the places of all.
+    static let ofTokenMax = 100
+
     private struct Stream {
         /// The token that opened it.
         let digest: String
@@ -47,12 +50,18 @@ struct EventStreams {
         let until: Instant
     }
 
+    /// Beyond it a stream is refused: connections are left for requests.
+    private let countMax: Int
     private var streams: [Int: Stream] = [:]
     private var asked: Asked?
     /// Since when the store, or the broker before it, owes an answer; `nil` while it owes none.
     private var owedSince: Instant?
     private var lastNumber = 0
     private var lastPosition: Int64 = -1
+
+    init(countMax: Int) {
+        self.countMax = countMax
+    }
 
     var count: Int { streams.count }
     /// The digests of the tokens that opened them.
@@ -67,6 +76,14 @@ struct EventStreams {
         ]
         guard request.method != "HEAD" else {
             return actions.append(.respond(id: request.id, HTTPResponse(200, headers: headers, body: [])))
+        }
+        guard streams.count < countMax,
+            streams.values.count(where: { $0.digest == digest }) < EventStreams.ofTokenMax
+        else {
+            throw HTTPRefusal(
+                Problem(
+                    .tooManyRequests,
+                    "\(streams.count) streams are open; a token may have \(EventStreams.ofTokenMax), all \(countMax)"))
         }
         actions.append(.openStream(id: request.id, headers: headers))
         // Nobody has asked meanwhile.

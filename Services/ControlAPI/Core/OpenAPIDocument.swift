@@ -68,6 +68,7 @@ enum OpenAPIDocument {
             operation["tags"] = ["operator"]
             operation["security"] = [.object(["operator": []])]
             if route.method != "GET" { parameters.append(parameter("Idempotency-Key", in: "header", key)) }
+            if let header = condition(route) { parameters.append(parameter(header, in: "header", text)) }
         }
         if !parameters.isEmpty { operation["parameters"] = .array(parameters) }
         if let body = body(route) {
@@ -77,6 +78,16 @@ enum OpenAPIDocument {
             ])
         }
         return .object(operation)
+    }
+
+    /// The header that makes an answer depend on what the client knows.
+    private static func condition(_ route: Route) -> String? {
+        switch route.action {
+        case .events: "Last-Event-ID"
+        case .fleet, .command(.get, _, _): "If-None-Match"
+        case .command where route.method != "GET" && route.parameters.contains("agent"): "If-Match"
+        default: nil
+        }
     }
 
     /// As `postAgentsWake`: the method and the words of the path.
@@ -138,14 +149,14 @@ enum OpenAPIDocument {
         case .list:
             return filter + [("after", text), ("limit", limit)]
         case .history:
-            return (route.parameters.isEmpty ? [("gateway", name)] : [])
+            return (route.parameters.isEmpty ? [("gateway", name), ("agent", text)] : [])
                 + [("since", time), ("before", text), ("limit", limit)]
         case .summary: return [("gateway", name)]
         case .removeGateway: return [("force", flag)]
         case .syncTemplates:
             return ["include_main", "lead_only", "reset_sessions", "rotate_tokens", "overwrite", "wake"].map {
                 ($0, flag)
-            }
+            } + [("board", name)]
         default: return []
         }
     }
@@ -189,7 +200,6 @@ enum OpenAPIDocument {
         case .pause: properties = ["until": time]
         case .syncTemplates:
             properties = Dictionary(uniqueKeysWithValues: query(route).map { ($0.0, $0.1) })
-            properties["board"] = name
         default: break
         }
         return .object([
@@ -223,7 +233,7 @@ enum OpenAPIDocument {
 
     private static func statuses(_ route: Route) -> [Int] {
         switch route.access {
-        case .anybody: [400, 421, 503]
+        case .anybody: [400, 413, 421, 503]
         case .agent: [400, 401, 404, 409, 413, 421, 422, 429, 503]
         case .scope: [400, 401, 403, 404, 409, 412, 413, 421, 422, 429, 503]
         }

@@ -14,6 +14,7 @@ final class ControlAPI: Service {
     struct Settings {
         var address = "127.0.0.1"
         var port = 18_080
+        var connections = 8_000
         var hosts: [String] = []
         /// The file of the operators' tokens.
         var tokens: String?
@@ -28,6 +29,8 @@ final class ControlAPI: Service {
     private var runtime: ServiceRuntime!
     private var core: ControlAPICore!
     private var server: HTTPServer!
+    /// Servers with certificates of before, until they have answered what they have.
+    private var retired: [HTTPServer] = []
     private var tokens: WatchedFile?
     /// Of the file of tokens.
     private(set) var unreadableLines: [Int] = []
@@ -45,15 +48,19 @@ final class ControlAPI: Service {
 
     func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         self.runtime = runtime
-        core = ControlAPICore(asker: asker, hosts: settings.hosts, dashboard: DashboardFile.all) {
-            Digest(of: $0).description
-        }
         var options = HTTPServer.Options()
         options.address = settings.address
         options.port = settings.port
-        if let certificate = settings.certificate, let key = settings.key {
-            options.tls = try tls(certificate, key)
+        options.tls = try tls()
+        options.connectionsMax = DescriptorLimit.raised(for: settings.connections)
+        if options.connectionsMax < settings.connections {
+            runtime.log.event(
+                "http.connections_limited", .warning,
+                ["connections": LogValue(options.connectionsMax), "error": "ulimit -n allows no more"])
         }
+        core = ControlAPICore(
+            asker: asker, hosts: settings.hosts, dashboard: DashboardFile.all, streamsMax: options.connectionsMax / 2
+        ) { Digest(of: $0).description }
         do {
             server = try HTTPServer(loop: runtime.loop, options: options)
         } catch {
@@ -116,15 +123,32 @@ final class ControlAPI: Service {
     }
 
     func turnEnded(now: Instant) {
-        for id in written.sorted() where server.isDrained(id) {
+        retired.removeAll(where: \.isStopped)
+        for id in written.sorted() where servers.contains(where: { $0.isDrained(id) }) {
             written.remove(id)
             handle(.streamDrained(id: id))
         }
     }
 
+    /// Certificates that are at fault change nothing: those that were read before stay in force.
+    func reload() {
+        tokens = settings.tokens.map { WatchedFile($0) }
+        readTokens()
+        guard settings.certificate != nil else { return }
+        do throws(ServiceFailure) {
+            let next = try taken(over: try tls())
+            server.stop(within: ControlAPI.retirement)
+            retired.append(server)
+            server = next
+            runtime.log.event("http.certificates_read")
+        } catch {
+            runtime.log.event("http.certificates_unreadable", .error, ["error": LogValue(error.reason)])
+        }
+    }
+
     func isDrained() -> Bool {
-        server.stop(within: .seconds(3))
-        return server.isStopped
+        for server in servers { server.stop(within: .seconds(3)) }
+        return servers.allSatisfy(\.isStopped)
     }
 
     var counters: [String: Int64] {
@@ -141,6 +165,10 @@ final class ControlAPI: Service {
                 histograms.sorted { $0.0 < $1.0 })
         ]
     }
+
+    /// Requests that servers of before have are answered for so long.
+    private static let retirement = TimeSpan.seconds(20)
+    private var servers: [HTTPServer] { retired + [server] }
 
     // MARK: Messages
 
@@ -167,12 +195,13 @@ final class ControlAPI: Service {
             connection?.subscribe(
                 [heartbeatAnswers, replies, eventPages, runtime.topics.allPresence, ControlAPI.brokerDropped]
                     + (alerts?.filters ?? []))
-        case .respond(let id, let response): server.answer(id, response)
-        case .openStream(let id, let headers): server.openStream(id, headers: headers)
-        case .write(let id, let bytes): if server.write(id, bytes) { written.insert(id) }
+        // Each request is known to one of the servers, and nothing to the others.
+        case .respond(let id, let response): for server in servers { server.answer(id, response) }
+        case .openStream(let id, let headers): for server in servers { server.openStream(id, headers: headers) }
+        case .write(let id, let bytes): for server in servers where server.write(id, bytes) { written.insert(id) }
         case .endStream(let id):
             written.remove(id)
-            server.endStream(id)
+            for server in servers { server.endStream(id) }
         case .askEvents(let question, let number):
             var publication = Publication(topic: runtime.topics.eventQuestions, payload: WireFormat.bytes(question))
             publication.responseTopic = eventPages
@@ -207,7 +236,8 @@ final class ControlAPI: Service {
         }
     }
 
-    private func tls(_ certificate: String, _ key: String) throws(ServiceFailure) -> HTTPServer.Options.TLS {
+    private func tls() throws(ServiceFailure) -> HTTPServer.Options.TLS? {
+        guard let certificate = settings.certificate, let key = settings.key else { return nil }
         var tls = HTTPServer.Options.TLS(
             certificate: try ControlAPI.bytes(of: certificate), key: try ControlAPI.bytes(of: key))
         var fault = Certificate.fault(
@@ -220,6 +250,14 @@ final class ControlAPI: Service {
         if let fault { throw ServiceFailure(fault, status: ExitStatus.usage) }
         certificateEnd = Certificate.secondsLeft(tls.certificate).map { Clock.wallTime() + .seconds($0) }
         return tls
+    }
+
+    private func taken(over tls: HTTPServer.Options.TLS?) throws(ServiceFailure) -> HTTPServer {
+        do throws(HTTPFailure) {
+            return try HTTPServer(takingOverFrom: server, tls: tls)
+        } catch {
+            throw ServiceFailure(error.description)
+        }
     }
 
     private static func bytes(of path: String) throws(ServiceFailure) -> [UInt8] {

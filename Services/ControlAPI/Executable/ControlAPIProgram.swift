@@ -18,6 +18,9 @@ enum ControlAPIProgram {
         OptionSpecification(
             "http-host", value: "NAMES",
             help: "names of this server that requests may ask for, with commas, besides localhost"),
+        OptionSpecification(
+            "http-connections", value: "COUNT",
+            help: "connections at a time, half of them for streams of events (default 8000)"),
         OptionSpecification("http-cert", value: "FILE", help: "a certificate in PEM: HTTPS alone is served"),
         OptionSpecification("http-key", value: "FILE", help: "its key in PEM"),
         OptionSpecification(
@@ -34,6 +37,7 @@ enum ControlAPIProgram {
         let options = try ProgramOptions(arguments)
         var settings = ControlAPI.Settings()
         if let port = try arguments.integer("http-port", in: 0...65_535) { settings.port = port }
+        if let count = try arguments.integer("http-connections", in: 16...100_000) { settings.connections = count }
         if let address = arguments.value("http-address") { settings.address = address }
         settings.hosts = (arguments.value("http-host") ?? "").split(separator: ",").map { $0.lowercased() }
         settings.tokens = arguments.value("tokens")
