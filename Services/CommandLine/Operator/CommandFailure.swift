@@ -11,6 +11,13 @@ enum CommandFailure: Error {
     case refused(Refusal)
     case failed(String)
 
+    var reason: String {
+        switch self {
+        case .usage(let reason), .unreachable(let reason), .failed(let reason): reason
+        case .refused(let refusal): refusal.text
+        }
+    }
+
     var status: Int32 {
         switch self {
         case .usage: ExitStatus.usage

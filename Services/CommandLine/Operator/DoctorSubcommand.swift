@@ -72,7 +72,7 @@ struct Examination {
         } catch {
             throw .usage(error.reason)
         }
-        settings.timeout = min(settings.timeout, Gathering.answerLimit)
+        settings.timeout = min(settings.timeout ?? Gathering.answerLimit, Gathering.answerLimit)
     }
 
     func snapshot() throws(CommandFailure) -> Snapshot {

@@ -28,6 +28,13 @@ struct LiveEvent {
     let id: String
     let value: JSONValue
 
+    /// One of `history`.
+    init?(ofHistory value: JSONValue) {
+        guard let id = value["id"]?.string else { return nil }
+        self.id = id
+        self.value = value
+    }
+
     /// `nil` for what is not a lifecycle event.
     init?(_ delivery: Delivery) {
         guard let id = delivery.userProperty("id"), let source = delivery.userProperty("source"),

@@ -30,12 +30,15 @@ extension Subcommand {
             path: arguments.value("identities") ?? "\(data)/\(SystemLocation.identities)",
             secrets: arguments.value("secrets") ?? "\(data)/\(SystemLocation.secrets)", group: arguments.value("group"))
         let names = Array(arguments.positional.dropFirst())
-        switch arguments.positional.first {
+        let word = arguments.positional.first
+        switch word {
         case "add":
             guard !names.isEmpty else { throw .usage("which NAME?") }
             for name in names where !IdentityFile.isValid(name) {
                 throw .usage("'\(name)' is neither op:NAME nor svc:SERVICE/INSTANCE")
             }
+            let lock = try FileLock(changing: identities.path)
+            defer { withExtendedLifetime(lock) {} }
             for name in names {
                 let secret = try identities.add(name)
                 invocation.console.write("\(name)  secret in \(secret)\n")
@@ -45,8 +48,13 @@ extension Subcommand {
             for line in try identities.read() { invocation.console.write("\(line.name)\n") }
         case "remove":
             guard names.count == 1 else { throw .usage("which NAME?") }
+            let lock = try FileLock(changing: identities.path)
+            defer { withExtendedLifetime(lock) {} }
             try identities.remove(names[0])
-        default: throw .usage("add NAME..., list or remove NAME?")
+        default:
+            throw .usage(
+                "add NAME..., list or remove NAME"
+                    + (word.map { meant(by: $0, among: ["add", "list", "remove"]) } ?? "?"))
         }
         return ExitStatus.done
     }

@@ -16,6 +16,9 @@ struct Answer {
 final class OperatorSession: ConnectionDelegate {
     /// An unanswered request is sent again after this.
     static let repeatInterval = TimeSpan.seconds(5)
+    /// And one that changes nothing after this; two in a row that nobody is there to take are enough,
+    /// unless it was said how long to wait.
+    static let lookupRepeatInterval = TimeSpan.seconds(2)
 
     let loop = EventLoop()
     let settings: OperatorSettings
@@ -32,6 +35,8 @@ final class OperatorSession: ConnectionDelegate {
     private var refusal: String?
     private var pending: Pending?
     private var requests = 0
+    /// Of services that run, while it is asked for them.
+    private var presences: [String: String]?
 
     private struct Pending {
         let publication: Publication
@@ -39,7 +44,8 @@ final class OperatorSession: ConnectionDelegate {
         var answer: Delivery?
         var refusedReason: UInt8?
         var ticket: Int?
-        var hasListener = true
+        /// Sendings in a row that nobody was there to take.
+        var unheard = 0
     }
 
     /// - Parameter following: topic filters beside that of the answers.
@@ -87,14 +93,21 @@ final class OperatorSession: ConnectionDelegate {
         let key = settings.idempotencyKey + (requests > 1 ? "-\(requests)" : "")
         publication.userProperties = [("idempotency-key", key)]
         // Whoever takes it later answers nobody.
-        publication.expirySeconds = UInt32((settings.timeout.milliseconds + 999) / 1_000)
+        let timeout = settings.timeout(of: verb)
+        publication.expirySeconds = UInt32((timeout.milliseconds + 999) / 1_000)
         pending = Pending(publication: publication, correlation: correlation)
         defer { pending = nil }
         send()
-        let timer = loop.every(OperatorSession.repeatInterval) { [unowned self] in send() }
+        let timer = loop.every(
+            verb.isLookup ? OperatorSession.lookupRepeatInterval : OperatorSession.repeatInterval
+        ) { [unowned self] in send() }
         defer { loop.cancel(timer) }
-        _ = loop.run(until: { pending?.answer != nil || pending?.refusedReason != nil }, for: settings.timeout)
-        guard let answer = pending?.answer else { throw .refused(Refusal(unanswered(verb))) }
+        let ends = {
+            self.pending?.answer != nil || self.pending?.refusedReason != nil
+                || verb.isLookup && self.settings.timeout == nil && self.pending?.unheard ?? 0 >= 2
+        }
+        _ = loop.run(until: ends, for: timeout)
+        guard let answer = pending?.answer else { throw .refused(Refusal(unanswered(verb, within: timeout))) }
         if answer.contentType == Problem.contentType { throw .refused(Refusal(payload: answer.payload)) }
         do {
             return Answer(payload: answer.payload, value: try JSON.decode(JSONValue.self, from: answer.payload))
@@ -103,17 +116,34 @@ final class OperatorSession: ConnectionDelegate {
         }
     }
 
-    private func unanswered(_ verb: Verb) -> Problem {
+    private func unanswered(_ verb: Verb, within timeout: TimeSpan) -> Problem {
         if let reason = pending?.refusedReason {
             return reason == ReasonCode.notAuthorized
                 ? Problem(.notAuthorized, "the broker does not let \(settings.username) ask for \(verb.rawValue)")
                 : Problem(.unavailable, "the broker refused the request with reason code \(reason)")
         }
-        let cause = pending?.hasListener == false ? "; no service is there to take it" : ""
+        let needed: [ServiceName] = verb.isLookup ? [.statusStore] : [.provisioner, .reconciler, .statusStore]
+        var cause = (pending?.unheard ?? 0) > 0 ? "nobody takes requests" : "no answer within \(timeout.seconds) s"
+        if let running = runningServices() {
+            let missing = needed.map(\.rawValue).filter { !running.contains($0) }
+            if !missing.isEmpty { cause += "; not running: \(missing.joined(separator: ", "))" }
+        } else {
+            cause += "; the broker is not connected"
+        }
         return Problem(
-            .unavailable,
-            "no answer within \(settings.timeout.seconds) s\(cause); safe to ask again with --idempotency-key \(settings.idempotencyKey)"
-        )
+            .unavailable, "\(cause); safe to ask again with --idempotency-key \(settings.idempotencyKey)")
+    }
+
+    /// The services that announce themselves; `nil` when the broker does not say.
+    private func runningServices() -> Set<String>? {
+        pending = nil
+        guard isReady, let connection else { return nil }
+        presences = [:]
+        connection.subscribe([settings.topics.allPresence])
+        // What is retained comes with the subscription.
+        _ = loop.run(until: { presences == nil }, for: TimeSpan(milliseconds: 500))
+        defer { presences = nil }
+        return presences.map { Set($0.values) }
     }
 
     private func send() {
@@ -133,12 +163,14 @@ final class OperatorSession: ConnectionDelegate {
             refusal = "the broker does not let \(settings.username) read \(refused.joined(separator: ", "))"
         }
         isReady = true
+        if presences != nil { return }
         availabilityChanged(true, hasBeenReady ? "connected again" : "connected")
         hasBeenReady = true
         send()
     }
 
     func disconnected(_ error: BusError, on connection: Connection) {
+        presences = nil
         if isReady { availabilityChanged(false, error.description) }
         isReady = false
         if error.isRefusal, !hasBeenReady { refusal = "\(error) (as \(settings.username))" }
@@ -147,10 +179,14 @@ final class OperatorSession: ConnectionDelegate {
     func published(_ ticket: Int, reason: UInt8, on connection: Connection) {
         guard pending?.ticket == ticket else { return }
         if reason >= ReasonCode.failure { pending?.refusedReason = reason }
-        pending?.hasListener = reason != ReasonCode.noMatchingSubscribers
+        if reason == ReasonCode.noMatchingSubscribers { pending?.unheard += 1 } else { pending?.unheard = 0 }
     }
 
     func received(_ delivery: Delivery, on connection: Connection) {
+        if presences != nil, let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
+            // What does not decode is a cleared presence, or no presence.
+            presences?[delivery.topic] = presence.state == .running ? presence.service : nil
+        }
         guard delivery.topic == replyTopic else { return received(delivery) }
         guard pending?.answer == nil, delivery.correlationData == pending?.correlation else { return }
         pending?.answer = delivery

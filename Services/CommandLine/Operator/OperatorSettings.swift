@@ -7,6 +7,8 @@ internal import ServiceHost
 struct OperatorSettings {
     static let connectTimeoutDefault = TimeSpan.seconds(5)
     static let timeoutDefault = TimeSpan.seconds(30)
+    /// Of what changes nothing: the store answers it from what it has.
+    static let lookupTimeoutDefault = TimeSpan.seconds(5)
     static let usernamePrefix = "op:"
 
     let broker: BrokerAddress
@@ -15,7 +17,8 @@ struct OperatorSettings {
     let topics: Topics
     let connectTimeout: TimeSpan
     let certificateAuthority: String?
-    var timeout: TimeSpan
+    /// As given; see `timeout(of:)`.
+    var timeout: TimeSpan?
     /// The same for each repeat of the request.
     let idempotencyKey: String
 
@@ -28,7 +31,8 @@ struct OperatorSettings {
     ]
     /// Options of what asks for something.
     static let requestOptions: [OptionSpecification] = [
-        OptionSpecification("timeout", value: "DURATION", help: "how long to wait for the answer (default 30s)"),
+        OptionSpecification(
+            "timeout", value: "DURATION", help: "how long to wait for the answer (default 30s; 5s of what only looks)"),
         OptionSpecification(
             "idempotency-key", value: "KEY", help: "same key and same request: done once, same answer (default: random)"
         ),
@@ -57,12 +61,16 @@ struct OperatorSettings {
         topics = program.topics
         certificateAuthority = program.certificateAuthority
         connectTimeout = try arguments.duration("connect-timeout") ?? OperatorSettings.connectTimeoutDefault
-        timeout = try arguments.duration("timeout") ?? OperatorSettings.timeoutDefault
+        timeout = try arguments.duration("timeout")
         let key = arguments.value("idempotency-key")
         if let key, key.isEmpty || key.utf8.count > Limits.idempotencyKeyLengthMax {
             throw UsageError("--idempotency-key: 1 to \(Limits.idempotencyKeyLengthMax) bytes")
         }
         idempotencyKey = key ?? OperatorSettings.random() + OperatorSettings.random()
+    }
+
+    func timeout(of verb: Verb) -> TimeSpan {
+        timeout ?? (verb.isLookup ? OperatorSettings.lookupTimeoutDefault : OperatorSettings.timeoutDefault)
     }
 
     /// 64 random bits in base 36.

@@ -29,22 +29,29 @@ extension Subcommand {
         let file = OperatorTokenFile(
             arguments.value("tokens") ?? (arguments.value("data") ?? SystemLocation.defaultDirectory) + "/"
                 + SystemLocation.httpTokens)
-        switch arguments.positional.first {
+        let word = arguments.positional.first
+        switch word {
         case "create":
             let token = try create(invocation, in: file)
             invocation.console.write("token \(token)\n")
         case "list":
             try invocation.refuseArguments(after: 1)
-            for token in try file.read() {
+            for token in try file.read().compactMap(\.token) {
                 let end = token.expires.map { "until \($0)" } ?? "until revoked"
                 invocation.console.write("\(token.name)  \(token.scope.rawValue)  \(end)\n")
             }
         case "revoke":
             let name = try name(invocation)
-            let tokens = try file.read()
-            guard tokens.contains(where: { $0.name == name }) else { throw .failed("there is no token '\(name)'") }
-            try file.write(tokens.filter { $0.name != name })
-        default: throw .usage("create NAME, list or revoke NAME?")
+            try file.change { lines throws(CommandFailure) in
+                guard lines.contains(where: { $0.token?.name == name }) else {
+                    throw .failed("there is no token '\(name)'")
+                }
+                lines.removeAll { $0.token?.name == name }
+            }
+        default:
+            throw .usage(
+                "create NAME, list or revoke NAME"
+                    + (word.map { meant(by: $0, among: ["create", "list", "revoke"]) } ?? "?"))
         }
         return ExitStatus.done
     }
@@ -61,15 +68,16 @@ extension Subcommand {
         } catch {
             throw .usage(error.reason)
         }
-        let tokens = access(file.path, F_OK) == 0 ? try file.read() : []
-        guard !tokens.contains(where: { $0.name == name }) else {
-            throw .failed("there is a token '\(name)' already: revoke it first")
-        }
         let text = Token().text
         let token = OperatorToken(
             name: name, scope: scope, digest: Digest(of: text).description,
             expires: length.map { Clock.wallTime() + $0 })
-        try file.write(tokens + [token])
+        try file.change { lines throws(CommandFailure) in
+            guard !lines.contains(where: { $0.token?.name == name }) else {
+                throw .failed("there is a token '\(name)' already: revoke it first")
+            }
+            lines.append((token.line, token))
+        }
         return text
     }
 
@@ -90,25 +98,35 @@ struct OperatorTokenFile {
         self.path = path
     }
 
+    /// Its lines; those that begin with `#` are no tokens, and are kept.
+    typealias Lines = [(text: String, token: OperatorToken?)]
+
     /// - Throws: when it cannot be read, or holds what is no token: nothing of it would be kept.
-    func read() throws(CommandFailure) -> [OperatorToken] {
+    func read() throws(CommandFailure) -> Lines {
         let bytes: [UInt8]
         do throws(FileFailure) {
             bytes = try SmallFile.read(path)
         } catch {
             throw .failed(error.reason)
         }
-        return try String(decoding: bytes, as: UTF8.self).split(separator: "\n").map { line throws(CommandFailure) in
+        let text = String(decoding: bytes, as: UTF8.self)
+        return try text.split(separator: "\n").map { line throws(CommandFailure) in
+            if line.hasPrefix("#") { return (String(line), nil) }
             guard let token = OperatorToken(line: line) else {
                 throw .failed("\(path): '\(line.prefix(80))' is not NAME SCOPE SHA256 [EXPIRES]")
             }
-            return token
+            return (token.line, token)
         }
     }
 
-    func write(_ tokens: [OperatorToken]) throws(CommandFailure) {
+    /// Changes the file, or makes it; nobody else does between the reading and the writing.
+    func change(_ change: (inout Lines) throws(CommandFailure) -> Void) throws(CommandFailure) {
+        let lock = try FileLock(changing: path)
+        defer { withExtendedLifetime(lock) {} }
+        var lines = access(path, F_OK) == 0 ? try read() : []
+        try change(&lines)
         do throws(FileFailure) {
-            try SmallFile.replace(path, with: tokens.map { $0.line + "\n" }.joined())
+            try SmallFile.replace(path, with: lines.map { $0.text + "\n" }.joined())
         } catch {
             throw .failed(error.reason)
         }

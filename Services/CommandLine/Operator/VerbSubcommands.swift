@@ -130,7 +130,7 @@ private struct VerbCall {
         try keepToken(of: answer, in: tokenFile)
         guard waits else {
             try show(answer, tokenFile: tokenFile)
-            return ExitStatus.done
+            return answer.value["errors"]?.array?.isEmpty ?? true ? ExitStatus.done : ExitStatus.failed
         }
         // The token is not left to the end of a wait that may be broken off.
         if !console.isJSON { try show(answer, tokenFile: tokenFile) }
