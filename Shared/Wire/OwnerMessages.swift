@@ -63,10 +63,12 @@ public struct PartitionRequest: Codable, Hashable, Sendable {
     public let traceparent: String?
     /// The provisioner that answers the client.
     public let provisioner: String
+    /// The agent's record must have one of these revisions when the command is executed, whatever it is then.
+    public let revisions: [Int]?
 
     public init(
         id: String, digest: String, isKeyed: Bool, command: Command, minted: MintedToken?, rendered: RenderedTemplates?,
-        traceparent: String?, provisioner: String
+        traceparent: String?, provisioner: String, revisions: [Int]? = nil
     ) {
         self.id = id
         self.digest = digest
@@ -76,6 +78,7 @@ public struct PartitionRequest: Codable, Hashable, Sendable {
         self.rendered = rendered
         self.traceparent = traceparent
         self.provisioner = provisioner
+        self.revisions = revisions
     }
 }
 

@@ -242,6 +242,34 @@ class HTTP(unittest.TestCase):
             path = link[1:link.index(">")] if link else None
         self.assertEqual(seen, [f"g/p{number}" for number in range(5)])
 
+    def test_of_two_changes_that_know_one_revision_one_is_done(self):
+        self.provision("im", wake=False)
+        path = "/api/v1/agents/g/im"
+        for _ in range(10):
+            tag = self.operate("GET", path).headers["ETag"]
+
+            def change(value):
+                return self.operate("PATCH", path, {"variables": {"owner": value}, "wake": False}, If_Match=tag).status
+
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                self.assertEqual(sorted(pool.map(change, "abcd")), [200, 412, 412, 412])
+        tag = self.operate("GET", path).headers["ETag"]
+        body = {"variables": {"owner": "e"}, "wake": False}
+        first = self.operate("PATCH", path, body, If_Match=tag, Idempotency_Key="im")
+        again = self.operate("PATCH", path, body, If_Match=tag, Idempotency_Key="im")
+        self.assertEqual((first.status, again.status), (200, 200))
+        self.assertEqual(first.headers["ETag"], again.headers["ETag"])
+
+    def test_many_change_one_agent_at_once(self):
+        self.provision("many", wake=False)
+
+        def change(value):
+            return self.operate(
+                "PATCH", "/api/v1/agents/g/many", {"variables": {"owner": str(value)}, "wake": False}).status
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            self.assertEqual(set(pool.map(change, range(16))), {200})
+
     def test_keys(self):
         first = self.operate("POST", "/api/v1/agents", {"agent": "g/i1", "role": "main"}, Idempotency_Key="k1")
         again = self.operate("POST", "/api/v1/agents", {"agent": "g/i1", "role": "main"}, Idempotency_Key="k1")

@@ -53,9 +53,10 @@ struct ControlAPICoreTests {
                 case .handIn(let agent, let token, let payload, let asker):
                     return
                         "\(asker.wish.rawValue) \(agent) \(token) \(asker.number) \(String(decoding: payload, as: UTF8.self))"
-                case .command(let verb, let payload, let number, let key, _):
+                case .command(let verb, let payload, let number, let key, _, let ifMatch):
                     let text = String(decoding: payload, as: UTF8.self)
-                    return "\(verb) \(number)\(key.map { " key \($0)" } ?? "") \(text)"
+                    let condition = ifMatch.map { " if \($0)" } ?? ""
+                    return "\(verb) \(number)\(key.map { " key \($0)" } ?? "")\(condition) \(text)"
                 }
             }
         }
@@ -294,17 +295,18 @@ struct ControlAPICoreTests {
     }
 
     @Test mutating func aChangeMayDependOnTheRevision() {
-        let headers = Self.some.merging(["if-match": "\"3\""]) { $1 }
-        let update = #"update 1 {"agent":"g/a","board":"c"}"#
-        #expect(handler.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#) == [#"get 1 {"agent":"g/a"}"#])
-        #expect(handler.answer(1, #"{"record":{"revision":3}}"#) == [update])
-        #expect(handler.answer(1, #"{"record":{"revision":4}}"#) == [#"1: 200 ETag="4" {"record":{"revision":4}}"#])
-        _ = handler.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#)
-        #expect(handler.answer(2, #"{"record":{"revision":4}}"#) == ["2: 412 precondition-failed"])
+        let headers = Self.some.merging(["if-match": "\"3\", W/\"7\" ,\"4\""]) { $1 }
+        let update = #" {"agent":"g/a","board":"c"}"#
+        #expect(handler.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#) == ["update 1 if 3,4" + update])
+        #expect(handler.answer(1, #"{"record":{"revision":5}}"#) == [#"1: 200 ETag="5" {"record":{"revision":5}}"#])
+        #expect(handler.ask("PATCH", Self.agent, headers, body: #"{"board":"c"}"#) == ["update 2 if 3,4" + update])
+        let other = Problem(member: "if-match", "the record has revision 5", kind: .conflict)
+        #expect(handler.answer(2, JSON.text(other), isProblem: true) == ["2: 412 precondition-failed"])
         // A weak tag promises less than a change needs.
         let weak = Self.some.merging(["if-match": "W/\"4\""]) { $1 }
-        _ = handler.ask("PATCH", Self.agent, weak, body: #"{"board":"c"}"#)
-        #expect(handler.answer(3, #"{"record":{"revision":4}}"#) == ["3: 412 precondition-failed"])
+        #expect(handler.ask("PATCH", Self.agent, weak, body: #"{"board":"c"}"#) == ["3: 412 precondition-failed"])
+        let any = Self.some.merging(["if-match": "*"]) { $1 }
+        #expect(handler.ask("PATCH", Self.agent, any, body: #"{"board":"c"}"#) == ["update 3" + update])
     }
 
     @Test mutating func pagesNameTheNextOne() {

@@ -148,6 +148,23 @@ import Wire
         #expect(answers.last?.hasPrefix(expected) == true, "\(answers)")
     }
 
+    @Test func ofTwoChangesThatKnowOneRevisionOneIsDone() {
+        var subject = OwnerSubject.online(["a"])
+        let agent = AgentAddress("gw/a")!
+        let revision = subject.record("gw/a")?.revision ?? 0
+        func wake(_ id: String) -> PartitionEvent {
+            .requestReceived(
+                PartitionRequest(
+                    id: id, digest: id, isKeyed: true, command: .wake(agent), minted: nil, rendered: nil,
+                    traceparent: nil, provisioner: "p1", revisions: [revision]))
+        }
+        #expect(subject.handle(wake("k")).last == "k: updating")
+        #expect(subject.handle(wake("l")).last == "l: conflict if-match")
+        #expect(subject.record("gw/a")?.generation == 2)
+        // Who asks again has the answer of what was done, though the revision is another by then.
+        #expect(subject.handle(wake("k")) == ["k: as before"])
+    }
+
     @Test func aRepeatIsNotExecutedAgain() {
         var subject = OwnerSubject.online(["a"])
         let agent = AgentAddress("gw/a")!

@@ -121,15 +121,27 @@ enum CommandAnswer {
         answer?["record"]?["revision"]?.integer.map { "\"\($0)\"" }
     }
 
+    /// The revisions that strong tags of a list name, with commas: weak ones name none for `If-Match` (RFC 9110 §13.1.1).
+    static func revisions(_ list: String) -> String {
+        list.split(separator: ",").compactMap { entry in
+            let tag = entry.filter { $0 != " " && $0 != "\t" }
+            guard tag.count > 2, tag.first == "\"", tag.last == "\"" else { return nil }
+            return Int64(tag.dropFirst().dropLast()).map(String.init)
+        }.joined(separator: ",")
+    }
+
+    /// The owner of a record has found another revision than was asked for.
+    static func isOfCondition(_ payload: [UInt8]) -> Bool {
+        (try? JSON.read(payload))?["errors"]?.array?.first?["member"]?.string == "if-match"
+    }
+
     /// Whether a list of entity tags names this one.
-    ///
-    /// - Parameter strongly: a weak tag names none (RFC 9110 §8.8.3.2), as `If-Match` wants it.
-    static func matches(_ list: String, _ tag: String?, strongly: Bool = false) -> Bool {
+    static func matches(_ list: String, _ tag: String?) -> Bool {
         guard let tag else { return false }
         return list.split(separator: ",").contains { entry in
             let entry = entry.trimmingPrefix { $0 == " " || $0 == "\t" }
             let end = entry.lastIndex { $0 != " " && $0 != "\t" }.map(entry.index(after:)) ?? entry.endIndex
-            let name = entry.hasPrefix("W/") && !strongly ? entry[..<end].dropFirst(2) : entry[..<end]
+            let name = entry.hasPrefix("W/") ? entry[..<end].dropFirst(2) : entry[..<end]
             return name == tag || name == "*"
         }
     }

@@ -18,7 +18,8 @@ extension ControlAPICore {
         let key = try CommandMembers.key(request).map { "\(token.name):\($0)" }
         var pending = PendingCommand(verb: verb, asker: token.name, payload: payload, key: key)
         if verb != .get, path["agent"] != nil, let condition = request.header("if-match"), condition != "*" {
-            pending.condition = condition
+            pending.revisions = CommandAnswer.revisions(condition)
+            guard pending.revisions != "" else { throw .precondition }
         }
         guard turns.underWay(token.name) < CommandTurns.underWayMax else {
             throw HTTPRefusal(
@@ -26,51 +27,38 @@ extension ControlAPICore {
         }
         let limit = verb.isLookup ? ControlAPICore.lookupLimit : ControlAPICore.commandLimit
         let number = wait(request, route, path, for: limit, pending)
-        if turns.take(number, of: token.name) { ask(number, pending, request, path, &actions) }
+        if turns.take(number, of: token.name) { ask(number, pending, request, &actions) }
     }
 
     mutating func takeTurns(_ actions: inout [ControlAPIAction]) {
         while let number = turns.next() {
             guard let request = waiting[number], let command = request.command else { continue }
-            ask(number, command, request.request, request.path, &actions)
+            ask(number, command, request.request, &actions)
         }
     }
 
     private func ask(
-        _ number: Int, _ pending: PendingCommand, _ request: HTTPRequest, _ path: [String: String],
-        _ actions: inout [ControlAPIAction]
+        _ number: Int, _ pending: PendingCommand, _ request: HTTPRequest, _ actions: inout [ControlAPIAction]
     ) {
-        if pending.condition != nil {
-            let agent = JSON.bytes(["agent": "\(path["gateway"] ?? "")/\(path["agent"] ?? "")"])
-            return actions.append(
-                .command(verb: Verb.get.rawValue, payload: agent, number: number, idempotencyKey: nil, traceparent: nil)
-            )
-        }
         actions.append(
             .command(
                 verb: pending.verb.rawValue, payload: pending.payload, number: number, idempotencyKey: pending.key,
-                traceparent: request.header("traceparent").flatMap { CommandMembers.isVisible($0) ? $0 : nil }))
+                traceparent: request.header("traceparent").flatMap { CommandMembers.isVisible($0) ? $0 : nil },
+                ifMatch: pending.revisions))
     }
 
     mutating func answered(
         _ number: Int, _ payload: [UInt8], isProblem: Bool, _ actions: inout [ControlAPIAction]
     ) {
-        if !isProblem, let condition = waiting[number]?.command?.condition, waiting[number]?.isGone == false,
-            CommandAnswer.matches(condition, CommandAnswer.etag(try? JSON.read(payload)), strongly: true)
-        {
-            waiting[number]?.command?.condition = nil
-            guard let request = waiting[number], let command = request.command else { return }
-            return ask(number, command, request.request, request.path, &actions)
-        }
         guard let request = remove(number) else { return }
         if let gathering = request.gathering {
             return gathered(request, gathering, payload, isProblem: isProblem, &actions)
         }
         let response: HTTPResponse
-        if isProblem {
-            response = CommandAnswer.problem(payload)
-        } else if request.command?.condition != nil {
+        if isProblem, request.command?.revisions != nil, CommandAnswer.isOfCondition(payload) {
             return refuse(request.id, .precondition, &actions)
+        } else if isProblem {
+            response = CommandAnswer.problem(payload)
         } else {
             response = CommandAnswer.response(payload, to: request.route, request.request)
         }

@@ -32,15 +32,15 @@ public struct ControlAPICore: Sendable {
         var gathering: Gathering?
     }
 
-    /// A command that waits until the record has the revision that its sender knows.
+    /// A command that waits for its turn, or for its answer.
     struct PendingCommand: Sendable {
         let verb: Verb
         /// The name of the token that asks.
         let asker: String
         let payload: [UInt8]
         let key: String?
-        /// What `If-Match` says, while the record is looked up.
-        var condition: String?
+        /// The revisions that `If-Match` names, with commas: the record's owner compares them when it executes the command.
+        var revisions: String?
     }
 
     private let asker: String

@@ -44,5 +44,7 @@ public enum ControlAPIAction: Sendable {
     /// On the agent's own topic, with the token that its sender brought.
     case handIn(AgentAddress, token: String, payload: [UInt8], HeartbeatAsker)
     /// The answer names the number.
-    case command(verb: String, payload: [UInt8], number: Int, idempotencyKey: String?, traceparent: String?)
+    case command(
+        verb: String, payload: [UInt8], number: Int, idempotencyKey: String?, traceparent: String?,
+        ifMatch: String? = nil)
 }

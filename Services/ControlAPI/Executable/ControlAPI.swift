@@ -214,13 +214,14 @@ final class ControlAPI: Service {
             publication.responseTopic = heartbeatAnswers
             publication.correlationData = asker.correlation
             publish(publication, asker.number)
-        case .command(let verb, let payload, let number, let key, let trace):
+        case .command(let verb, let payload, let number, let key, let trace, let ifMatch):
             var publication = Publication(topic: runtime.topics.command(verb), payload: payload)
             publication.responseTopic = replies
             publication.correlationData = Array(String(number).utf8)
             publication.contentType = jsonContentType
             publication.userProperties =
                 (key.map { [("idempotency-key", $0)] } ?? []) + (trace.map { [("traceparent", $0)] } ?? [])
+                + (ifMatch.map { [("if-match", $0)] } ?? [])
             publish(publication, number)
         }
     }

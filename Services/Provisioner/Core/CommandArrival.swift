@@ -37,10 +37,12 @@ public struct CommandArrival: Hashable, Sendable {
     public let idempotencyKey: String?
     public let traceparent: String?
     public let fresh: FreshSecrets
+    /// The record must have one of these.
+    public let revisions: [Int]?
 
     public init(
         verb: String, payload: [UInt8], reply: ReplyAddress?, idempotencyKey: String?, traceparent: String?,
-        fresh: FreshSecrets
+        fresh: FreshSecrets, revisions: [Int]? = nil
     ) {
         self.verb = verb
         self.payload = payload
@@ -48,6 +50,7 @@ public struct CommandArrival: Hashable, Sendable {
         self.idempotencyKey = idempotencyKey
         self.traceparent = traceparent
         self.fresh = fresh
+        self.revisions = revisions
     }
 }
 

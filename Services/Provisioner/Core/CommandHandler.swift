@@ -94,6 +94,8 @@ public struct CommandHandler: Sendable {
         var sync: TemplatesProgress?
         /// Of one of its agents: the whole of it.
         var whole: Use?
+        /// The record must have one of these.
+        var revisions: [Int]?
     }
 
     let instance: String
@@ -181,7 +183,8 @@ public struct CommandHandler: Sendable {
                 isKeyed: arrival.idempotencyKey != nil, token: candidate(for: command, arrival.fresh),
                 traceparent: arrival.traceparent,
                 waiters: [Waiter(reply: arrival.reply, asker: asker, deadline: now + CommandHandler.answerLimit)],
-                asker: asker, awaited: [], sync: TemplatesProgress(command))
+                asker: asker, awaited: [], sync: TemplatesProgress(command),
+                revisions: arrival.revisions)
             try begin(requestID(of: arrival), request, now, &directives)
         } catch {
             guard let reply = arrival.reply else { return }
@@ -295,7 +298,7 @@ public struct CommandHandler: Sendable {
                 id: isForAll ? "\(requestID)/\(partition)" : requestID, digest: request.digest,
                 isKeyed: request.isKeyed, command: request.sync?.question ?? request.command,
                 minted: request.token.map { MintedToken(digest: $0.digest, id: $0.id) }, rendered: request.rendered,
-                traceparent: request.traceparent, provisioner: instance)
+                traceparent: request.traceparent, provisioner: instance, revisions: request.revisions)
             directives.append(.forward(message, partition: partition))
         }
     }

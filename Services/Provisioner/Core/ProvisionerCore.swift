@@ -186,7 +186,9 @@ public struct ProvisionerCore: Sendable {
             // A key belongs to its operator, who is known by the response topic alone.
             idempotencyKey: reply == nil ? nil : request.idempotencyKey,
             traceparent: TraceParent.valid(request.traceparent),
-            fresh: request.fresh)
+            fresh: request.fresh,
+            // What is no revision is none that a record has.
+            revisions: request.ifMatch.map { $0.split(separator: ",").compactMap { Int($0) } })
         commands.hasRoom = senders.unacknowledgedCount < unacknowledgedMax
         command(.commandReceived(arrival), now, &actions)
     }

@@ -15,10 +15,12 @@ public struct ProvisionerRequest: Sendable {
     public let idempotencyKey: String?
     public let traceparent: String?
     public let fresh: FreshSecrets
+    /// Revisions with commas.
+    public let ifMatch: String?
 
     public init(
         topic: String, payload: [UInt8], isRetained: Bool, responseTopic: String?, correlation: [UInt8]?,
-        idempotencyKey: String?, traceparent: String?, fresh: FreshSecrets
+        idempotencyKey: String?, traceparent: String?, fresh: FreshSecrets, ifMatch: String? = nil
     ) {
         self.topic = topic
         self.payload = payload
@@ -28,6 +30,7 @@ public struct ProvisionerRequest: Sendable {
         self.idempotencyKey = idempotencyKey
         self.traceparent = traceparent
         self.fresh = fresh
+        self.ifMatch = ifMatch
     }
 }
 

@@ -125,7 +125,8 @@ final class Provisioner: Service {
             topic: delivery.topic, payload: delivery.payload, isRetained: delivery.isRetained,
             responseTopic: delivery.responseTopic, correlation: delivery.correlationData,
             idempotencyKey: delivery.userProperty("idempotency-key"),
-            traceparent: delivery.userProperty("traceparent"), fresh: fresh)
+            traceparent: delivery.userProperty("traceparent"), fresh: fresh,
+            ifMatch: delivery.userProperty("if-match"))
     }
 
     private func decode<Message: Decodable>(_ delivery: Delivery) -> Message? {

@@ -93,6 +93,12 @@ extension PartitionOwner {
     }
 
     private mutating func perform(_ request: PartitionRequest) throws(Problem) {
+        if let revisions = request.revisions, let agent = request.command.agent {
+            let revision = record(try changeable(agent)).revision
+            guard revisions.contains(revision) else {
+                throw Problem(member: "if-match", "the record has revision \(revision)", kind: .conflict)
+            }
+        }
         switch request.command {
         case .provision(let change): try provision(change, request)
         case .update(let change): try update(change, request)
@@ -271,5 +277,17 @@ extension PartitionOwner {
             preconditionFailure("slot \(index) of partition \(partition) was looked up and is empty")
         }
         return record
+    }
+}
+
+extension Command {
+    /// The one agent that it is about.
+    fileprivate var agent: AgentAddress? {
+        switch self {
+        case .provision(let request), .update(let request): request.agent
+        case .wake(let agent), .delete(let agent), .rotateAgentToken(let agent, _), .syncAgent(let agent, _): agent
+        case .pause(.agent(let agent), _), .resume(.agent(let agent)): agent
+        case .pause, .resume, .rotateGatewayToken, .addGateway, .removeGateway, .syncTemplates: nil
+        }
     }
 }
