@@ -35,6 +35,8 @@ class Units(unittest.TestCase):
             program = programs / unit.name.removesuffix("@.service")
             program.write_text("#!/bin/sh\n")
             program.chmod(0o755)
+        (cls.root / "bin").mkdir()
+        shutil.copy("/bin/sh", cls.root / "bin/sh")
 
     def test_there_is_one_for_each_service(self):
         products = re.findall(r'\.executable\(name: "(rollcall-[a-z-]+)"', (REPOSITORY / "Package.swift").read_text())
