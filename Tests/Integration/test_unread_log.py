@@ -25,8 +25,8 @@ class NobodyReads(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.data = pathlib.Path(directory.name) / "data"
         self.process = subprocess.Popen(
-            [str(ROLLCALL), "up", "--data", str(self.data), "--mqtt-port", "0", "--log-format", "json", "--log-level",
-             "debug"],
+            [str(ROLLCALL), "up", "--data", str(self.data), "--mqtt-port", "0", "--http-port", "0", "--log-format",
+             "json", "--log-level", "debug"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=clean_environment(), start_new_session=True)
         self.addCleanup(self.process.stdout.close)
         self.addCleanup(self.process.wait)

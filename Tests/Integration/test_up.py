@@ -270,8 +270,8 @@ class TheEnd(unittest.TestCase):
             data = pathlib.Path(directory) / "data"
             terminal, other = pty.openpty()
             process = subprocess.Popen(
-                [str(ROLLCALL), "up", "--data", str(data), "--mqtt-port", "0"], stdin=other, stdout=other, stderr=other,
-                env=clean_environment(), preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)))
+                [str(ROLLCALL), "up", "--data", str(data), "--mqtt-port", "0", "--http-port", "0"],
+                stdin=other, stdout=other, stderr=other, env=clean_environment(), preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)))
             os.close(other)
             said = b""
             while b"rollcall is up" not in said:
