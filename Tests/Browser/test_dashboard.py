@@ -200,6 +200,7 @@ class DashboardInBrowser(unittest.TestCase):
 
     def test_a_store_that_stands_still_is_told(self):
         page = self.open("#/system")
+        expect(page.locator("#sentence")).not_to_have_text("Reading the fleet …")
         store = self.system.child("status-store")
         os.kill(store, signal.SIGSTOP)
         try:

@@ -8,6 +8,7 @@ import threading
 import unittest
 import urllib.request
 
+from mqtt_client import TOPIC_ROOT
 from rollcall_system import RollcallSystem, wait_until
 
 
@@ -147,11 +148,23 @@ class BrokenSystem(unittest.TestCase):
             def found():
                 with urllib.request.urlopen(request) as answer:
                     return [(finding["id"], finding["subject"]) for finding in json.load(answer)["findings"]]
+            watcher = system.operator()
+            watcher.subscribe(f"{TOPIC_ROOT}/services/provisioner/1")
+            known = set()
+
+            def runs_anew(message):
+                """One that dies before it says that it runs is no restart but a service that is missing."""
+                presence = json.loads(message.payload)
+                if presence["state"] != "running" or presence["incarnation"] in known:
+                    return False
+                known.add(presence["incarnation"])
+                return True
+            watcher.wait_message(runs_anew, 30, "the provisioner")
             for _ in range(3):
                 before = system.child("provisioner")
                 os.kill(before, signal.SIGKILL)
-                wait_until(lambda: system.child("provisioner") != before, 30, "another provisioner")
-                wait_until(lambda: system.cli("gateways").returncode == 0, 30, "its answer")
+                watcher.wait_message(runs_anew, 30, "another provisioner")
+                wait_until(lambda: system.child("provisioner") != before, 10, "the line that names it")
             wait_until(lambda: found() == [("service.restarting", "provisioner/1")], 20, "the finding")
 
     def a_locked_database_is_found(self, system):
