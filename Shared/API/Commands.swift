@@ -104,20 +104,25 @@ public enum Command: Codable, Hashable, Sendable {
     /// One of these agents. Its provisioner sends it, no operator.
     case syncAgent(AgentAddress, TemplatesSync)
 
+    /// The one agent that it is about.
+    public var agent: AgentAddress? {
+        switch self {
+        case .provision(let request), .update(let request): request.agent
+        case .wake(let agent), .delete(let agent), .rotateAgentToken(let agent, _), .syncAgent(let agent, _): agent
+        case .pause(.agent(let agent), _), .resume(.agent(let agent)): agent
+        case .pause, .resume, .rotateGatewayToken, .addGateway, .removeGateway, .syncTemplates: nil
+        }
+    }
+
     /// The gateway whose partition owns the effect; `nil` for a board, which may lie across all of them.
     public var gateway: String? {
         switch self {
-        case .provision(let request), .update(let request): request.agent.gateway
-        case .wake(let agent), .delete(let agent), .rotateAgentToken(let agent, _), .syncAgent(let agent, _):
-            agent.gateway
+        case .provision, .update, .wake, .delete, .rotateAgentToken, .syncAgent, .pause(.agent, _), .resume(.agent):
+            agent?.gateway
         case .syncTemplates(let sync, _): sync.gateway
         case .rotateGatewayToken(let gateway, _), .addGateway(let gateway, _), .removeGateway(let gateway, _): gateway
-        case .pause(let target, _), .resume(let target):
-            switch target {
-            case .agent(let agent): agent.gateway
-            case .gateway(let gateway): gateway
-            case .board: nil
-            }
+        case .pause(.gateway(let gateway), _), .resume(.gateway(let gateway)): gateway
+        case .pause(.board, _), .resume(.board): nil
         }
     }
 }

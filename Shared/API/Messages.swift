@@ -356,6 +356,9 @@ public struct Presence: Codable, Hashable, Sendable {
     /// What somebody has to see to before it does harm; absent while there is nothing.
     public var warnings: [ServiceWarning]?
 
+    /// As on its topic: `SERVICE/INSTANCE`.
+    public var name: String { "\(service)/\(instance)" }
+
     public init(
         service: ServiceName, instance: String, state: State, startedAt: Timestamp, configDigest: String,
         incarnation: String

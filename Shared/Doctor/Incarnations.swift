@@ -19,7 +19,7 @@ public struct Incarnations: Hashable, Sendable {
     public init() {}
 
     public mutating func heard(_ presence: Presence, now: Instant) {
-        let name = "\(presence.service)/\(presence.instance)"
+        let name = presence.name
         guard presence.state == .running, starts[name]?.last?.incarnation != presence.incarnation else { return }
         starts[name] =
             (starts[name] ?? []).suffix(Incarnations.keptMax - 1) + [

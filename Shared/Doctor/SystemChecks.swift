@@ -74,8 +74,8 @@ extension DoctorCheck {
             return missing.map { DoctorCheck.missing($0, snapshot) }
                 + lost.map {
                     Finding(
-                        "service.missing", .warning, subject: "\($0.service)/\($0.instance)",
-                        "\($0.service)/\($0.instance) is not there",
+                        "service.missing", .warning, subject: $0.name,
+                        "\($0.name) is not there",
                         cause: "its connection ended without a goodbye: it was killed, or cut off",
                         evidence: [.init("its last word was 'lost'", "presence", at: $0.startedAt)],
                         actions: [.init("start it; who is wanted no more is ended by SIGTERM, and says goodbye")])
@@ -142,7 +142,7 @@ extension DoctorCheck {
                     "the services are not set alike",
                     cause: digests.count > 1 ? "topic root or contract version differ" : "their versions differ",
                     evidence: running.map {
-                        .init("\($0.service)/\($0.instance): \($0.configDigest), version \($0.version)", "presence")
+                        .init("\($0.name): \($0.configDigest), version \($0.version)", "presence")
                     }, actions: [.init("give all the same --topic-root and one version")])
             ]
         },
@@ -204,8 +204,8 @@ extension DoctorCheck {
                 (presence.warnings ?? []).map { warning in
                     let (cause, todo) = DoctorCheck.told(warning.kind)
                     return Finding(
-                        warning.kind.rawValue, .warning, subject: "\(presence.service)/\(presence.instance)",
-                        "\(presence.service)/\(presence.instance) warns: \(warning.detail)", cause: cause,
+                        warning.kind.rawValue, .warning, subject: presence.name,
+                        "\(presence.name) warns: \(warning.detail)", cause: cause,
                         evidence: [.init(warning.detail, "presence.warnings")], actions: [todo])
                 }
             }

@@ -36,7 +36,6 @@ extension AgentMachine {
             return directives.append(.noteLastSeen)
         }
         becomeUnwanted()
-        forgetRecovery()
         _ = takeReport(heartbeat)
         if let status = heartbeat.exitStatus { state.record.lastExitStatus = status }
         emit(.changed, reason: "reported", context, &directives)
@@ -45,7 +44,7 @@ extension AgentMachine {
     private mutating func becomeUnwanted() {
         state.record.isWanted = false
         state.record.recoveries = 0
-        state.recoverAfter = nil
+        forgetRecovery()
     }
 
     /// It ended with an error. Of an agent that was there that is a lapse; of a start it is why no check-in comes.

@@ -132,19 +132,19 @@ public final class ServiceRuntime: ConnectionDelegate {
         takeNote(of: presence, isRetained: isRetained)
         guard presence.state == .running, !presence.configDigest.hasPrefix(configDigest),
             !configDigest.hasPrefix(presence.configDigest),
-            mismatched.insert("\(presence.service)/\(presence.instance)").inserted
+            mismatched.insert(presence.name).inserted
         else { return }
         log.event(
             "service.config_mismatch", .error,
             [
-                "other": LogValue("\(presence.service)/\(presence.instance)"), "ours": LogValue(configDigest),
+                "other": LogValue(presence.name), "ours": LogValue(configDigest),
                 "theirs": LogValue(presence.configDigest),
             ])
     }
 
     private func takeNote(of other: Presence, isRetained: Bool) {
         guard other.state == .running, other.incarnation != incarnation else { return }
-        let peer = "\(other.service)/\(other.instance)"
+        let peer = other.name
         switch peers.heard(peer, incarnation: other.incarnation, isRetained: isRetained) {
         case .nothing: return
         // It has just started and believes no retained presence, ours neither: without a live one it would wait for our

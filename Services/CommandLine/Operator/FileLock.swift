@@ -1,21 +1,19 @@
 internal import Glibc
 
-/// Keeps other processes of this program from changing a file between the reading and the writing of it, until its end (flock(2)).
+/// Keeps other processes of this program from changing a file between the reading and the writing of it (flock(2)).
 ///
 /// The lock is on the file's directory: the file itself is replaced.
-final class FileLock {
-    private let descriptor: Int32
-
+enum FileLock {
     /// Waits for whoever holds it.
-    init(changing path: String) throws(CommandFailure) {
+    static func whileChanging(
+        _ path: String, _ body: () throws(CommandFailure) -> Void
+    ) throws(CommandFailure) {
         let directory = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-        descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        defer { if descriptor >= 0 { close(descriptor) } }
         guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else {
             throw .failed("\(directory): \(String(cString: strerror(errno)))")
         }
-    }
-
-    deinit {
-        if descriptor >= 0 { close(descriptor) }
+        try body()
     }
 }

@@ -37,20 +37,20 @@ extension Subcommand {
             for name in names where !IdentityFile.isValid(name) {
                 throw .usage("'\(name)' is neither op:NAME nor svc:SERVICE/INSTANCE")
             }
-            let lock = try FileLock(changing: identities.path)
-            defer { withExtendedLifetime(lock) {} }
-            for name in names {
-                let secret = try identities.add(name)
-                invocation.console.write("\(name)  secret in \(secret)\n")
+            try FileLock.whileChanging(identities.path) { () throws(CommandFailure) in
+                for name in names {
+                    let secret = try identities.add(name)
+                    invocation.console.write("\(name)  secret in \(secret)\n")
+                }
             }
         case "list":
             guard names.isEmpty else { throw .usage("unexpected argument '\(names[0])'") }
             for line in try identities.read() { invocation.console.write("\(line.name)\n") }
         case "remove":
             guard names.count == 1 else { throw .usage("which NAME?") }
-            let lock = try FileLock(changing: identities.path)
-            defer { withExtendedLifetime(lock) {} }
-            try identities.remove(names[0])
+            try FileLock.whileChanging(identities.path) { () throws(CommandFailure) in
+                try identities.remove(names[0])
+            }
         default:
             throw .usage(
                 "add NAME..., list or remove NAME"

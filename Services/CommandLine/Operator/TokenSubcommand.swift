@@ -121,14 +121,14 @@ struct OperatorTokenFile {
 
     /// Changes the file, or makes it; nobody else does between the reading and the writing.
     func change(_ change: (inout Lines) throws(CommandFailure) -> Void) throws(CommandFailure) {
-        let lock = try FileLock(changing: path)
-        defer { withExtendedLifetime(lock) {} }
-        var lines = access(path, F_OK) == 0 ? try read() : []
-        try change(&lines)
-        do throws(FileFailure) {
-            try SmallFile.replace(path, with: lines.map { $0.text + "\n" }.joined())
-        } catch {
-            throw .failed(error.reason)
+        try FileLock.whileChanging(path) { () throws(CommandFailure) in
+            var lines = access(path, F_OK) == 0 ? try read() : []
+            try change(&lines)
+            do throws(FileFailure) {
+                try SmallFile.replace(path, with: lines.map { $0.text + "\n" }.joined())
+            } catch {
+                throw .failed(error.reason)
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ struct Readiness: Hashable, Sendable {
     }
 
     mutating func heard(_ presence: Presence) {
-        presences["\(presence.service)/\(presence.instance)"] = presence
+        presences[presence.name] = presence
     }
 
     /// What is not yet as it must be, in words; empty when all is ready but, perhaps, the answer to a command.
@@ -28,7 +28,7 @@ struct Readiness: Hashable, Sendable {
         guard owned == count else { return ["\(owned) of \(count) partitions have an owner"] }
         // A suspended reconciler sends no wake and judges no deadline.
         return all.compactMap { presence in
-            presence.suspended.map { "\(presence.service)/\(presence.instance) judges nothing: \($0)" }
+            presence.suspended.map { "\(presence.name) judges nothing: \($0)" }
         }.sorted()
     }
 }

@@ -13,7 +13,7 @@ struct Presences {
     var all: [Presence] { heard.sorted { $0.key < $1.key }.map(\.value.presence) }
 
     mutating func received(_ presence: Presence, now: Instant) {
-        heard["\(presence.service)/\(presence.instance)"] = (presence, now)
+        heard[presence.name] = (presence, now)
         incarnations.heard(presence, now: now)
     }
 

@@ -16,8 +16,6 @@ final class HeartbeatIngest: Service {
     private weak var connection: Connection?
     private var isDrainedByCore = false
 
-    init() {}
-
     // MARK: Service
 
     func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {

@@ -279,15 +279,3 @@ extension PartitionOwner {
         return record
     }
 }
-
-extension Command {
-    /// The one agent that it is about.
-    fileprivate var agent: AgentAddress? {
-        switch self {
-        case .provision(let request), .update(let request): request.agent
-        case .wake(let agent), .delete(let agent), .rotateAgentToken(let agent, _), .syncAgent(let agent, _): agent
-        case .pause(.agent(let agent), _), .resume(.agent(let agent)): agent
-        case .pause, .resume, .rotateGatewayToken, .addGateway, .removeGateway, .syncTemplates: nil
-        }
-    }
-}

@@ -20,6 +20,7 @@ final class StatusStore: Service {
     private let options: StatusStoreOptions
     private var runtime: ServiceRuntime!
     private var messages: StoreMessages!
+    private var publisher: FramePublisher!
     /// `nil` until the database is open.
     private var core: StoreCore?
     private var partitionCount = 0
@@ -38,6 +39,8 @@ final class StatusStore: Service {
     func start(_ runtime: ServiceRuntime) throws(ServiceFailure) {
         self.runtime = runtime
         messages = StoreMessages(topics: runtime.topics)
+        publisher = FramePublisher(topics: runtime.topics)
+        runtime.watch(publisher)
         do throws(StorageError) {
             guard let database = try open() else { return }
             partitionCount = database.partitionCount
@@ -174,7 +177,7 @@ final class StatusStore: Service {
     private func carryOut(_ action: StoreAction) {
         switch action {
         case .subscribe: messages.subscribe(connection, as: runtime.name, runtime.instance)
-        case .send(let outgoing): publish(messages.publication(outgoing))
+        case .send(let frame): publisher.publish(frame, on: connection)
         case .acknowledgement(let acknowledgement): publish(messages.publication(acknowledgement))
         case .publish(let message, let ticket): publish(messages.publication(message), ticket)
         case .announce: runtime.announce()

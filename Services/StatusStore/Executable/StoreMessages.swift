@@ -5,7 +5,6 @@ import Model
 internal import ServiceHost
 internal import StatusStoreCore
 internal import Storage
-internal import Streams
 internal import Wire
 
 /// The store's messages as they are on the bus.
@@ -41,10 +40,6 @@ struct StoreMessages {
         Publication(
             topic: topics.acknowledgements(service: acknowledgement.id.service, instance: acknowledgement.id.instance),
             payload: WireFormat.bytes(acknowledgement))
-    }
-
-    func publication(_ outgoing: StreamSenders<ReconcilerMessage>.Outgoing) -> Publication {
-        Publication(topic: topics.stream(to: outgoing.destination), payload: WireFormat.bytes(outgoing.frame))
     }
 
     func publication(_ message: StoreMessage) -> Publication {
