@@ -153,11 +153,11 @@ extension AgentMachine {
     }
 
     mutating func erase(_ context: AgentContext, _ directives: inout [AgentDirective]) {
-        emit(.deleted, context, &directives)
+        revise(context)
         phase = .resting
+        let record = state.record
         directives.append(
             .erase(
-                Tombstone(
-                    agent: state.record.address, generation: state.record.generation, revision: state.record.revision)))
+                Tombstone(agent: record.address, generation: record.generation, revision: record.revision), state))
     }
 }

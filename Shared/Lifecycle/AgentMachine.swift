@@ -156,9 +156,13 @@ public struct AgentMachine: Hashable, Sendable {
         _ event: LifecycleEvent, reason: String? = nil, _ context: AgentContext,
         _ directives: inout [AgentDirective]
     ) {
+        revise(context)
+        directives.append(.emit(event, reason: reason, state))
+    }
+
+    mutating func revise(_ context: AgentContext) {
         state.record.revision += 1
         state.record.updatedAt = context.wallTime
-        directives.append(.emit(event, reason: reason, state))
     }
 
     mutating func queueWake(isRepeat: Bool, reason: WakeReason, _ directives: inout [AgentDirective]) {

@@ -39,8 +39,8 @@ public enum AgentDirective: Hashable, Sendable {
     case requestPermit
     /// Commit what has no event, later and together with others.
     case noteLastSeen
-    /// Remove the agent, keep its numbers.
-    case erase(Tombstone)
+    /// Commit the state with event `deleted`, remove the agent and keep its numbers.
+    case erase(Tombstone, AgentState)
     case log(LifecycleLog)
     /// What the sequence number says of the way here: heartbeats lost, or one repeated or late.
     case countSequence(lost: Int64, isRepeated: Bool)

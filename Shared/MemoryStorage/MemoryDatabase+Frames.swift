@@ -6,87 +6,100 @@ internal import Wire
 
 // What a frame changes, once it is known that all of it can be.
 extension MemoryDatabase {
-    /// An entry of which all that is carried was read.
-    struct ReadEntry {
-        let entry: StoreEntry
-        let state: AgentState?
-        let order: WakeOrder?
-    }
-
     // MARK: Looking through
 
     /// - Throws: when some entry cannot be applied.
-    func lookThrough(_ received: ReceivedFrame) throws(StorageError) -> [ReadEntry] {
+    func lookThrough(_ received: ReceivedFrame) throws(StorageError) {
         if let defect = received.defect {
             throw StorageError(.content, message: defect.error, operation: "read a frame")
         }
         var events: Set<String> = []
-        var entries: [ReadEntry] = []
-        for entry in received.frame.entries {
-            entries.append(try lookThrough(entry, received.frame.partition))
-            guard let event = entry.event else { continue }
-            guard !eventIDs.contains(event.id), events.insert(event.id).inserted else {
-                throw StorageError(
-                    .constraint, message: "an event's id is not unique", operation: "apply a frame")
-            }
+        for change in received.frame.entries.flatMap(\.changes) {
+            try lookThrough(change, received.frame.partition, &events)
         }
-        return entries
     }
 
-    private func lookThrough(_ entry: StoreEntry, _ partition: Int) throws(StorageError) -> ReadEntry {
-        let read = ReadEntry(entry: entry, state: try entry.state?.decoded(), order: try entry.order?.decoded())
-        var gateways = [
-            read.state?.record.address.gateway, entry.event?.agent.gateway, entry.tombstone?.agent.gateway,
-            read.order?.agent.gateway, entry.gateway?.gateway, entry.removedGateway,
-            entry.gatewayEvent?.message.gateway,
-        ]
-        for lastSeenUpdate in entry.lastSeenUpdates ?? [] { gateways.append(lastSeenUpdate.agent.gateway) }
-        for text in entry.seen?.agents ?? [] { gateways.append(AgentAddress(text)?.gateway) }
-        for case let gateway? in gateways where !lies(gateway, in: partition) {
+    private func lookThrough(
+        _ change: StoreChange, _ partition: Int, _ events: inout Set<String>
+    ) throws(StorageError) {
+        switch change {
+        case .agent(let state, let event):
+            try check(state.decoded().record.address.gateway, partition)
+            if let event { try check(event, partition, &events) }
+        case .event(let event): try check(event, partition, &events)
+        case .removal(let state, let event, let tombstone):
+            try check(state.decoded().record.address.gateway, partition)
+            try check(event, partition, &events)
+            try check(tombstone.agent.gateway, partition)
+        case .lastSeen(let updates): for update in updates { try check(update.agent.gateway, partition) }
+        case .seen(let seen):
+            for text in seen.agents { if let agent = AgentAddress(text) { try check(agent.gateway, partition) } }
+        case .order(let order): try check(order.decoded().agent.gateway, partition)
+        case .gateway(let gateway): try check(gateway.gateway, partition)
+        case .removedGateway(let gateway): try check(gateway, partition)
+        case .gatewayEvent(let event): try check(event.message.gateway, partition)
+        case .credential(let change):
+            guard change.isWellFormed else {
+                throw StorageError(
+                    .content, message: "a credential change that no broker takes", operation: "apply a frame")
+            }
+        case .settledOrder, .boardPause, .resumedBoard, .intent, .answer: break
+        }
+    }
+
+    private func check(_ gateway: String, _ partition: Int) throws(StorageError) {
+        guard lies(gateway, in: partition) else {
             throw StorageError(
                 .content, message: "gateway \(gateway) does not lie in partition \(partition)",
                 operation: "apply a frame")
         }
-        guard entry.credential?.isWellFormed ?? true else {
-            throw StorageError(
-                .content, message: "a credential change that no broker takes", operation: "apply a frame")
+    }
+
+    private func check(
+        _ event: AgentEventEntry, _ partition: Int, _ events: inout Set<String>
+    ) throws(StorageError) {
+        try check(event.agent.gateway, partition)
+        guard !eventIDs.contains(event.id), events.insert(event.id).inserted else {
+            throw StorageError(.constraint, message: "an event's id is not unique", operation: "apply a frame")
         }
-        return read
     }
 
     // MARK: Applying
 
-    /// What the entry changes, in the order in which it is to be seen.
-    func apply(_ read: ReadEntry, _ partition: Int, _ now: Timestamp, _ changes: inout [OrderChange]) {
-        let entry = read.entry
-        if let state = read.state { set(state, partition) }
-        let changedAt = entry.event.map { add($0, of: entry) }
-        if let tombstone = entry.tombstone {
-            delete(tombstone, partition, changedAt: changedAt)
+    /// - Precondition: it was looked through.
+    func apply(_ change: StoreChange, _ partition: Int, _ now: Timestamp, _ changes: inout [OrderChange]) {
+        switch change {
+        case .agent(let state, let event):
+            set(state, partition)
+            if let event { add(event, status: .set) }
+        case .event(let event): add(event, status: .none)
+        case .removal(let state, let event, let tombstone):
+            set(state, partition)
+            remove(tombstone, partition, changedAt: add(event, status: .clear))
             settle(tombstone.agent, &changes)
-        }
-        for lastSeenUpdate in entry.lastSeenUpdates ?? [] {
-            if let at = lastSeenUpdate.lastSeenAt { agents[lastSeenUpdate.agent]?.state.record.lastSeenAt = at }
-            if let rejection = lastSeenUpdate.lastRejection {
-                agents[lastSeenUpdate.agent]?.state.record.lastRejection = rejection
-            }
-        }
-        if let seen = entry.seen { note(seen) }
-        if let order = read.order {
-            let issued = OutstandingOrder(agent: order.agent, position: nextPosition(), order: Carried(order))
+        case .lastSeen(let updates): for update in updates { note(update) }
+        case .seen(let seen): note(seen)
+        case .order(let carried):
+            guard let order = carried.value else { return }
+            let issued = OutstandingOrder(agent: order.agent, position: nextPosition(), order: carried)
             orders[order.agent] = issued
             changes.append(.issued(order.agent, position: issued.position))
+        case .settledOrder(let agent): settle(agent, &changes)
+        case .gateway(let gateway): gatewayStates[gateway.gateway] = gateway
+        case .removedGateway(let gateway):
+            gatewayStates[gateway] = nil
+            publish(.gatewayCleared(gateway))
+        case .gatewayEvent(let event): publish(.gatewayEvent(event))
+        case .boardPause(let pause): boardPauses[partition, default: [:]][pause.board] = pause
+        case .resumedBoard(let board): boardPauses[partition]?[board] = nil
+        case .credential(let change): apply(change, now)
+        case .intent(let intent): remember(intent, partition, now)
+        case .answer(let answer): add(answer, partition, now)
         }
-        if let agent = entry.settledOrder { settle(agent, &changes) }
-        applyGateway(entry, partition)
-        if let change = entry.credential { apply(change, now) }
-        // After its credential is gone it can say nothing more.
-        if let gateway = entry.removedGateway { publish(.gatewayCleared(gateway)) }
-        if let intentRecord = entry.intentRecord { remember(intentRecord, partition, now) }
-        if let answer = entry.answer { add(answer, partition, now) }
     }
 
-    private func set(_ state: AgentState, _ partition: Int) {
+    private func set(_ carried: Carried<AgentState>, _ partition: Int) {
+        guard let state = carried.value else { return }
         let agent = state.record.address
         let known = agents[agent]
         agents[agent] = Agent(
@@ -95,14 +108,9 @@ extension MemoryDatabase {
     }
 
     /// The event's sequence.
-    private func add(_ event: AgentEventEntry, of entry: StoreEntry) -> Int64 {
-        let status: PublishedEvent.StatusChange =
-            entry.tombstone != nil ? .clear : entry.state != nil ? .set : .none
-        var record = agents[event.agent]?.state.record
-        if entry.state == nil, let tombstone = entry.tombstone {
-            record?.revision = tombstone.revision
-            record?.updatedAt = event.time
-        }
+    @discardableResult
+    private func add(_ event: AgentEventEntry, status: PublishedEvent.StatusChange) -> Int64 {
+        let record = agents[event.agent]?.state.record
         let published = PublishedEvent(
             id: event.id, event: event.event, agent: event.agent, revision: record?.revision ?? 0,
             reason: event.reason, time: event.time, source: event.source, traceparent: event.traceparent,
@@ -114,10 +122,14 @@ extension MemoryDatabase {
         return sequence
     }
 
-    private func delete(_ tombstone: Tombstone, _ partition: Int, changedAt: Int64?) {
+    private func remove(_ tombstone: Tombstone, _ partition: Int, changedAt: Int64) {
         agents[tombstone.agent] = nil
-        deleted[tombstone.agent] = Deleted(
-            tombstone: tombstone, partition: partition, changedAt: changedAt ?? publish(.cleared(tombstone.agent)))
+        deleted[tombstone.agent] = Deleted(tombstone: tombstone, partition: partition, changedAt: changedAt)
+    }
+
+    private func note(_ update: LastSeenUpdate) {
+        if let at = update.lastSeenAt { agents[update.agent]?.state.record.lastSeenAt = at }
+        if let rejection = update.lastRejection { agents[update.agent]?.state.record.lastRejection = rejection }
     }
 
     private func note(_ seen: SeenAgents) {
@@ -129,14 +141,6 @@ extension MemoryDatabase {
 
     private func settle(_ agent: AgentAddress, _ changes: inout [OrderChange]) {
         if orders.removeValue(forKey: agent) != nil { changes.append(.settled(agent)) }
-    }
-
-    private func applyGateway(_ entry: StoreEntry, _ partition: Int) {
-        if let gateway = entry.gateway { gatewayStates[gateway.gateway] = gateway }
-        if let gateway = entry.removedGateway { gatewayStates[gateway] = nil }
-        if let event = entry.gatewayEvent { publish(.gatewayEvent(event)) }
-        if let pause = entry.boardPause { boardPauses[partition, default: [:]][pause.board] = pause }
-        if let board = entry.resumedBoard { boardPauses[partition]?[board] = nil }
     }
 
     private func apply(_ credential: CredentialChange, _ now: Timestamp) {

@@ -97,8 +97,10 @@ public final class MemoryDatabase: StatusDatabase {
             var result = judge(frame)
             if result == .applied {
                 do throws(StorageError) {
-                    let entries = try lookThrough(frame)
-                    for entry in entries { apply(entry, frame.frame.partition, now, &changes) }
+                    try lookThrough(frame)
+                    for change in frame.frame.entries.flatMap(\.changes) {
+                        apply(change, frame.frame.partition, now, &changes)
+                    }
                     ownership[frame.frame.partition]?.stream = frame.stream.stream
                     ownership[frame.frame.partition]?.appliedSeq = frame.seq
                 } catch {

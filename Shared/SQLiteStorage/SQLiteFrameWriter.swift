@@ -121,42 +121,74 @@ final class SQLiteFrameWriter {
             throw StorageError(.content, message: defect.error, operation: "read a frame")
         }
         let partition = received.frame.partition
-        for entry in received.frame.entries { try apply(entry, partition) }
+        for entry in received.frame.entries {
+            for change in entry.changes { try apply(change, partition) }
+        }
         owners[partition]?.stream = received.stream.stream
         owners[partition]?.appliedSeq = received.seq
         owners[partition]?.isChanged = true
     }
 
-    // MARK: Entries
+    // MARK: Changes
 
-    /// What the entry changes, in the order in which it is to be seen.
-    private func apply(_ entry: StoreEntry, _ partition: Int) throws(StorageError) {
-        if let state = entry.state {
-            let state = try StoredState(state.bytes)
-            try checkPartition(state.address.gateway, partition)
-            agents.set(state, partition)
-        }
-        if let event = entry.event { try add(event, of: entry, partition) }
-        if let tombstone = entry.tombstone { try deadLetter(tombstone, hasEvent: entry.event != nil, partition) }
-        for lastSeenUpdate in entry.lastSeenUpdates ?? [] { try note(lastSeenUpdate, partition) }
-        if let seen = entry.seen { try note(seen, partition) }
-        if let order = entry.order {
-            let bytes = order.bytes
-            let agent = try StoredState.address(inOrder: bytes)
-            try checkPartition(agent.gateway, partition)
+    private func apply(_ change: StoreChange, _ partition: Int) throws(StorageError) {
+        switch change {
+        case .agent(let state, let event):
+            try set(state, partition)
+            if let event { try add(event, status: .set, partition) }
+        case .event(let event): try add(event, status: .none, partition)
+        case .removal(let state, let event, let tombstone):
+            try set(state, partition)
+            try add(event, status: .clear, partition)
+            try remove(tombstone, partition)
+        case .lastSeen(let updates): for update in updates { try note(update, partition) }
+        case .seen(let seen): try note(seen, partition)
+        case .order(let order): try issue(order.bytes, partition)
+        case .settledOrder(let agent): try settle(agent)
+        case .gateway(let gateway): try set(gateway, partition)
+        case .removedGateway(let gateway): try remove(gateway: gateway, partition)
+        case .gatewayEvent(let event):
+            try checkPartition(event.message.gateway, partition)
+            try publish(
+                .gatewayEvent, target: event.message.gateway, payload: JSON.bytes(event), .gatewayEvent(event))
+        case .boardPause(let pause):
             try database.run(
-                "INSERT OR REPLACE INTO orders(agent, wake) VALUES(?, ?)", .text(agent.description), .blob(bytes))
-            orders.append(.issued(agent, position: database.lastInsertedKey))
+                "INSERT OR REPLACE INTO board_pauses VALUES(?, ?, ?)", .integer(partition), .text(pause.board),
+                .integer(pause.until?.millisecondsSince1970))
+        case .resumedBoard(let board):
+            try database.run(
+                "DELETE FROM board_pauses WHERE partition = ? AND board = ?", .integer(partition), .text(board))
+        case .credential(let change): try apply(change)
+        case .intent(let intent): try remember(intent, partition)
+        case .answer(let answer): try add(answer, partition)
         }
-        if let agent = entry.settledOrder { try settle(agent) }
-        try applyGateway(entry, partition)
-        if let change = entry.credential { try apply(change) }
-        // After its credential is gone it can say nothing more.
-        if let gateway = entry.removedGateway {
-            try publish(.gatewayCleared, target: gateway, .gatewayCleared(gateway))
-        }
-        if let intentRecord = entry.intentRecord { try remember(intentRecord, partition) }
-        if let answer = entry.answer { try add(answer, partition) }
+    }
+
+    private func set(_ state: Carried<AgentState>, _ partition: Int) throws(StorageError) {
+        let state = try StoredState(state.bytes)
+        try checkPartition(state.address.gateway, partition)
+        agents.set(state, partition)
+    }
+
+    private func set(_ gateway: GatewayState, _ partition: Int) throws(StorageError) {
+        try checkPartition(gateway.gateway, partition)
+        try database.run(
+            "INSERT OR REPLACE INTO gateways VALUES(?, ?, ?)", .text(gateway.gateway), .integer(partition),
+            .blob(JSON.bytes(gateway)))
+    }
+
+    private func remove(gateway: String, _ partition: Int) throws(StorageError) {
+        try checkPartition(gateway, partition)
+        try database.run("DELETE FROM gateways WHERE gateway = ?", .text(gateway))
+        try publish(.gatewayCleared, target: gateway, .gatewayCleared(gateway))
+    }
+
+    private func issue(_ order: [UInt8], _ partition: Int) throws(StorageError) {
+        let agent = try StoredState.address(inOrder: order)
+        try checkPartition(agent.gateway, partition)
+        try database.run(
+            "INSERT OR REPLACE INTO orders(agent, wake) VALUES(?, ?)", .text(agent.description), .blob(order))
+        orders.append(.issued(agent, position: database.lastInsertedKey))
     }
 
     private func checkPartition(_ gateway: String, _ partition: Int) throws(StorageError) {
@@ -167,17 +199,12 @@ final class SQLiteFrameWriter {
         }
     }
 
-    private func add(_ event: AgentEventEntry, of entry: StoreEntry, _ partition: Int) throws(StorageError) {
+    private func add(
+        _ event: AgentEventEntry, status: PublishedEvent.StatusChange, _ partition: Int
+    ) throws(StorageError) {
         try checkPartition(event.agent.gateway, partition)
-        let status: PublishedEvent.StatusChange =
-            entry.tombstone != nil ? .clear : entry.state != nil ? .set : .none
         let sequence = try insert(.event(status), target: event.agent.description, payload: nil)
-        var (record, revision) = try agents.record(of: event.agent)
-        if entry.state == nil, let tombstone = entry.tombstone, let bytes = record {
-            revision = tombstone.revision
-            let numbered = JSONSplice.replacing("revision", in: bytes, with: JSON.bytes(revision))
-            record = JSONSplice.replacing("updated_at", in: numbered, with: JSON.bytes(event.time))
-        }
+        let (record, revision) = try agents.record(of: event.agent)
         try database.run(
             "INSERT INTO history VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", .integer(sequence), .text(event.id),
             .text(event.agent.description), .integer(revision), .text(event.event.rawValue), .text(event.reason),
@@ -194,12 +221,8 @@ final class SQLiteFrameWriter {
         if status != .none { agents.changed(event.agent, at: sequence, partition) }
     }
 
-    private func deadLetter(_ tombstone: Tombstone, hasEvent: Bool, _ partition: Int) throws(StorageError) {
+    private func remove(_ tombstone: Tombstone, _ partition: Int) throws(StorageError) {
         try checkPartition(tombstone.agent.gateway, partition)
-        if !hasEvent {
-            let sequence = try publish(.cleared, target: tombstone.agent.description, .cleared(tombstone.agent))
-            agents.changed(tombstone.agent, at: sequence, partition)
-        }
         agents.deadLetter(tombstone, partition)
         try settle(tombstone.agent)
     }
@@ -221,33 +244,6 @@ final class SQLiteFrameWriter {
     private func settle(_ agent: AgentAddress) throws(StorageError) {
         if try database.run("DELETE FROM orders WHERE agent = ?", .text(agent.description)) > 0 {
             orders.append(.settled(agent))
-        }
-    }
-
-    private func applyGateway(_ entry: StoreEntry, _ partition: Int) throws(StorageError) {
-        if let gateway = entry.gateway {
-            try checkPartition(gateway.gateway, partition)
-            try database.run(
-                "INSERT OR REPLACE INTO gateways VALUES(?, ?, ?)", .text(gateway.gateway), .integer(partition),
-                .blob(JSON.bytes(gateway)))
-        }
-        if let gateway = entry.removedGateway {
-            try checkPartition(gateway, partition)
-            try database.run("DELETE FROM gateways WHERE gateway = ?", .text(gateway))
-        }
-        if let event = entry.gatewayEvent {
-            try checkPartition(event.message.gateway, partition)
-            try publish(
-                .gatewayEvent, target: event.message.gateway, payload: JSON.bytes(event), .gatewayEvent(event))
-        }
-        if let pause = entry.boardPause {
-            try database.run(
-                "INSERT OR REPLACE INTO board_pauses VALUES(?, ?, ?)", .integer(partition), .text(pause.board),
-                .integer(pause.until?.millisecondsSince1970))
-        }
-        if let board = entry.resumedBoard {
-            try database.run(
-                "DELETE FROM board_pauses WHERE partition = ? AND board = ?", .integer(partition), .text(board))
         }
     }
 

@@ -9,7 +9,6 @@ enum SQLiteOutboxKind: Sendable {
     case gatewayEvent
     case answer
     case credential
-    case cleared
     case gatewayCleared
 
     var rawValue: Int {
@@ -18,7 +17,6 @@ enum SQLiteOutboxKind: Sendable {
         case .gatewayEvent: 10
         case .answer: 11
         case .credential: 12
-        case .cleared: 13
         case .gatewayCleared: 14
         }
     }
@@ -28,7 +26,6 @@ enum SQLiteOutboxKind: Sendable {
         case 10: self = .gatewayEvent
         case 11: self = .answer
         case 12: self = .credential
-        case 13: self = .cleared
         case 14: self = .gatewayCleared
         default:
             guard let status = PublishedEvent.StatusChange(rawValue: rawValue) else { return nil }
@@ -73,7 +70,6 @@ extension SQLiteStatusDatabase {
         case .gatewayEvent: return .gatewayEvent(try Carried(encoded: row.blob(3)).decoded())
         case .answer: return .answer(provisioner: target, Carried(encoded: row.blob(3)))
         case .credential: return .credential(try Carried(encoded: row.blob(3)).decoded())
-        case .cleared: return .cleared(try address(target))
         case .gatewayCleared: return .gatewayCleared(target)
         }
     }

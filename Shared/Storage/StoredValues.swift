@@ -59,8 +59,6 @@ public struct OutboxEntry: Sendable {
         case gatewayEvent(GatewayEventEntry)
         case answer(provisioner: String, Carried<ProvisionerMessage>)
         case credential(CredentialChange)
-        /// An agent went without an event: its retained status is cleared.
-        case cleared(AgentAddress)
         /// A gateway was removed: what it said last of its connection is cleared.
         case gatewayCleared(String)
     }

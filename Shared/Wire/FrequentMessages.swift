@@ -190,20 +190,29 @@ extension StoreFrame: FrequentMessage {
 
 extension StoreEntry: FrequentMessage {
     init(_ reader: inout JSONReader) throws(JSONFault) {
-        self.init()
+        var (state, event, tombstone): (Carried<AgentState>?, AgentEventEntry?, Tombstone?)
+        var (seen, order, settledOrder): (SeenAgents?, Carried<WakeOrder>?, AgentAddress?)
+        var (credential, answer): (CredentialChange?, AnswerEntry?)
         try reader.forEachMember { (reader, name) throws(JSONFault) in
             switch name {
             case "state": state = Carried(encoded: try reader.writtenObject())
-            case "order": order = Carried(encoded: try reader.writtenObject())
             case "event": event = try AgentEventEntry(&reader)
-            case "settledOrder": settledOrder = try reader.address()
-            case "seen": seen = try SeenAgents(&reader)
             case "tombstone": tombstone = try reader.decode(Tombstone.self)
+            case "seen": seen = try SeenAgents(&reader)
+            case "order": order = Carried(encoded: try reader.writtenObject())
+            case "settledOrder": settledOrder = try reader.address()
             case "credential": credential = try reader.decode(CredentialChange.self)
             case "answer": answer = try reader.decode(AnswerEntry.self)
             default: throw JSONFault("is uncommon")
             }
         }
+        self.init()
+        try addAgent(state: state, event: event, tombstone: tombstone)
+        add(seen, StoreChange.seen)
+        add(order, StoreChange.order)
+        add(settledOrder, StoreChange.settledOrder)
+        add(credential, StoreChange.credential)
+        add(answer, StoreChange.answer)
     }
 }
 

@@ -17,33 +17,45 @@ public struct StoreFrame: Codable, Sendable {
     }
 }
 
-/// One change. What is absent stays as it is.
-public struct StoreEntry: Codable, Sendable {
-    /// An agent's new state.
-    public var state: Carried<AgentState>?
-    /// The event that goes with it: history, a lifecycle message and, with a state, the retained status.
-    public var event: AgentEventEntry?
-    /// The agent is gone: its state is removed, its retained status cleared, its numbers kept.
-    public var tombstone: Tombstone?
-    /// The agent's one outstanding wake order: a new one replaces the one before.
-    public var order: Carried<WakeOrder>?
-    /// The agent has no outstanding wake order any more.
-    public var settledOrder: AgentAddress?
-    public var credential: CredentialChange?
-    public var gateway: GatewayState?
-    public var removedGateway: String?
-    public var gatewayEvent: GatewayEventEntry?
-    public var boardPause: BoardPause?
-    public var resumedBoard: String?
-    public var answer: AnswerEntry?
-    /// A command that was begun: whoever owns the partition carries it on until it is answered.
-    public var intentRecord: IntentRecord?
-    /// What changed without an event: written behind.
-    public var lastSeenUpdates: [LastSeenUpdate]?
-    /// The common case of them: when agents were last seen.
-    public var seen: SeenAgents?
+/// What belongs together: committed whole or not at all, in this order. No kind of change comes twice.
+public struct StoreEntry: Sendable {
+    public private(set) var changes: [StoreChange]
 
-    public init() {}
+    public init(_ changes: StoreChange...) {
+        self.changes = changes
+    }
+
+    public init(_ changes: [StoreChange]) {
+        self.changes = changes
+    }
+
+    public mutating func append(_ change: StoreChange) { changes.append(change) }
+}
+
+public enum StoreChange: Sendable {
+    /// An agent's new state. With an event: history, a lifecycle message and the retained status.
+    case agent(Carried<AgentState>, AgentEventEntry?)
+    /// An event that changes no state.
+    case event(AgentEventEntry)
+    /// The agent is gone: its last state and event go out, its retained status is cleared, its numbers are kept.
+    case removal(Carried<AgentState>, AgentEventEntry, Tombstone)
+    /// What changed without an event: written behind.
+    case lastSeen([LastSeenUpdate])
+    /// The common case of it: when agents were last seen.
+    case seen(SeenAgents)
+    /// The agent's one outstanding wake order: it replaces the one before.
+    case order(Carried<WakeOrder>)
+    /// The agent has no outstanding wake order any more.
+    case settledOrder(AgentAddress)
+    case gateway(GatewayState)
+    case removedGateway(String)
+    case gatewayEvent(GatewayEventEntry)
+    case boardPause(BoardPause)
+    case resumedBoard(String)
+    case credential(CredentialChange)
+    /// A command that was begun: whoever owns the partition carries it on until it is answered.
+    case intent(IntentRecord)
+    case answer(AnswerEntry)
 }
 
 /// A value that the store keeps as it came, and does not decode: its JSON as bytes.

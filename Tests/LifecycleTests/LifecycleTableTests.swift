@@ -215,7 +215,11 @@ extension Subject {
     }
 
     fileprivate static func event(_ directive: AgentDirective) -> LifecycleEvent? {
-        if case .emit(let event, _, _) = directive { event } else { nil }
+        switch directive {
+        case .emit(let event, _, _): event
+        case .erase: .deleted
+        case .order, .settleOrder, .requestPermit, .noteLastSeen, .log, .countSequence: nil
+        }
     }
 
     fileprivate static func tableDirective(_ directive: AgentDirective) -> LifecycleTable.Directive? {

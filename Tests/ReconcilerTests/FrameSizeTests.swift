@@ -20,13 +20,12 @@ import Wire
         return record
     }
 
-    private static func answer(_ outcome: CommandOutcome) -> StoreEntry {
-        var entry = StoreEntry()
-        entry.answer = AnswerEntry(
-            requestID: String(repeating: "f", count: 64), requestDigest: String(repeating: "f", count: 64),
-            isKeyed: true, provisioner: String(repeating: "p", count: 63), outcome: outcome, isFinal: true,
-            mintedToken: nil)
-        return entry
+    private static func answer(_ outcome: CommandOutcome) -> StoreChange {
+        .answer(
+            AnswerEntry(
+                requestID: String(repeating: "f", count: 64), requestDigest: String(repeating: "f", count: 64),
+                isKeyed: true, provisioner: String(repeating: "p", count: 63), outcome: outcome, isFinal: true,
+                mintedToken: nil))
     }
 
     /// The bound that frames are divided by holds for the largest of each kind of entry.
@@ -117,63 +116,38 @@ import Wire
         )
         let rejected = LastSeenUpdate(agent: agent, lastSeenAt: time, lastRejection: record.lastRejection)
         let credential = CredentialChange(username: agent.description, change: .overlap(digest: hex, seconds: 600))
-        func entry(_ change: (inout StoreEntry) -> Void) -> StoreEntry {
-            var entry = StoreEntry()
-            change(&entry)
-            return entry
-        }
-        return [
-            ("state with its order", entry { ($0.state, $0.order) = (Carried(state), Carried(order)) }),
-            ("state with its event", entry { ($0.state, $0.event) = (Carried(state), event) }),
-            (
-                "pause with its intent record",
-                entry {
-                    ($0.state, $0.event) = (Carried(state), event)
-                    $0.intentRecord = IntentRecord(request: request, count: number)
-                }
-            ),
-            ("event", entry { $0.event = event }),
-            ("settled", entry { $0.settledOrder = agent }),
-            ("credential", entry { $0.credential = credential }),
+        let intent = StoreChange.intent(IntentRecord(request: request, count: number))
+        let tombstone = Tombstone(agent: agent, generation: number, revision: number)
+        let entries: [(String, [StoreChange])] = [
+            ("state with its order", [.agent(Carried(state), nil), .order(Carried(order))]),
+            ("state with its event", [.agent(Carried(state), event)]),
+            ("pause with its intent record", [.agent(Carried(state), event), intent]),
+            ("event", [.event(event)]),
+            ("settled", [.settledOrder(agent)]),
+            ("credential", [.credential(credential)]),
             (
                 "erased",
-                entry {
-                    ($0.event, $0.credential) = (event, credential)
-                    $0.tombstone = Tombstone(agent: agent, generation: number, revision: number)
-                    $0.answer = answer(.record(record, minted: false)).answer
-                }
+                [
+                    .removal(Carried(state), event, tombstone), .credential(credential),
+                    answer(.record(record, minted: false)),
+                ]
             ),
-            (
-                "gateway",
-                entry {
-                    ($0.gateway, $0.gatewayEvent) = (gateway, gatewayEvent)
-                    $0.intentRecord = IntentRecord(request: request, count: number)
-                }
-            ),
+            ("gateway", [.gatewayEvent(gatewayEvent), .gateway(gateway), intent]),
             (
                 "removed gateway",
-                entry {
-                    ($0.removedGateway, $0.credential) = (id, credential)
-                    $0.answer = answer(.gatewayRemoved(id, deletedAgents: number)).answer
-                }
+                [.credential(credential), .removedGateway(id), answer(.gatewayRemoved(id, deletedAgents: number))]
             ),
-            (
-                "board",
-                entry {
-                    ($0.boardPause, $0.intentRecord) = (
-                        BoardPause(board: id, until: time), IntentRecord(request: request, count: number)
-                    )
-                }
-            ),
-            ("resumed board", entry { $0.resumedBoard = id }),
-            ("record", answer(.record(record, minted: false))),
-            ("gateway's answer", answer(.gateway(id, minted: false))),
-            ("render", answer(.render(RenderInputs(role: .worker, board: id, variables: variables)))),
-            ("refused", answer(.refused(Problem(member: "variables", String(repeating: "\u{1}", count: 500))))),
-            ("paused", answer(.paused(number))),
-            ("seen", entry { $0.seen = seen }),
-            ("last-seen updates", entry { $0.lastSeenUpdates = Array(repeating: rejected, count: 500) }),
+            ("board", [.boardPause(BoardPause(board: id, until: time)), intent]),
+            ("resumed board", [.resumedBoard(id)]),
+            ("record", [answer(.record(record, minted: false))]),
+            ("gateway's answer", [answer(.gateway(id, minted: false))]),
+            ("render", [answer(.render(RenderInputs(role: .worker, board: id, variables: variables)))]),
+            ("refused", [answer(.refused(Problem(member: "variables", String(repeating: "\u{1}", count: 500))))]),
+            ("paused", [answer(.paused(number))]),
+            ("seen", [.seen(seen)]),
+            ("last-seen updates", [.lastSeen(Array(repeating: rejected, count: 500))]),
         ]
+        return entries.map { ($0.0, StoreEntry($0.1)) }
     }
 
     /// Eighty small commands about agents with many variables come in one turn.
@@ -185,7 +159,7 @@ import Wire
             : .render(RenderInputs(role: .worker, board: "b", variables: FrameSizeTests.variables))
         var ledger = AcknowledgementTracker()
         for _ in 0..<80 {
-            ledger.add(FrameSizeTests.answer(outcome))
+            ledger.add(StoreEntry(FrameSizeTests.answer(outcome)))
             ledger.endStep(1)
         }
         var sent = 0

@@ -222,14 +222,14 @@ import Wire
             _ = subject.pass(8_000)
         }
         #expect(subject.record("gw/a")?.status == .online)
-        #expect(subject.owner.queue.count <= 4)
+        #expect(subject.owner.deadlines.judged.count <= 4)
         for _ in 0..<200 {
             _ = subject.ask(.wake(AgentAddress("gw/a")!))
             _ = subject.woken("gw/a")
             _ = subject.beat("gw", ["a"])
             _ = subject.pass(31_000)
         }
-        #expect(subject.owner.queue.count <= 4)
+        #expect(subject.owner.deadlines.judged.count <= 4)
         #expect(subject.pass(570_000).contains("gw/a lapsed (silent)"))
     }
 

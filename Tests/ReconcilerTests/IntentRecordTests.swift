@@ -151,7 +151,7 @@ import Wire
             }
             whole.pass(11)
             let caused = whole.ledger.entries.dropFirst(before.entries.count)
-            let second = caused.lastIndex { $0.intentRecord != nil }!
+            let second = caused.lastIndex { $0.changes.contains(where: \.isIntent) }!
             for end in second...caused.endIndex - 1 {
                 var ledger = before
                 for entry in whole.ledger.entries[before.entries.count...end] { ledger.commit(entry) }

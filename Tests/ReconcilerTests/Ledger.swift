@@ -15,25 +15,30 @@ struct Ledger {
 
     mutating func commit(_ entry: StoreEntry) {
         entries.append(entry)
-        if let state = entry.state?.value { agents[state.record.address] = state }
-        if let tombstone = entry.tombstone {
+        for change in entry.changes { commit(change) }
+    }
+
+    private mutating func commit(_ change: StoreChange) {
+        switch change {
+        case .agent(let state, _): if let state = state.value { agents[state.record.address] = state }
+        case .removal(_, _, let tombstone):
             agents[tombstone.agent] = nil
             tombstones[tombstone.agent] = tombstone
-        }
-        if let gateway = entry.gateway { gateways[gateway.gateway] = gateway }
-        if let gateway = entry.removedGateway { gateways[gateway] = nil }
-        if let pause = entry.boardPause { boardPauses[pause.board] = pause }
-        if let board = entry.resumedBoard { boardPauses[board] = nil }
-        if let intentRecord = entry.intentRecord {
-            let request = intentRecord.request
+        case .gateway(let gateway): gateways[gateway.gateway] = gateway
+        case .removedGateway(let gateway): gateways[gateway] = nil
+        case .boardPause(let pause): boardPauses[pause.board] = pause
+        case .resumedBoard(let board): boardPauses[board] = nil
+        case .intent(let intent):
+            let request = intent.request
             var remembered = RememberedRequest(
                 id: request.id, digest: request.digest, until: .distant, mintedFor: nil)
-            remembered.intentRecord = intentRecord
+            remembered.intentRecord = intent
             requests[request.id] = remembered
-        }
-        if let answer = entry.answer, answer.isFinal, answer.outcome != nil {
+        case .answer(let answer):
+            guard answer.isFinal, answer.outcome != nil else { return }
             requests[answer.requestID] = RememberedRequest(
                 id: answer.requestID, digest: answer.requestDigest, until: .distant, mintedFor: nil)
+        case .event, .lastSeen, .seen, .order, .settledOrder, .gatewayEvent, .credential: break
         }
     }
 
@@ -49,10 +54,26 @@ struct Ledger {
     }
 
     /// `event agent`, in order.
-    var events: [String] { entries.compactMap { entry in entry.event.map { "\($0.event.rawValue) \($0.agent)" } } }
+    var events: [String] { entries.flatMap(\.changes).compactMap(\.event).map { "\($0.event.rawValue) \($0.agent)" } }
 
     /// The answers to a request.
-    func answers(to id: String) -> [AnswerEntry] { entries.compactMap(\.answer).filter { $0.requestID == id } }
+    func answers(to id: String) -> [AnswerEntry] {
+        entries.flatMap(\.changes).compactMap(\.answer).filter { $0.requestID == id }
+    }
+}
+
+extension StoreChange {
+    var event: AgentEventEntry? {
+        switch self {
+        case .agent(_, let event): event
+        case .event(let event), .removal(_, let event, _): event
+        default: nil
+        }
+    }
+
+    var isIntent: Bool { if case .intent = self { true } else { false } }
+
+    var answer: AnswerEntry? { if case .answer(let answer) = self { answer } else { nil } }
 }
 
 /// An owner whose decisions are committed at once.

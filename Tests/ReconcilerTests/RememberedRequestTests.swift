@@ -35,12 +35,12 @@ import Testing
         _ = subject.addGateway()
         _ = subject.replaceOwner()
         _ = subject.ask(.pause(.gateway("gw"), until: nil), id: "p", keyed: isKeyed)
-        #expect(subject.owner.requests["p"] != nil)
+        #expect(subject.owner.requests.executed("p", subject.now) != nil)
         subject.now = subject.now + .seconds(isKeyed ? 86_399 : 599)
         _ = subject.handle(.timePassed)
-        #expect(subject.owner.requests["p"] != nil)
+        #expect(subject.owner.requests.executed("p", subject.now) != nil)
         subject.now = subject.now + .seconds(120)
         _ = subject.handle(.timePassed)
-        #expect(subject.owner.requests["p"] == nil)
+        #expect(subject.owner.requests.executed("p", subject.now) == nil)
     }
 }

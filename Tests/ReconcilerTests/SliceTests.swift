@@ -201,7 +201,7 @@ import Wire
         _ = subject.beat("gw", many)
         subject.now = subject.now + .seconds(3)
         let first = subject.handle(.roomCame, slices: 0)
-        #expect(first.count == PartitionOwner.lastSeenEntriesMax)
+        #expect(first.count == LastSeenBuffer.entriesMax)
         #expect(subject.owner.nextWork.map { $0 <= subject.now } == true, "the rest is due")
         #expect(subject.handle(.roomCame, slices: 0).count == 4)
         #expect(subject.owner.nextWork.map { $0 <= subject.now } != true)

@@ -124,7 +124,7 @@ struct BrokenOwner: PartitionOwning {
     }
 
     private mutating func note(_ entry: StoreEntry) {
-        if let order = entry.order?.value {
+        if let order = entry.order {
             if let before = newestOrder[order.agent], before.generation == order.generation,
                 before.attempt == order.attempt
             {
@@ -272,14 +272,14 @@ struct BrokenOwner: PartitionOwning {
     }
 
     private func machine(of agent: AgentAddress) -> AgentMachine? {
-        owner.index(of: agent).flatMap { owner.slots[$0]?.machine }
+        owner.index(of: agent).flatMap { owner.agents[$0]?.machine }
     }
 
     /// Changes what the owner has in memory of each agent, behind its back.
     private mutating func changeMemory(_ body: (AgentAddress, inout AgentMachine) -> Void) {
-        for index in owner.slots.indices {
-            guard let address = owner.slots[index]?.address else { continue }
-            body(address, &owner.slots[index]!.machine)
+        for index in owner.agents.indices {
+            guard let address = owner.agents[index]?.address else { continue }
+            body(address, &owner.agents[index]!.machine)
         }
     }
 
@@ -287,8 +287,8 @@ struct BrokenOwner: PartitionOwning {
     private var memories: [AgentAddress: Memory] {
         guard world.isBroken(.lapsesAreExtended) || world.isBroken(.graceRunsAnew) else { return [:] }
         var memories: [AgentAddress: Memory] = [:]
-        for slot in owner.slots {
-            guard let slot else { continue }
+        for index in owner.agents.indices {
+            guard let slot = owner.agents[index] else { continue }
             memories[slot.address] = Memory(phase: slot.machine.phase, lapseFloor: slot.machine.lapseFloor)
         }
         return memories

@@ -40,13 +40,17 @@ extension Oracle {
 
     /// What was committed of gateways last.
     func noteGateways(_ entry: StoreEntry) {
-        if let gateway = entry.gateway {
-            lostGateways.remove(gateway.gateway)
-            if gateway.connection == .lost { lostGateways.insert(gateway.gateway) }
+        for change in entry.changes {
+            switch change {
+            case .gateway(let gateway):
+                lostGateways.remove(gateway.gateway)
+                if gateway.connection == .lost { lostGateways.insert(gateway.gateway) }
+            case .removedGateway(let gateway):
+                lostGateways.remove(gateway)
+                removedAt[gateway] = world.time
+            default: break
+            }
         }
-        guard let gateway = entry.removedGateway else { return }
-        lostGateways.remove(gateway)
-        removedAt[gateway] = world.time
     }
 
     /// Every event and the record it leaves, as the contract has them.
@@ -83,7 +87,7 @@ extension Oracle {
                 violate("\(event.agent) had two rejections published within a second")
             }
         }
-        guard let order = entry.order?.value else { return }
+        guard let order = entry.order else { return }
         let key = "\(order.agent.gateway)@\(partition).\(epoch)"
         var times = ordersAt[key] ?? []
         times.removeAll { $0 <= world.time - 1_000_000 }

@@ -136,11 +136,11 @@ final class Oracle {
     /// An owner has decided: it counts once it is committed, but when it was decided shows now.
     func decided(_ entry: StoreEntry, epoch: Int, partition: Int) {
         holdToRates(entry, epoch: epoch, partition: partition)
-        if let order = entry.order?.value {
+        if let order = entry.order {
             let key = "\(order.agent)#\(order.generation)@\(epoch)"
             if orderDecidedAt[key] == nil { orderDecidedAt[key] = world.time }
         }
-        guard let event = entry.event, let state = entry.state?.value else { return }
+        guard let (state, happened) = entry.agent, let event = happened else { return }
         decisions["\(event.id)@\(partition).\(epoch)"] = world.time
         world.note(
             "\(partition).\(epoch) decides \(event.id) \(event.event.rawValue) \(event.reason ?? "") \(event.traceparent ?? "")"
@@ -180,32 +180,38 @@ final class Oracle {
 
     func committed(_ entry: StoreEntry, epoch: Int, partition: Int) {
         noteGateways(entry)
-        if let state = entry.state?.value {
-            check(state, entry.event)
-            holdToLaw(state, entry.event)
+        if let (state, event) = entry.agent {
+            check(state, event)
+            holdToLaw(state, event)
         }
         if let event = entry.event {
             if !committedEvents.insert(event.id).inserted { violate("\(event.id) is committed twice") }
             world.note("committed \(event.id) \(event.event.rawValue)")
-            if let state = entry.state?.value { follow(event, state, decisions["\(event.id)@\(partition).\(epoch)"]) }
+            if let state = entry.agent?.state { follow(event, state, decisions["\(event.id)@\(partition).\(epoch)"]) }
         }
-        if let order = entry.order?.value {
+        if let order = entry.order {
             check(order)
             let key = "\(order.agent)#\(order.generation)"
             if firstOrdered[key] == nil { firstOrdered[key] = orderDecidedAt["\(key)@\(epoch)"] }
         }
-        if let tombstone = entry.tombstone {
-            agents[tombstone.agent, default: History()].deletedGeneration = tombstone.generation
-            if let last = agents[tombstone.agent]?.state,
-                last.record.generation != tombstone.generation
-                    || last.record.revision != tombstone.revision
-            {
-                violate("\(tombstone.agent) is remembered by other numbers")
+        for change in entry.changes {
+            switch change {
+            case .removal(_, _, let tombstone): removed(tombstone)
+            case .intent(let intent): intended.insert(intent.request.id)
+            case .answer(let answer): check(answer)
+            default: break
             }
-            agents[tombstone.agent]?.state = nil
         }
-        if let intentRecord = entry.intentRecord { intended.insert(intentRecord.request.id) }
-        if let answer = entry.answer { check(answer) }
+    }
+
+    private func removed(_ tombstone: Tombstone) {
+        agents[tombstone.agent, default: History()].deletedGeneration = tombstone.generation
+        if let last = agents[tombstone.agent]?.state,
+            last.record.generation != tombstone.generation || last.record.revision != tombstone.revision
+        {
+            violate("\(tombstone.agent) is remembered by other numbers")
+        }
+        agents[tombstone.agent]?.state = nil
     }
 
     private func check(_ state: AgentState, _ event: AgentEventEntry?) {

@@ -219,8 +219,9 @@ final class StoreProcess: Process {
         }
         guard world.isBroken(.publishAfterCommit) else { return }
         for entry in body.entries {
-            if let order = entry.order?.value { publish(order) }
-            guard let event = entry.event, let revision = entry.state?.value?.record.revision else { continue }
+            if let order = entry.order { publish(order) }
+            guard let (state, happened) = entry.agent, let event = happened else { continue }
+            let revision = state.record.revision
             let fact = PublishedFact(agent: event.agent, revision: revision, event: event.event, id: event.id)
             oracle.eventPublished(fact)
             publish(.lifecycle, .fact(fact))

@@ -20,9 +20,7 @@ import Wire
                 address: AgentAddress("gw/a\(1_000 + number)")!, board: nil, role: .main, status: .online,
                 policy: Policy(), createdAt: Timestamp(millisecondsSince1970: 0))
             record.revision = 1
-            var entry = StoreEntry()
-            entry.state = Carried(AgentState(record: record))
-            entries.append(entry)
+            entries.append(StoreEntry(.agent(Carried(AgentState(record: record)), nil)))
         }
         let frame = StoreFrame(partition: 0, epoch: 1, entries: entries)
         _ = try database.commit(

@@ -12,31 +12,27 @@ import Wire
 @Suite struct StoreCoreTests {
     private static let agent = AgentAddress("gw/a")!
 
-    func change(_ revision: Int) -> StoreEntry {
+    func change(_ revision: Int, with others: StoreChange...) -> StoreEntry {
         var record = AgentRecord(
             address: StoreCoreTests.agent, board: nil, role: .main, status: .online, policy: Policy(),
             createdAt: Timestamp(millisecondsSince1970: 0))
         record.revision = revision
-        var entry = StoreEntry()
-        entry.state = Carried(AgentState(record: record))
-        entry.event = AgentEventEntry(
+        let event = AgentEventEntry(
             id: "e\(revision)", event: .changed, agent: StoreCoreTests.agent, reason: nil,
             time: Timestamp(millisecondsSince1970: 0), source: "s", traceparent: nil)
-        return entry
+        return StoreEntry([.agent(Carried(AgentState(record: record)), event)] + others)
     }
 
     func credential(_ username: String) -> StoreEntry {
-        var entry = StoreEntry()
-        entry.credential = CredentialChange(username: username, change: .set(digest: StoreSubject.digest))
-        return entry
+        StoreEntry(.credential(CredentialChange(username: username, change: .set(digest: StoreSubject.digest))))
     }
 
     private func answer(_ id: String) -> StoreEntry {
-        var entry = StoreEntry()
-        entry.answer = AnswerEntry(
-            requestID: id, requestDigest: "d", isKeyed: true, provisioner: "p1", outcome: .paused(1), isFinal: true,
-            mintedToken: nil)
-        return entry
+        StoreEntry(
+            .answer(
+                AnswerEntry(
+                    requestID: id, requestDigest: "d", isKeyed: true, provisioner: "p1", outcome: .paused(1),
+                    isFinal: true, mintedToken: nil)))
     }
 
     func lookup(_ verb: Verb, _ text: String, to topic: String = "rollcall/v1/replies/op/x") -> StoreInput {
@@ -320,14 +316,11 @@ import Wire
     }
 
     private func ordered() -> StoreEntry {
-        var entry = change(1)
-        entry.order = Carried(
-            WakeOrder(
-                agent: StoreCoreTests.agent, generation: 1, attempt: 1, publication: 7, maxAttempts: 3,
-                reason: .provision,
-                checkinDeadline: DurationText(30, .seconds), heartbeatInterval: DurationText(60, .seconds),
-                resetSession: false, templatesDigest: nil, role: .main, board: nil, variables: [:], traceparent: nil))
-        return entry
+        let order = WakeOrder(
+            agent: StoreCoreTests.agent, generation: 1, attempt: 1, publication: 7, maxAttempts: 3, reason: .provision,
+            checkinDeadline: DurationText(30, .seconds), heartbeatInterval: DurationText(60, .seconds),
+            resetSession: false, templatesDigest: nil, role: .main, board: nil, variables: [:], traceparent: nil)
+        return change(1, with: .order(Carried(order)))
     }
 
     @Test func ordersGoToProvisionersThatLive() throws {

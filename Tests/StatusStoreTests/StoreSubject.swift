@@ -22,6 +22,11 @@ final class FailingDatabase: DatabaseProxy {
         throw StorageError(kind, message: "\(kind)", operation: "\(operation)")
     }
 
+    private static func firstEvent(_ frame: ReceivedFrame) -> String? {
+        guard case .agent(_, let event) = frame.frame.entries.first?.changes.first else { return nil }
+        return event?.id
+    }
+
     override func commit(
         _ frames: [ReceivedFrame], published: Int64, now: Timestamp
     ) throws(StorageError) -> CommitReport {
@@ -31,7 +36,7 @@ final class FailingDatabase: DatabaseProxy {
             _ = try super.commit(frames, published: published, now: now)
             throw StorageError(.replaced, message: "replaced", operation: "commit")
         }
-        guard let poison, frames.contains(where: { $0.frame.entries.first?.event?.id == poison }) else {
+        guard let poison, frames.contains(where: { FailingDatabase.firstEvent($0) == poison }) else {
             return try super.commit(frames, published: published, now: now)
         }
         let error = StorageError(.content, message: "poison", operation: "commit")

@@ -98,11 +98,14 @@ public struct Workload: Sendable {
 
     /// How much an entry puts into the outbox.
     private static func published(by entry: StoreEntry) -> Int64 {
-        let parts = [
-            entry.event != nil || entry.tombstone != nil, entry.gatewayEvent != nil, entry.credential != nil,
-            entry.removedGateway != nil, entry.answer != nil,
-        ]
-        return Int64(parts.count { $0 })
+        let published = entry.changes.count { change in
+            switch change {
+            case .agent(_, .some), .event, .removal, .gatewayEvent, .credential, .removedGateway, .answer: true
+            case .agent(_, nil), .lastSeen, .seen, .order, .settledOrder, .gateway, .boardPause, .resumedBoard, .intent:
+                false
+            }
+        }
+        return Int64(published)
     }
 
     private mutating func frame(_ partition: Int, _ entries: [StoreEntry]) -> ReceivedFrame {
@@ -123,29 +126,29 @@ public struct Workload: Sendable {
     }
 
     private static func credential(_ username: String, _ change: CredentialChange.Change) -> StoreEntry {
-        var entry = StoreEntry()
-        entry.credential = CredentialChange(username: username, change: change)
-        return entry
+        StoreEntry(.credential(CredentialChange(username: username, change: change)))
     }
 
     private static func answer(_ id: String, _ outcome: CommandOutcome?) -> StoreEntry {
-        var entry = StoreEntry()
-        entry.answer = AnswerEntry(
-            requestID: id, requestDigest: "d", isKeyed: true, provisioner: "p1", outcome: outcome, isFinal: true,
-            mintedToken: "t")
-        return entry
+        StoreEntry(
+            .answer(
+                AnswerEntry(
+                    requestID: id, requestDigest: "d", isKeyed: true, provisioner: "p1", outcome: outcome,
+                    isFinal: true, mintedToken: "t")))
     }
 
     private func gateway(_ name: String) -> [StoreEntry] {
-        var entry = StoreEntry()
-        entry.gateway = GatewayState(gateway: name)
-        return [
-            entry, Workload.credential(name, .set(digest: String(repeating: "ab", count: 32))),
+        [
+            StoreEntry(.gateway(GatewayState(gateway: name))),
+            Workload.credential(name, .set(digest: String(repeating: "ab", count: 32))),
             Workload.answer("add-\(name)", .gateway(name, minted: true)),
         ]
     }
 
-    private mutating func change(_ agent: String, _ event: LifecycleEvent, _ status: AgentStatus) -> StoreEntry {
+    /// The agent's next record, and what has happened to it.
+    private mutating func next(
+        _ agent: String, _ event: LifecycleEvent, _ status: AgentStatus
+    ) -> (record: AgentRecord, event: AgentEventEntry) {
         let address = Workload.address(agent)
         let revision = (revisions[address] ?? 0) + 1
         revisions[address] = revision
@@ -153,38 +156,41 @@ public struct Workload: Sendable {
             address: address, board: nil, role: .main, status: status, policy: Policy(), createdAt: Workload.noon)
         record.revision = revision
         record.generation = 1
-        var entry = StoreEntry()
-        entry.state = Carried(AgentState(record: record))
-        entry.event = AgentEventEntry(
+        let entry = AgentEventEntry(
             id: "\(agent)@\(revision)", event: event, agent: address, reason: nil, time: Workload.noon,
             source: "rollcall/reconciler/r1", traceparent: nil)
-        return entry
+        return (record, entry)
+    }
+
+    private mutating func change(
+        _ agent: String, _ event: LifecycleEvent, _ status: AgentStatus, with others: StoreChange...
+    ) -> StoreEntry {
+        let (record, event) = next(agent, event, status)
+        return StoreEntry([.agent(Carried(AgentState(record: record)), event)] + others)
     }
 
     private static func order(_ agent: String, attempt: Int) -> StoreEntry {
-        var entry = StoreEntry()
-        entry.order = Carried(
-            WakeOrder(
-                agent: address(agent), generation: 1, attempt: attempt, publication: attempt, maxAttempts: 3,
-                reason: .provision, checkinDeadline: DurationText(30, .seconds),
-                heartbeatInterval: DurationText(60, .seconds), resetSession: false, templatesDigest: nil, role: .main,
-                board: nil, variables: [:], traceparent: nil))
-        return entry
+        StoreEntry(
+            .order(
+                Carried(
+                    WakeOrder(
+                        agent: address(agent), generation: 1, attempt: attempt, publication: attempt, maxAttempts: 3,
+                        reason: .provision, checkinDeadline: DurationText(30, .seconds),
+                        heartbeatInterval: DurationText(60, .seconds), resetSession: false, templatesDigest: nil,
+                        role: .main, board: nil, variables: [:], traceparent: nil))))
     }
 
     private mutating func provision(_ agent: String) -> [StoreEntry] {
-        let entry = change(agent, .provisioning, .provisioning)
-        guard let record = entry.state?.value?.record else { return [] }
+        let (record, event) = next(agent, .provisioning, .provisioning)
         return [
-            entry, Workload.credential(agent, .set(digest: String(repeating: "cd", count: 32))),
+            StoreEntry(.agent(Carried(AgentState(record: record)), event)),
+            Workload.credential(agent, .set(digest: String(repeating: "cd", count: 32))),
             Workload.answer("provision-\(agent)", .record(record, minted: true)), Workload.order(agent, attempt: 1),
         ]
     }
 
     private mutating func woken(_ agent: String, _ attempt: Int) -> [StoreEntry] {
-        var entry = change(agent, .woken, .provisioning)
-        entry.settledOrder = Workload.address(agent)
-        return [entry]
+        [change(agent, .woken, .provisioning, with: .settledOrder(Workload.address(agent)))]
     }
 
     private mutating func online(_ agent: String) -> [StoreEntry] { [change(agent, .online, .online)] }
@@ -196,47 +202,44 @@ public struct Workload: Sendable {
     }
 
     private func seen(_ agents: [String]) -> [StoreEntry] {
-        var entry = StoreEntry()
         var seen = SeenAgents()
         seen.agents = agents
         seen.at = agents.map { _ in Workload.noon.millisecondsSince1970 + 7 }
-        entry.seen = seen
-        entry.lastSeenUpdates = [
-            LastSeenUpdate(
-                agent: Workload.address(agents[0]), lastSeenAt: nil,
-                lastRejection: Rejection(reason: .badToken, at: Workload.noon, count: 2))
-        ]
-        return [entry]
+        let rejected = LastSeenUpdate(
+            agent: Workload.address(agents[0]), lastSeenAt: nil,
+            lastRejection: Rejection(reason: .badToken, at: Workload.noon, count: 2))
+        return [StoreEntry(.seen(seen), .lastSeen([rejected]))]
     }
 
     private mutating func paused(_ agent: String) -> [StoreEntry] {
-        var board = StoreEntry()
-        board.boardPause = BoardPause(board: "b", until: nil)
-        return [change(agent, .paused, .provisioning), board, Workload.answer("pause", .paused(1))]
+        [
+            change(agent, .paused, .provisioning), StoreEntry(.boardPause(BoardPause(board: "b", until: nil))),
+            Workload.answer("pause", .paused(1)),
+        ]
     }
 
     private func undertaken(_ agent: String) -> [StoreEntry] {
-        var entry = StoreEntry()
-        entry.intentRecord = IntentRecord(
-            request: PartitionRequest(
-                id: "resume", digest: "d", isKeyed: true, command: .resume(.agent(Workload.address(agent))),
-                minted: nil, rendered: nil, traceparent: nil, provisioner: "p1"), count: 1)
-        return [entry]
+        let request = PartitionRequest(
+            id: "resume", digest: "d", isKeyed: true, command: .resume(.agent(Workload.address(agent))), minted: nil,
+            rendered: nil, traceparent: nil, provisioner: "p1")
+        return [StoreEntry(.intent(IntentRecord(request: request, count: 1)))]
     }
 
     private mutating func deleted(_ agent: String) -> [StoreEntry] {
-        let deleting = change(agent, .deleting, .deleting)
-        var gone = change(agent, .deleted, .deleting)
-        gone.state = nil
-        gone.tombstone = Tombstone(
-            agent: Workload.address(agent), generation: 1, revision: revisions[Workload.address(agent)] ?? 0)
-        let outcome = (deleting.state?.value).map { CommandOutcome.record($0.record, minted: false) }
-        return [deleting, gone, Workload.credential(agent, .remove), Workload.answer("delete-\(agent)", outcome)]
+        let (deleting, event) = next(agent, .deleting, .deleting)
+        let (record, gone) = next(agent, .deleted, .deleting)
+        let tombstone = Tombstone(agent: Workload.address(agent), generation: 1, revision: record.revision)
+        return [
+            StoreEntry(.agent(Carried(AgentState(record: deleting)), event)),
+            StoreEntry(.removal(Carried(AgentState(record: record)), gone, tombstone)),
+            Workload.credential(agent, .remove),
+            Workload.answer("delete-\(agent)", .record(deleting, minted: false)),
+        ]
     }
 
     private mutating func removed(_ gateway: String) -> [StoreEntry] {
-        var entry = StoreEntry()
-        entry.removedGateway = gateway
-        return deleted("\(gateway)/a") + [entry, Workload.credential(gateway, .remove)]
+        deleted("\(gateway)/a") + [
+            StoreEntry(.removedGateway(gateway)), Workload.credential(gateway, .remove),
+        ]
     }
 }

@@ -20,12 +20,15 @@ import Wire
     @Test func comesAsItWasSent() throws {
         var state = state("gw/a", revision: 3)
         state.record.variables = ["quote\"": "back\\slash \u{1} ü"]
-        var entry = change("gw/a", 3)
-        entry.state = Carried(state)
+        let entry = StoreEntry(.agent(Carried(state), event("gw/a", 3)))
         let came = try WireFormat.decode(StoreEntry.self, from: JSON.bytes(entry))
-        #expect(came.state?.bytes == JSON.bytes(state))
-        #expect(came.state?.value == state)
-        #expect(came.order == nil)
+        guard case .agent(let carried, .some) = came.changes.first else {
+            Issue.record("\(came)")
+            return
+        }
+        #expect(carried.bytes == JSON.bytes(state))
+        #expect(carried.value == state)
+        #expect(came.changes.count == 1)
     }
 
     @Test(arguments: Implementation.allCases)
@@ -33,15 +36,12 @@ import Wire
         let place = try Place()
         let database = try implementation.open(place)
         try database.grantToFirst()
-        var entry = change("gw/a", 4, status: .online, board: "x", role: .lead)
         var stale = state("gw/a", revision: 4, status: .online, board: "x", role: .lead)
         (stale.record.templatesDigest, stale.record.templatesDigestReported) = ("sha256:1", "an \"old\" one")
-        entry.state = Carried(encoded: JSON.bytes(stale))
-        var other = entry
+        let entry = StoreEntry(.agent(Carried(encoded: JSON.bytes(stale)), event("gw/a", 4)))
         var fresh = state("gw/b", revision: 4, status: .online, board: "x", role: .lead)
         (fresh.record.templatesDigest, fresh.record.templatesDigestReported) = ("sha256:1", "sha256:1")
-        other.state = Carried(encoded: JSON.bytes(fresh))
-        other.event = event("gw/b", 4)
+        let other = StoreEntry(.agent(Carried(encoded: JSON.bytes(fresh)), event("gw/b", 4)))
         #expect(try database.commit(frame(1, entry, other)).results == [.applied])
         var filter = Lookup.AgentFilter()
         (filter.gateway, filter.board, filter.role, filter.statuses) = ("gw", "x", .lead, [.online])
@@ -61,15 +61,13 @@ import Wire
             #"{"record":{"agent":"gw/a","board_id":null,"revision":"1","role":"main","status":"online"}}"#,
         ])
     func aStateThatIsNoneFails(_ implementation: Implementation, _ text: String) throws {
-        var entry = change("gw/a", 1)
-        entry.state = Carried(encoded: Array(text.utf8))
+        let entry = StoreEntry(.agent(Carried(encoded: Array(text.utf8)), event("gw/a", 1)))
         #expect(try failure(entry, implementation)?.kind == .content)
     }
 
     @Test(arguments: Implementation.allCases, ["", "{}", #"{"agent":7}"#, #"{"agent":"nobody"}"#])
     func anOrderThatIsNoneFails(_ implementation: Implementation, _ text: String) throws {
-        var entry = StoreEntry()
-        entry.order = Carried(encoded: Array(text.utf8))
+        let entry = StoreEntry(.order(Carried(encoded: Array(text.utf8))))
         #expect(try failure(entry, implementation)?.kind == .content)
     }
 }

@@ -66,29 +66,22 @@ func event(
         source: "rollcall/reconciler/r1", traceparent: nil)
 }
 
-/// A change of an agent with its event.
+/// A change of an agent with its event, and with what belongs to it.
 func change(
-    _ agent: String, _ revision: Int, status: AgentStatus = .provisioning, board: String? = nil, role: Role = .main
+    _ agent: String, _ revision: Int, status: AgentStatus = .provisioning, board: String? = nil, role: Role = .main,
+    at time: Timestamp = noon, with others: StoreChange...
 ) -> StoreEntry {
-    var entry = StoreEntry()
-    entry.state = Carried(
-        state(agent, revision: revision, status: status, board: board, role: role))
-    entry.event = event(agent, revision)
-    return entry
+    let state = state(agent, revision: revision, status: status, board: board, role: role)
+    return StoreEntry([.agent(Carried(state), event(agent, revision, at: time))] + others)
 }
 
-func removal(_ agent: String, _ revision: Int) -> StoreEntry {
-    var entry = StoreEntry()
-    entry.event = event(agent, revision, .deleted)
-    entry.tombstone = Tombstone(agent: address(agent), generation: 1, revision: revision)
-    return entry
+func removal(_ agent: String, _ revision: Int, with others: StoreChange...) -> StoreEntry {
+    let tombstone = Tombstone(agent: address(agent), generation: 1, revision: revision)
+    let state = state(agent, revision: revision, status: .deleting)
+    return StoreEntry([.removal(Carried(state), event(agent, revision, .deleted), tombstone)] + others)
 }
 
-func gatewayEntry(_ gateway: String) -> StoreEntry {
-    var entry = StoreEntry()
-    entry.gateway = GatewayState(gateway: gateway)
-    return entry
-}
+func gatewayEntry(_ gateway: String) -> StoreEntry { StoreEntry(.gateway(GatewayState(gateway: gateway))) }
 
 func stream(_ name: String = "events", incarnation: String = "i1") -> StreamID {
     StreamID(service: "reconciler", instance: "r1", incarnation: incarnation, stream: name)
@@ -109,11 +102,11 @@ func order(_ agent: String, publication: Int) -> WakeOrder {
 }
 
 func answer(_ id: String, _ outcome: CommandOutcome?, minted: Bool = false, isKeyed: Bool = true) -> StoreEntry {
-    var entry = StoreEntry()
-    entry.answer = AnswerEntry(
-        requestID: id, requestDigest: "d", isKeyed: isKeyed, provisioner: "p1", outcome: outcome, isFinal: true,
-        mintedToken: minted ? "t" : nil)
-    return entry
+    StoreEntry(
+        .answer(
+            AnswerEntry(
+                requestID: id, requestDigest: "d", isKeyed: isKeyed, provisioner: "p1", outcome: outcome, isFinal: true,
+                mintedToken: minted ? "t" : nil)))
 }
 
 extension StatusDatabase {
@@ -158,7 +151,6 @@ extension OutboxEntry {
         case .gatewayEvent(let event): "\(event.message.event.rawValue) \(event.message.gateway)"
         case .answer(let provisioner, _): "answer \(provisioner)"
         case .credential(let change): "credential \(change.username)"
-        case .cleared(let agent): "cleared \(agent)"
         case .gatewayCleared(let gateway): "cleared \(gateway)"
         }
     }

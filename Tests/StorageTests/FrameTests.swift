@@ -130,12 +130,12 @@ import Wire
         let place = try Place()
         let database = try implementation.open(place)
         try database.grantToFirst()
-        var lost = StoreEntry()
-        lost.gatewayEvent = GatewayEventEntry(
-            id: "g1", time: noon, source: "s",
-            message: GatewayLifecycleMessage(event: .gatewayLost, gateway: "gw", agents: 1))
-        var rejected = StoreEntry()
-        rejected.event = event("gw/a", 2, .heartbeatRejected)
+        let lost = StoreEntry(
+            .gatewayEvent(
+                GatewayEventEntry(
+                    id: "g1", time: noon, source: "s",
+                    message: GatewayLifecycleMessage(event: .gatewayLost, gateway: "gw", agents: 1))))
+        let rejected = StoreEntry(.event(event("gw/a", 2, .heartbeatRejected)))
         let report = try database.commit(
             frame(1, change("gw/a", 1), credential("gw/a", .set(digest: digest("aa"))), answer("q", .paused(1))),
             frame(2, lost, rejected),
@@ -169,9 +169,8 @@ import Wire
         let place = try Place()
         let database = try implementation.open(place)
         try database.grantToFirst()
-        var removal = StoreEntry()
-        removal.removedGateway = "gw"
-        removal.credential = CredentialChange(username: "gw", change: .remove)
+        let removal = StoreEntry(
+            .credential(CredentialChange(username: "gw", change: .remove)), .removedGateway("gw"))
         try database.commit(frame(1, gatewayEntry("gw")), frame(2, removal))
         #expect(try database.gateways(after: nil, limit: 10).isEmpty)
         #expect(try database.outboxWords() == ["credential gw", "cleared gw"])
@@ -182,8 +181,7 @@ import Wire
         let place = try Place()
         let database = try implementation.open(place)
         try database.grantToFirst()
-        var goodbye = removal("gw/a", 2)
-        goodbye.settledOrder = address("gw/a")
+        let goodbye = removal("gw/a", 2, with: .settledOrder(address("gw/a")))
         try database.commit(frame(1, change("gw/a", 1), goodbye))
         let entries = try database.outbox(after: 0, limit: 10)
         guard entries.count == 2, case .event(let deleted) = entries[1].content else {
@@ -201,18 +199,14 @@ import Wire
         let place = try Place()
         let database = try implementation.open(place)
         try database.grantToFirst()
-        var first = change("gw/a", 1)
-        first.order = Carried(order("gw/a", publication: 1))
-        var second = change("gw/b", 1)
-        second.order = Carried(order("gw/b", publication: 1))
-        var again = StoreEntry()
-        again.order = Carried(order("gw/a", publication: 2))
+        let first = change("gw/a", 1, with: .order(Carried(order("gw/a", publication: 1))))
+        let second = change("gw/b", 1, with: .order(Carried(order("gw/b", publication: 1))))
+        let again = StoreEntry(.order(Carried(order("gw/a", publication: 2))))
         try database.commit(frame(1, first), frame(2, second), frame(3, again))
         let orders = try database.orders(after: 0, limit: 10)
         #expect(orders.map(\.agent) == [address("gw/b"), address("gw/a")])
         #expect(try database.order(of: address("gw/a"))?.decoded() == order("gw/a", publication: 2))
-        var settled = StoreEntry()
-        settled.settledOrder = address("gw/a")
+        let settled = StoreEntry(.settledOrder(address("gw/a")))
         #expect(try database.commit(frame(4, settled)).orders == [.settled(address("gw/a"))])
         #expect(try database.order(of: address("gw/a")) == nil)
         // A deletion leaves no order behind.
@@ -225,14 +219,13 @@ import Wire
         let database = try implementation.open(place)
         try database.grantToFirst()
         try database.commit(frame(1, change("gw/a", 1)))
-        var seen = StoreEntry()
         let rejection = Rejection(reason: .badToken, at: noon, count: 3)
-        seen.lastSeenUpdates = [
+        let updates = [
             LastSeenUpdate(agent: address("gw/a"), lastSeenAt: noon + .seconds(5), lastRejection: nil),
             LastSeenUpdate(agent: address("gw/a"), lastSeenAt: nil, lastRejection: rejection),
             LastSeenUpdate(agent: address("gw/nobody"), lastSeenAt: noon, lastRejection: nil),
         ]
-        try database.commit(frame(2, seen))
+        try database.commit(frame(2, StoreEntry(.lastSeen(updates))))
         let record = try #require(try database.record(of: address("gw/a"))).decoded()
         #expect(record.lastSeenAt == noon + .seconds(5))
         #expect(record.lastRejection == rejection)
@@ -247,7 +240,5 @@ import Wire
 }
 
 func credential(_ username: String, _ change: CredentialChange.Change) -> StoreEntry {
-    var entry = StoreEntry()
-    entry.credential = CredentialChange(username: username, change: change)
-    return entry
+    StoreEntry(.credential(CredentialChange(username: username, change: change)))
 }

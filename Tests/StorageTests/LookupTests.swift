@@ -158,9 +158,8 @@ import Wire
         let database = try filled(implementation, place)
         // What was committed later may be stamped earlier.
         for (revision, minute) in [(2, 1), (3, 9), (4, 5), (5, -60), (6, 6)] {
-            var entry = change("gw/a", revision)
-            entry.event = event("gw/a", revision, at: noon + .seconds(Int64(minute) * 60))
-            try database.commit(frame(revision, entry))
+            let time = noon + .seconds(Int64(minute) * 60)
+            try database.commit(frame(revision, change("gw/a", revision, at: time)))
         }
         func revisions(_ subject: Lookup.HistorySubject, since minute: Int64, before: Int64? = nil) throws -> [Int] {
             try database.history(of: subject, since: noon + .seconds(minute * 60), before: before, limit: 10)
@@ -189,9 +188,7 @@ import Wire
         // They are kept through every way in which a status changes.
         try database.commit(frame(2, change("gw/a", 2, status: .offline), change("gw/b", 2, status: .online)))
         #expect(try database.gateway("gw")?.counts == [.offline: 2, .online: 2])
-        var gone = StoreEntry()
-        gone.tombstone = Tombstone(agent: address("gw/a"), generation: 1, revision: 3)
-        try database.commit(frame(3, gone))
+        try database.commit(frame(3, removal("gw/a", 3)))
         #expect(try database.gateway("gw")?.counts == [.offline: 1, .online: 2])
         #expect(try database.hasGateway("gw"))
         #expect(try !database.hasGateway("g"))

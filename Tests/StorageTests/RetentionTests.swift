@@ -9,9 +9,7 @@ import Wire
         _ database: any StatusDatabase, _ revisions: Range<Int>, at time: Timestamp
     ) throws {
         for revision in revisions {
-            var entry = change("gw/a", revision)
-            entry.event = event("gw/a", revision, at: time)
-            try database.commit(frame(revision, entry))
+            try database.commit(frame(revision, change("gw/a", revision, at: time)))
         }
     }
 

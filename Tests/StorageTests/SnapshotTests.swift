@@ -11,8 +11,7 @@ import Wire
         let place = try Place()
         let database = try implementation.open(place)
         #expect(try database.grantToFirst().agentPlaces.isEmpty)
-        var paused = StoreEntry()
-        paused.boardPause = BoardPause(board: "b", until: noon)
+        let paused = StoreEntry(.boardPause(BoardPause(board: "b", until: noon)))
         try database.commit(
             frame(
                 1, gatewayEntry("gw"), change("gw/a", 1), change("gw/b", 1), paused,
@@ -110,11 +109,10 @@ import Wire
             id: "q", digest: "d", isKeyed: true, command: .pause(.gateway("gw"), until: nil), minted: nil,
             rendered: nil,
             traceparent: nil, provisioner: "p1")
-        var entry = StoreEntry()
-        entry.intentRecord = IntentRecord(request: request, count: 3)
-        try database.commit(frame(1, entry))
+        let intent = IntentRecord(request: request, count: 3)
+        try database.commit(frame(1, StoreEntry(.intent(intent))))
         #expect(try database.outbox(after: 0, limit: 10).isEmpty)
-        #expect(try database.requests(of: database.grantToFirst()).map(\.intentRecord) == [entry.intentRecord])
+        #expect(try database.requests(of: database.grantToFirst()).map(\.intentRecord) == [intent])
         try database.commit(frame(1, epoch: 2, stream: stream("events/2"), answer("q", .paused(3))))
         let remembered = try database.requests(of: database.grantToFirst())
         #expect(remembered.map(\.id) == ["q"])

@@ -125,33 +125,40 @@ public struct AcknowledgementTracker: Sendable {
     /// How many bytes of JSON an entry takes at most. Texts that others have written are measured, what is left has its bounds:
     /// encoding each entry would tell exactly, and cost as much again as sending it.
     static func size(of entry: StoreEntry) -> Int {
-        var size = 20
-        if let state = entry.state?.value {
-            size += stateSize + self.size(of: state.record) + self.size(of: state.cycle?.order)
+        entry.changes.reduce(20) { $0 + size(of: $1) }
+    }
+
+    private static func size(of change: StoreChange) -> Int {
+        switch change {
+        case .agent(let state, let event): size(of: state) + (event == nil ? 0 : eventSize)
+        case .event, .gatewayEvent, .removedGateway, .settledOrder: eventSize
+        case .removal(let state, _, _): size(of: state) + eventSize + credentialSize
+        case .lastSeen(let updates):
+            updates.reduce(0) { $0 + lastSeenUpdateSize + self.size(of: $1.lastRejection) }
+        case .seen(let seen): seen.agents.count * seenSize
+        case .order(let order): self.size(of: order.value)
+        case .gateway: gatewaySize
+        case .credential, .boardPause, .resumedBoard: credentialSize
+        case .intent: intentRecordSize
+        case .answer(let answer): answerSize + size(of: answer.outcome)
         }
-        if entry.event != nil { size += eventSize }
-        if let order = entry.order?.value { size += self.size(of: order) }
-        if let answer = entry.answer {
-            size += answerSize
-            switch answer.outcome {
-            case .record(let record, _): size += self.size(of: record)
-            case .render(let inputs): size += JSON.size(of: inputs.variables)
-            case .refused(let problem):
-                size += JSON.size(of: problem.detail)
-                size += problem.errors.reduce(0) { $0 + JSON.size(of: $1.member) + JSON.size(of: $1.detail) + 30 }
-            case .members(let names): size += names.reduce(0) { $0 + $1.utf8.count + 3 }
-            case .paused, .gateway, .gatewayRemoved, .templatesSynced, nil: break
+    }
+
+    private static func size(of state: Carried<AgentState>) -> Int {
+        state.value.map { stateSize + size(of: $0.record) + size(of: $0.cycle?.order) } ?? 0
+    }
+
+    private static func size(of outcome: CommandOutcome?) -> Int {
+        switch outcome {
+        case .record(let record, _): size(of: record)
+        case .render(let inputs): JSON.size(of: inputs.variables)
+        case .refused(let problem):
+            problem.errors.reduce(JSON.size(of: problem.detail)) {
+                $0 + JSON.size(of: $1.member) + JSON.size(of: $1.detail) + 30
             }
+        case .members(let names): names.reduce(0) { $0 + $1.utf8.count + 3 }
+        case .paused, .gateway, .gatewayRemoved, .templatesSynced, nil: 0
         }
-        if entry.intentRecord != nil { size += intentRecordSize }
-        if entry.gateway != nil { size += gatewaySize }
-        if entry.tombstone != nil || entry.credential != nil { size += credentialSize }
-        if entry.gatewayEvent != nil || entry.removedGateway != nil || entry.settledOrder != nil { size += eventSize }
-        if entry.boardPause != nil || entry.resumedBoard != nil { size += credentialSize }
-        for lastSeenUpdate in entry.lastSeenUpdates ?? [] {
-            size += lastSeenUpdateSize + self.size(of: lastSeenUpdate.lastRejection)
-        }
-        return size + (entry.seen?.agents.count ?? 0) * seenSize
     }
 
     private static func size(of record: AgentRecord) -> Int {

@@ -6,12 +6,11 @@ package struct AgentSlot: Sendable {
     package var machine: AgentMachine
     /// Tells this generation of the slot from earlier ones.
     let generation: Int
-    /// This agent's entries of the deadline queue, each earlier than the one before: the next one comes up last.
-    var queuedDues: [Instant] = []
-    /// The same of the clock's queue.
-    var queuedClockDues: [Instant] = []
+    /// This agent's entries in the queue of each kind, each earlier than the one before: the next one comes up last.
+    private var queuedJudged: [Instant] = []
+    private var queuedClock: [Instant] = []
     var isInPermitQueue = false
-    /// Groups whose change has not come to this agent yet, in their order.
+    /// Bulk operations that have not come to this agent yet, in their order.
     var pending: [Int] = []
     var hasUnsavedLastSeen = false
     /// The owner's newest step with an entry about it.
@@ -30,11 +29,22 @@ package struct AgentSlot: Sendable {
     // These change the slot where it lies: to read one member of it from outside would copy all of it.
 
     /// Notes a heartbeat that says nothing new; `false` when the machine is to judge it.
-    mutating func note(
-        _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int, _ dependence: inout Int
-    ) -> Bool {
+    mutating func note(_ reception: Reception, _ dependence: inout Int) -> Bool {
         dependence = max(dependence, changedIn)
-        return machine.noteHeartbeat(receivedAt: receivedAt, receivedWallTime: receivedWallTime, ingest: ingest)
+        return machine.noteHeartbeat(
+            receivedAt: reception.at, receivedWallTime: reception.wallTime, ingest: reception.ingest)
+    }
+
+    /// Notes that its deadline is to be queued; `false` when an entry comes up early enough.
+    mutating func queue(_ due: Instant, _ kind: Deadlines.Kind) -> Bool {
+        if let earliest = kind == .judged ? queuedJudged.last : queuedClock.last, earliest <= due { return false }
+        if kind == .judged { queuedJudged.append(due) } else { queuedClock.append(due) }
+        return true
+    }
+
+    /// Its next entry has come up.
+    mutating func cameUp(_ kind: Deadlines.Kind) {
+        if kind == .judged { queuedJudged.removeLast() } else { queuedClock.removeLast() }
     }
 
     /// Whether there was no last-seen update to hand over yet.

@@ -17,6 +17,12 @@ public struct PartitionCounters: Sendable {
     public var rejections: Int64 { rejectionsByReason.values.reduce(0, +) }
     public var events: Int64 { eventsByKind.values.reduce(0, +) }
 
+    mutating func count(rejected reason: RejectionReason) { rejectionsByReason[reason, default: 0] += 1 }
+
+    mutating func countJudged(due: Instant, now: Instant) {
+        lateness.add(seconds: Double(now.nanoseconds(since: due)) / 1e9)
+    }
+
     mutating func add(_ other: PartitionCounters) {
         heartbeats += other.heartbeats
         orders += other.orders

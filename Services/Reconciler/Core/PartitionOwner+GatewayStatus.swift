@@ -6,7 +6,7 @@ internal import Wire
 // What gateways, or the broker in their name, say of their connections.
 extension PartitionOwner {
     /// While suspended a Last Will proves nothing.
-    mutating func hear(_ gateway: String, _ message: GatewayStatusMessage?) {
+    mutating func hear(_ gateway: String, _ message: GatewayStatusMessage?, _ turn: inout Turn) {
         guard var slot = gateways[gateway] else { return }
         let boot = message?.bootID.map { String($0.unicodeScalars.prefix(Limits.bootIDLengthMax)) }
         let isOfEarlierIncarnation = boot.flatMap { boot in slot.heardBootID.map { $0 != boot } } ?? false
@@ -19,21 +19,22 @@ extension PartitionOwner {
             if slot.heard == .connected, slot.heardBootID != boot { slot.awaySince = nil }
             slot.heard = .connected
             slot.heardBootID = boot
-            slot.connectedAt = now
+            slot.connectedAt = turn.now
         // The late end of a connection, when another incarnation of the gateway has begun.
-        case .lost, .stopped: if !isOfEarlierIncarnation { slot.leave(message?.state == .lost ? .lost : .stopped, now) }
+        case .lost, .stopped:
+            if !isOfEarlierIncarnation { slot.leave(message?.state == .lost ? .lost : .stopped, turn.now) }
         case nil: break
         }
         gateways[gateway] = slot
         if !isSuspended {
-            applyHeardStatus(gateway)
-            awaitConfirmation(gateway)
+            applyHeardStatus(gateway, &turn)
+            awaitConfirmation(gateway, turn.now)
         }
         // Said again, it may have been away in between: with the broker, which has no Last Will then.
         if message?.state == .connected, slot.hasUnheardWakes { noteReturn(of: gateway) }
     }
 
-    mutating func applyHeardStatus(_ gateway: String) {
+    mutating func applyHeardStatus(_ gateway: String, _ turn: inout Turn) {
         guard var slot = gateways[gateway], let heard = slot.heard else { return }
         // Another incarnation of it is a return, also when nobody has heard how the one before ended.
         let isNewIncarnation = heard == .connected && slot.heardBootID != nil && slot.heardBootID != slot.state.bootID
@@ -45,30 +46,31 @@ extension PartitionOwner {
             slot.state.returns = (slot.state.returns ?? 0) + 1
         }
         gateways[gateway] = slot
-        tell(gateway)
+        tell(gateway, &turn)
         noteReturn(of: gateway)
     }
 
     /// Commits what the gateway is, with an event unless one was told just before: then it is told after a while, with a count
     /// of what was left out.
-    private mutating func tell(_ gateway: String) {
+    private mutating func tell(_ gateway: String, _ turn: inout Turn) {
         guard var slot = gateways[gateway] else { return }
         var entry = StoreEntry()
-        entry.gateway = slot.state
-        if let toldAt = slot.toldAt, now < toldAt + PartitionOwner.gatewayEventInterval {
+        if let toldAt = slot.toldAt, turn.now < toldAt + PartitionOwner.gatewayEventInterval {
             slot.leftOut += 1
         } else if let event = slot.event {
-            unknownCount += 1
             let leftOut = slot.leftOut > 0 ? slot.leftOut : nil
-            entry.gatewayEvent = GatewayEventEntry(
-                id: "\(gateway)!\(epoch).\(unknownCount)", time: wallTime, source: source,
-                message: GatewayLifecycleMessage(
-                    event: event, gateway: gateway, agents: slot.agents.count, leftOut: leftOut))
-            slot.toldAt = now
+            entry.append(
+                .gatewayEvent(
+                    GatewayEventEntry(
+                        id: nextEventID(of: gateway), time: turn.wallTime, source: source,
+                        message: GatewayLifecycleMessage(
+                            event: event, gateway: gateway, agents: slot.agents.count, leftOut: leftOut))))
+            slot.toldAt = turn.now
             slot.leftOut = 0
         }
         gateways[gateway] = slot
-        directives.append(.commit(entry))
+        entry.append(.gateway(slot.state))
+        turn.commit(entry)
         noteDue(gateway)
     }
 
@@ -80,7 +82,7 @@ extension PartitionOwner {
     }
 
     /// A gateway is connected as long as its retained status says so: for a while it may not have come yet.
-    mutating func awaitConfirmation(_ gateway: String) {
+    mutating func awaitConfirmation(_ gateway: String, _ now: Instant) {
         guard let slot = gateways[gateway] else { return }
         if slot.isConfirmed || slot.state.connection != .connected {
             gateways[gateway]?.confirmBy = nil
@@ -91,22 +93,22 @@ extension PartitionOwner {
         noteDue(gateway)
     }
 
-    mutating func comeDue(_ gateway: String) {
+    mutating func comeDue(_ gateway: String, _ turn: inout Turn) {
         gatewayDues[gateway] = nil
         guard let slot = gateways[gateway] else { return }
-        if let confirmBy = slot.confirmBy, confirmBy <= now {
+        if let confirmBy = slot.confirmBy, confirmBy <= turn.now {
             gateways[gateway]?.confirmBy = nil
             // While suspended it is waited for anew from the end of suspension on.
             if !isSuspended, !slot.isConfirmed, slot.state.connection == .connected {
-                gateways[gateway]?.leave(.lost, now)
-                applyHeardStatus(gateway)
+                gateways[gateway]?.leave(.lost, turn.now)
+                applyHeardStatus(gateway, &turn)
             }
         }
         if let slot = gateways[gateway], slot.leftOut > 0, let toldAt = slot.toldAt,
-            now >= toldAt + PartitionOwner.gatewayEventInterval
+            turn.now >= toldAt + PartitionOwner.gatewayEventInterval
         {
             gateways[gateway]?.leftOut -= 1
-            tell(gateway)
+            tell(gateway, &turn)
         }
         noteDue(gateway)
     }
@@ -115,23 +117,5 @@ extension PartitionOwner {
         guard let slot = gateways[gateway] else { return }
         let trailing = slot.leftOut > 0 ? slot.toldAt.map { $0 + PartitionOwner.gatewayEventInterval } : nil
         gatewayDues[gateway] = [slot.confirmBy, trailing].compactMap { $0 }.min()
-    }
-}
-
-extension GatewaySlot {
-    /// It is heard that it is gone.
-    mutating func leave(_ connection: GatewayState.Connection, _ now: Instant) {
-        if heard != .lost, heard != .stopped { awaySince = now }
-        heard = connection
-    }
-
-    /// What is told of its connection.
-    fileprivate var event: GatewayEvent? {
-        switch state.connection {
-        case .connected: .gatewayConnected
-        case .lost: .gatewayLost
-        case .stopped: .gatewayStopped
-        case .never: nil
-        }
     }
 }

@@ -5,7 +5,9 @@ internal import Wire
 
 // Commands about gateways, and about many agents at once.
 extension PartitionOwner {
-    mutating func addGateway(_ gateway: String, _ policy: PolicyPatch, _ request: PartitionRequest) throws(Problem) {
+    mutating func addGateway(
+        _ gateway: String, _ policy: PolicyPatch, _ request: PartitionRequest, _ turn: inout Turn
+    ) throws(Problem) {
         if let slot = gateways[gateway] {
             guard !slot.isLeaving else {
                 throw Problem(member: "gateway", "\(gateway) is being removed", kind: .conflict)
@@ -13,11 +15,9 @@ extension PartitionOwner {
             let overrides = try merged(slot.state.policyOverrides, policy)
             gateways[gateway]?.state.policyOverrides = overrides
             gateways[gateway]?.pace.rate = systemPolicy.overridden(by: overrides).wakeRate
-            var entry = intentRecord(request, count: slot.agents.count)
-            entry.gateway = gateways[gateway]?.state
-            directives.append(.commit(entry))
+            commitGateway(gateway, &turn, with: .intent(IntentRecord(request: request, count: slot.agents.count)))
             let agents = slot.agents.values.sorted()
-            return begin(.followPolicy, for: agents, awaiting: [], request, .policyChanged(gateway: gateway))
+            return begin(.followPolicy, for: agents, awaiting: [], request, .policyChanged(gateway: gateway), &turn)
         }
         guard let minted = request.minted else { throw Problem(.unavailable, "the request brought no candidate token") }
         var state = GatewayState(gateway: gateway)
@@ -25,12 +25,14 @@ extension PartitionOwner {
         state.tokenDigest = minted.digest
         state.tokenID = minted.id
         gateways[gateway] = GatewaySlot(state: state, rate: systemPolicy.overridden(by: state.policyOverrides).wakeRate)
-        commitGateway(gateway)
-        commitCredential(gateway, .set(digest: minted.digest))
-        answer(request, .gateway(gateway, minted: true))
+        commitGateway(gateway, &turn)
+        turn.commit(credential: gateway, .set(digest: minted.digest))
+        answer(request, .gateway(gateway, minted: true), &turn)
     }
 
-    mutating func removeGateway(_ gateway: String, force: Bool, _ request: PartitionRequest) throws(Problem) {
+    mutating func removeGateway(
+        _ gateway: String, force: Bool, _ request: PartitionRequest, _ turn: inout Turn
+    ) throws(Problem) {
         guard let slot = gateways[gateway] else { throw Problem.unknownGateway(gateway) }
         guard !slot.isLeaving else { throw Problem(member: "gateway", "\(gateway) is being removed", kind: .conflict) }
         guard slot.agents.isEmpty || force else {
@@ -39,154 +41,142 @@ extension PartitionOwner {
                 member: "force", "gateway \(gateway) has \(agents): they are deleted with it only by force",
                 kind: .conflict)
         }
-        directives.append(.commit(intentRecord(request, count: slot.agents.count)))
-        remove(gateway, count: slot.agents.count, request)
+        turn.commit(.intent(IntentRecord(request: request, count: slot.agents.count)))
+        remove(gateway, count: slot.agents.count, request, &turn)
     }
 
-    private mutating func remove(_ gateway: String, count: Int, _ request: PartitionRequest) {
+    private mutating func remove(_ gateway: String, count: Int, _ request: PartitionRequest, _ turn: inout Turn) {
         gateways[gateway]?.isLeaving = true
         let agents = (gateways[gateway]?.agents.values).map { $0.sorted() } ?? []
-        begin(.delete, for: agents, awaiting: agents, request, .gatewayRemoved(gateway, deletedAgents: count))
+        begin(.delete, for: agents, awaiting: agents, request, .gatewayRemoved(gateway, deletedAgents: count), &turn)
     }
 
-    mutating func rotate(gateway: String, now: Bool, _ request: PartitionRequest) throws(Problem) {
+    mutating func rotate(
+        gateway: String, now: Bool, _ request: PartitionRequest, _ turn: inout Turn
+    ) throws(Problem) {
         guard gateways[gateway] != nil else { throw Problem.unknownGateway(gateway) }
         guard let minted = request.minted else { throw Problem(.unavailable, "the request brought no candidate token") }
         gateways[gateway]?.state.tokenDigest = minted.digest
         gateways[gateway]?.state.tokenID = minted.id
-        commitGateway(gateway)
-        let seconds = Int(AgentMachine.tokenOverlap.milliseconds / 1_000)
-        commitCredential(gateway, now ? .set(digest: minted.digest) : .overlap(digest: minted.digest, seconds: seconds))
-        answer(request, .gateway(gateway, minted: true))
+        commitGateway(gateway, &turn)
+        turn.commit(credential: gateway, .rotation(to: minted.digest, now: now))
+        answer(request, .gateway(gateway, minted: true), &turn)
     }
 
     // MARK: Pause and resume
 
-    mutating func pause(_ target: PauseTarget, _ until: Timestamp?, _ request: PartitionRequest) throws(Problem) {
-        if let until, until <= wallTime { throw Problem(member: "until", "\(until) is in the past") }
-        let agents = try agents(of: target)
-        var entry = intentRecord(request, count: agents.count)
+    mutating func pause(
+        _ target: PauseTarget, _ until: Timestamp?, _ request: PartitionRequest, _ turn: inout Turn
+    ) throws(Problem) {
+        if let until, until <= turn.wallTime { throw Problem(member: "until", "\(until) is in the past") }
+        let indices = try self.agents(of: target, &turn)
+        let intent = StoreChange.intent(IntentRecord(request: request, count: indices.count))
         switch target {
         case .agent:
-            let first = directives.count
-            drive(agents[0], traceparent: request.traceparent) {
+            // Its only effect is its event: committed together, a successor has nothing to carry on.
+            drive(indices[0], &turn, traceparent: request.traceparent, with: intent) {
                 $0.pause(target.cause, until: until, $1, into: &$2)
             }
-            recordIntent(request, with: .paused, from: first)
-            return waitingAnswers.append(
-                WaitingAnswer(request: request, agents: places(agents), kind: .paused(agents.count)))
+            return requests.wait(
+                WaitingAnswer(request: request, agents: agents.references(to: indices), kind: .paused(indices.count)))
         case .gateway(let gateway):
             gateways[gateway]?.state.isPaused = true
             gateways[gateway]?.state.pausedUntil = until
-            entry.gateway = gateways[gateway]?.state
+            commitGateway(gateway, &turn, with: intent)
         case .board(let board):
-            boardPauses[board] = BoardPause(board: board, until: until)
-            entry.boardPause = boardPauses[board]
+            let pause = BoardPause(board: board, until: until)
+            boardPauses[board] = pause
+            turn.commit(.boardPause(pause), intent)
         }
-        directives.append(.commit(entry))
-        begin(.pause(target.cause, until: until), for: agents, awaiting: agents, request, .paused(agents.count))
+        begin(
+            .pause(target.cause, until: until), for: indices, awaiting: indices, request, .paused(indices.count), &turn)
     }
 
-    mutating func resume(_ target: PauseTarget, _ request: PartitionRequest) throws(Problem) {
-        let agents = try agents(of: target).filter { hold(of: $0, by: target.cause) != nil }
-        var entry = intentRecord(request, count: agents.count)
+    mutating func resume(
+        _ target: PauseTarget, _ request: PartitionRequest, _ turn: inout Turn
+    ) throws(Problem) {
+        let indices = try agents(of: target, &turn).filter { hold(of: $0, by: target.cause) != nil }
+        let intent = StoreChange.intent(IntentRecord(request: request, count: indices.count))
         switch target {
         case .agent:
-            let first = directives.count
-            for index in agents {
-                drive(index, traceparent: request.traceparent) { $0.resume(target.cause, $1, into: &$2) }
+            for index in indices {
+                drive(index, &turn, traceparent: request.traceparent, with: intent) {
+                    $0.resume(target.cause, $1, into: &$2)
+                }
             }
-            recordIntent(request, with: .resumed, from: first)
-            return answer(request, .paused(agents.count))
+            return answer(request, .paused(indices.count), &turn)
         case .gateway(let gateway):
             gateways[gateway]?.state.isPaused = false
             gateways[gateway]?.state.pausedUntil = nil
-            entry.gateway = gateways[gateway]?.state
+            commitGateway(gateway, &turn, with: intent)
         case .board(let board):
             boardPauses[board] = nil
-            entry.resumedBoard = board
+            turn.commit(.resumedBoard(board), intent)
         }
-        directives.append(.commit(entry))
-        begin(.resume(target.cause), for: agents, awaiting: [], request, .resumed(agents.count))
+        begin(.resume(target.cause), for: indices, awaiting: [], request, .resumed(indices.count), &turn)
     }
 
     /// The agents that a pause or a resume is about, those that are being deleted left out.
-    private mutating func agents(of target: PauseTarget) throws(Problem) -> [Int] {
+    private mutating func agents(of target: PauseTarget, _ turn: inout Turn) throws(Problem) -> [Int] {
         switch target {
-        case .agent(let agent): return [try changeable(agent)]
+        case .agent(let agent): return [try changeable(agent, &turn)]
         case .gateway(let gateway):
             guard let slot = gateways[gateway] else { throw Problem.unknownGateway(gateway) }
             return slot.agents.values.filter { !isLeaving($0) }.sorted()
         case .board(let board):
-            return slots.indices.filter { slots[$0]?.machine.state.record.board == board && !isLeaving($0) }
+            return agents.indices.filter { agents[$0]?.machine.state.record.board == board && !isLeaving($0) }
         }
     }
 
-    // MARK: IntentRecords
+    // MARK: What the owner before had begun
 
-    /// The entry that says that the request was begun, with what it changes at once. It is committed before any other effect:
-    /// they come in many entries, or the answer later, and an owner that dies between them has a successor who carries it on.
-    func intentRecord(_ request: PartitionRequest, count: Int) -> StoreEntry {
-        var entry = StoreEntry()
-        entry.intentRecord = IntentRecord(request: request, count: count)
-        return entry
-    }
-
-    /// Commits together with an event, its only effect, that the request was begun: a successor has nothing to carry on.
-    private mutating func recordIntent(_ request: PartitionRequest, with event: LifecycleEvent, from first: Int) {
-        for position in directives.indices.dropFirst(first) {
-            guard case .commit(var entry) = directives[position], entry.event?.event == event else { continue }
-            entry.intentRecord = IntentRecord(request: request, count: 1)
-            directives[position] = .commit(entry)
-            return
-        }
-    }
+    // A command whose effects come in many entries, or whose answer comes later, is recorded as begun with its first effect: an
+    // owner that dies between them has a successor who carries it on.
 
     /// Carries on what the owner before had begun, in that order, as far as it still holds: a gateway or board that was resumed later is not
     /// paused again, nor the other way round. What has come to an agent already does not come to it again.
-    mutating func recoverIntents() {
-        let unanswered = intentRecords
-        intentRecords = []
-        for intentRecord in unanswered {
-            let (request, count) = (intentRecord.request, intentRecord.count)
+    mutating func recoverIntents(_ turn: inout Turn) {
+        for intent in requests.takeIntents() {
+            let (request, count) = (intent.request, intent.count)
             switch request.command {
             case .pause(let target, _):
-                let agents = (try? agents(of: target)) ?? []
-                let hold = hold(of: target)
-                let left = agents.filter { hold != nil && self.hold(of: $0, by: target.cause) != hold }
+                let indices = (try? agents(of: target, &turn)) ?? []
+                let hold = hold(of: target, turn)
+                let left = indices.filter { hold != nil && self.hold(of: $0, by: target.cause) != hold }
                 begin(
-                    .pause(target.cause, until: hold?.until), for: left, awaiting: agents, request, .paused(count))
+                    .pause(target.cause, until: hold?.until), for: left, awaiting: indices, request, .paused(count),
+                    &turn)
             case .resume(let target):
-                let agents = (try? agents(of: target)) ?? []
-                let isHeld = hold(of: target) != nil
-                let left = agents.filter { !isHeld && hold(of: $0, by: target.cause) != nil }
-                begin(.resume(target.cause), for: left, awaiting: [], request, .resumed(count))
+                let indices = (try? agents(of: target, &turn)) ?? []
+                let isHeld = hold(of: target, turn) != nil
+                let left = indices.filter { !isHeld && hold(of: $0, by: target.cause) != nil }
+                begin(.resume(target.cause), for: left, awaiting: [], request, .resumed(count), &turn)
             case .delete(let agent):
                 guard let index = index(of: agent) else { continue }
-                waitingAnswers.append(
-                    WaitingAnswer(request: request, agents: places([index]), kind: .deleted(agent)))
-                drive(index, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
-            case .removeGateway(let gateway, _): remove(gateway, count: count, request)
+                awaitDeletion(of: agent, index, request)
+                drive(index, &turn, traceparent: request.traceparent) { $0.delete($1, into: &$2) }
+            case .removeGateway(let gateway, _): remove(gateway, count: count, request, &turn)
             // Its agents have followed as they were restored.
             case .addGateway(let gateway, _):
-                waitingAnswers.append(
-                    WaitingAnswer(request: request, agents: [], kind: .policyChanged(gateway: gateway)))
+                requests.wait(WaitingAnswer(request: request, agents: [], kind: .policyChanged(gateway: gateway)))
             case .provision, .update, .wake, .rotateAgentToken, .rotateGatewayToken, .syncTemplates, .syncAgent:
                 continue
             }
         }
-        settleWaitingAnswers()
+        settleWaitingAnswers(&turn)
     }
 
     /// How a gateway or a board is paused; an agent's own pause, or its end, is complete when it was begun.
-    private func hold(of target: PauseTarget) -> Hold? {
+    private func hold(of target: PauseTarget, _ turn: borrowing Turn) -> Hold? {
         switch target {
         case .agent(let agent): return index(of: agent).flatMap { hold(of: $0, by: .agent) }
         case .gateway(let gateway):
-            guard let state = gateways[gateway]?.state, state.isPaused, isInForce(state.pausedUntil) else { return nil }
+            guard let state = gateways[gateway]?.state, state.isPaused, turn.isInForce(state.pausedUntil) else {
+                return nil
+            }
             return Hold(until: state.pausedUntil)
         case .board(let board):
-            guard let pause = boardPauses[board], isInForce(pause.until) else { return nil }
+            guard let pause = boardPauses[board], turn.isInForce(pause.until) else { return nil }
             return Hold(until: pause.until)
         }
     }

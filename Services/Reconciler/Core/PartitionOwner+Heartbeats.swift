@@ -3,28 +3,42 @@ internal import Lifecycle
 internal import Model
 internal import Wire
 
+/// How heartbeats came: when an ingest received them, and which, for the order of what came by one.
+struct Reception {
+    let at: Instant
+    let wallTime: Timestamp
+    let ingest: Int
+}
+
+extension Heartbeat {
+    /// One without members.
+    fileprivate init(_ reception: Reception) {
+        self.init(receivedAt: reception.at, receivedWallTime: reception.wallTime)
+        ingest = reception.ingest
+    }
+}
+
 extension PartitionOwner {
     /// Heartbeats in the order received, each judged by its agent.
-    mutating func take(_ batch: HeartbeatBatch, _ frameAge: TimeSpan, ingest: Int) {
+    mutating func take(_ batch: HeartbeatBatch, _ frameAge: TimeSpan, ingest: Int, _ turn: inout Turn) {
         dependence = 0
         for segment in batch.segments {
-            let receivedAt = now - TimeSpan(milliseconds: max(0, segment.age)) - frameAge
-            let receivedWallTime = Timestamp(millisecondsSince1970: segment.at)
-            take(segment.names, of: segment.gateway, receivedAt, receivedWallTime, ingest)
-            if let detail = segment.detail { take(detail, receivedAt, receivedWallTime, ingest) }
+            let reception = Reception(
+                at: turn.now - TimeSpan(milliseconds: max(0, segment.age)) - frameAge,
+                wallTime: Timestamp(millisecondsSince1970: segment.at), ingest: ingest)
+            take(segment.names, of: segment.gateway, reception, &turn)
+            if let detail = segment.detail { take(detail, reception, &turn) }
         }
-        settleWaitingAnswers()
-        // An answer alone has nothing that could be lost.
-        let hasCaused = directives.contains { if case .answer = $0 { false } else { true } }
-        if hasCaused { dependence = step }
+        settleWaitingAnswers(&turn)
+        if turn.hasCaused { dependence = step }
     }
 
     /// Names of one gateway, or full addresses. The gateway is looked up when it is another one than before.
     private mutating func take(
-        _ names: NameRun, of gateway: String?, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int
+        _ names: NameRun, of gateway: String?, _ reception: Reception, _ turn: inout Turn
     ) {
         // A heartbeat adds no agent and removes none.
-        var agents = gateway.flatMap { gateways[$0]?.agents } ?? [:]
+        var places = gateway.flatMap { gateways[$0]?.agents } ?? [:]
         var current: PackedIdentifier?
         names.forEachName { name in
             var start = 0
@@ -34,14 +48,14 @@ extension PartitionOwner {
                 else { return }
                 if current != its {
                     current = its
-                    agents = gateways[PartitionOwner.text(name.extracting(..<slash))]?.agents ?? [:]
+                    places = gateways[PartitionOwner.text(name.extracting(..<slash))]?.agents ?? [:]
                 }
                 start = slash + 1
             }
-            if let agent = PackedIdentifier(name.extracting(start...)), let index = agents[agent] {
-                takePlain(index, receivedAt, receivedWallTime, ingest)
+            if let agent = PackedIdentifier(name.extracting(start...)), let index = places[agent] {
+                takePlain(index, reception, &turn)
             } else if let address = AgentAddress((gateway.map { $0 + "/" } ?? "") + PartitionOwner.text(name)) {
-                rejectUnknown(address)
+                rejectUnknown(address, &turn)
             }
         }
     }
@@ -51,65 +65,60 @@ extension PartitionOwner {
     }
 
     /// A heartbeat without members: for an agent that is online and well it costs a field and no directive.
-    private mutating func takePlain(_ index: Int, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int) {
-        if slots[index]?.note(receivedAt, receivedWallTime, ingest, &dependence) == true {
-            countAccepted(1)
-            noteLastSeen(index)
+    private mutating func takePlain(_ index: Int, _ reception: Reception, _ turn: inout Turn) {
+        if agents[index]?.note(reception, &dependence) == true {
+            counters.heartbeats += 1
+            noteLastSeen(index, &turn)
         } else {
-            var heartbeat = Heartbeat(receivedAt: receivedAt, receivedWallTime: receivedWallTime)
-            heartbeat.ingest = ingest
-            handle(heartbeat, index)
+            handle(Heartbeat(reception), index, &turn)
         }
     }
 
     private mutating func take(
-        _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int
+        _ detail: HeartbeatDetail, _ reception: Reception, _ turn: inout Turn
     ) {
-        let isTaken = detail.asker?.wish == .probe ? probe(detail) : judge(detail, receivedAt, receivedWallTime, ingest)
+        let isTaken = detail.asker?.wish == .probe ? probe(detail, &turn) : judge(detail, reception, &turn)
         guard let asker = detail.asker else { return }
         let record = index(of: detail.agent).map { self.record($0) }
         let rejection = isTaken ? nil : record?.lastRejection
-        directives.append(
-            .answer(
-                HeartbeatAnswer(
-                    asker: asker, rejected: isTaken ? nil : rejection?.reason ?? .unknownAgent,
-                    detail: rejection?.detail,
-                    record: record)))
+        turn.answer(
+            HeartbeatAnswer(
+                asker: asker, rejected: isTaken ? nil : rejection?.reason ?? .unknownAgent, detail: rejection?.detail,
+                record: record))
     }
 
     /// Somebody asks about an agent with its token and says nothing of it; whether the token counts.
-    private mutating func probe(_ detail: HeartbeatDetail) -> Bool {
+    private mutating func probe(_ detail: HeartbeatDetail, _ turn: inout Turn) -> Bool {
         guard let index = index(of: detail.agent) else {
-            rejectUnknown(detail.agent)
+            rejectUnknown(detail.agent, &turn)
             return false
         }
         var isTaken = false
-        act(index) { isTaken = $0.isToken(detail.tokenDigest ?? "", $1, into: &$2) }
+        act(index, &turn) { isTaken = $0.isToken(detail.tokenDigest ?? "", $1, into: &$2) }
         return isTaken
     }
 
     /// Whether the heartbeat was accepted.
     private mutating func judge(
-        _ detail: HeartbeatDetail, _ receivedAt: Instant, _ receivedWallTime: Timestamp, _ ingest: Int
+        _ detail: HeartbeatDetail, _ reception: Reception, _ turn: inout Turn
     ) -> Bool {
         guard let index = index(of: detail.agent) else {
-            rejectUnknown(detail.agent)
+            rejectUnknown(detail.agent, &turn)
             return false
         }
-        dependence = max(dependence, slots[index]?.changedIn ?? 0)
+        dependence = max(dependence, agents[index]?.changedIn ?? 0)
         if let reason = detail.rejected {
-            let isDeleting = slots[index]?.machine.record.status == .deleting
-            countRejected(isDeleting ? .deleting : reason)
-            act(index) {
+            let isDeleting = agents[index]?.machine.record.status == .deleting
+            counters.count(rejected: isDeleting ? .deleting : reason)
+            act(index, &turn) {
                 $0.reject(isDeleting ? .deleting : reason, isDeleting ? nil : detail.rejectionDetail, $1, into: &$2)
             }
             return false
         }
         // The broker's Last Will of a time in which connections broke because of us says nothing.
-        if detail.status == .lost, isSuspended || observableAt.map({ receivedAt < $0 }) ?? true { return true }
-        var heartbeat = Heartbeat(receivedAt: receivedAt, receivedWallTime: receivedWallTime)
+        if detail.status == .lost, isSuspended || observableAt.map({ reception.at < $0 }) ?? true { return true }
+        var heartbeat = Heartbeat(reception)
         heartbeat.status = detail.status ?? .ok
-        heartbeat.ingest = ingest
         heartbeat.reason = detail.reason
         heartbeat.exitStatus = detail.exitStatus
         heartbeat.note = detail.note
@@ -120,52 +129,36 @@ extension PartitionOwner {
         heartbeat.seq = detail.seq
         heartbeat.templatesDigest = detail.templatesDigest
         heartbeat.tokenDigest = detail.tokenDigest
-        return handle(heartbeat, index)
+        return handle(heartbeat, index, &turn)
     }
 
     @discardableResult
-    private mutating func handle(_ heartbeat: Heartbeat, _ index: Int) -> Bool {
+    private mutating func handle(_ heartbeat: Heartbeat, _ index: Int, _ turn: inout Turn) -> Bool {
         var isAccepted = false
-        act(index) { isAccepted = $0.heartbeatReceived(heartbeat, $1, into: &$2) }
+        act(index, &turn) { isAccepted = $0.heartbeatReceived(heartbeat, $1, into: &$2) }
+        grantAskedPermits(&turn)
         if isAccepted {
-            countAccepted(1)
+            counters.heartbeats += 1
         } else {
-            countRejected(slots[index]?.machine.record.lastRejection?.reason ?? .malformed)
+            counters.count(rejected: agents[index]?.machine.record.lastRejection?.reason ?? .malformed)
         }
         return isAccepted
     }
 
-    /// A heartbeat of nobody we know: published at most once a second for each name.
-    private mutating func rejectUnknown(_ agent: AgentAddress) {
-        countRejected(.unknownAgent)
-        if let last = unknownRejections[agent], now < last + AgentMachine.rejectionEventInterval { return }
-        guard rejectionMeter.mayTell(agent.gateway, now) else { return }
-        rejectionMeter.noteTold(agent.gateway, now)
-        if unknownRejections.count >= PartitionOwner.unknownAgentsMax { unknownRejections = [:] }
-        unknownRejections[agent] = now
-        unknownCount += 1
-        var entry = StoreEntry()
-        entry.event = AgentEventEntry(
-            id: "\(agent)!\(epoch).\(unknownCount)", event: .heartbeatRejected, agent: agent,
-            reason: RejectionReason.unknownAgent.rawValue, time: wallTime, source: source, traceparent: nil)
-        directives.append(.commit(entry))
-        directives.append(.log(.rejected(.unknownAgent, detail: nil), agent: agent, generation: 0))
-    }
-
     /// A wake has reached nobody. Its gateway may have come since, before this was known: it is told so once for each return.
-    private mutating func noteUnheard(_ index: Int, publishedAt: Instant) {
-        guard let gateway = slots[index]?.address.gateway, let slot = gateways[gateway] else { return }
+    private mutating func noteUnheard(_ index: Int, publishedAt: Instant, _ turn: inout Turn) {
+        guard let gateway = agents[index]?.address.gateway, let slot = gateways[gateway] else { return }
         gateways[gateway]?.hasUnheardWakes = true
         guard !isSuspended, slot.state.connection == .connected, let connectedAt = slot.connectedAt,
-            connectedAt + AgentMachine.reportOnItsWayMax >= publishedAt, slots[index]?.toldOfReturn != connectedAt
+            connectedAt + AgentMachine.reportOnItsWayMax >= publishedAt, agents[index]?.toldOfReturn != connectedAt
         else { return }
-        slots[index]?.toldOfReturn = connectedAt
-        drive(index) { $0.hostReturned($1, into: &$2) }
+        agents[index]?.toldOfReturn = connectedAt
+        drive(index, &turn) { $0.hostReturned($1, into: &$2) }
     }
 
     /// What became of a wake order.
-    mutating func take(_ report: WakeReport, _ frameAge: TimeSpan) {
-        guard let index = index(of: report.agent) else { return directives.append(.logMissing(agent: report.agent)) }
+    mutating func take(_ report: WakeReport, _ frameAge: TimeSpan, _ turn: inout Turn) {
+        guard let index = index(of: report.agent) else { return turn.logMissing(report.agent) }
         let age = TimeSpan(milliseconds: max(0, report.age)) + frameAge
         let outcome: AgentMachine.WakeOutcome =
             switch report.outcome {
@@ -174,12 +167,12 @@ extension PartitionOwner {
             case .failed(let at, let error): .failed(at: at, error: error, age: age)
             case .expired: .expired
             }
-        drive(index) {
+        drive(index, &turn) {
             $0.wakeReported(
                 generation: report.generation, attempt: report.attempt, publication: report.publication, outcome, $1,
                 into: &$2)
         }
-        if slots[index]?.machine.isUnheard == true { noteUnheard(index, publishedAt: now - age) }
-        settleWaitingAnswers()
+        if agents[index]?.machine.isUnheard == true { noteUnheard(index, publishedAt: turn.now - age, &turn) }
+        settleWaitingAnswers(&turn)
     }
 }

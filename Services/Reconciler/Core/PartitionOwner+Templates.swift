@@ -9,7 +9,7 @@ extension PartitionOwner {
     static let membersMax = 100
 
     mutating func listMembers(
-        _ sync: TemplatesSync, after: String?, _ request: PartitionRequest
+        _ sync: TemplatesSync, after: String?, _ request: PartitionRequest, _ turn: inout Turn
     ) throws(Problem) {
         guard let gateway = gateways[sync.gateway] else { throw Problem.unknownGateway(sync.gateway) }
         guard !gateway.isLeaving else {
@@ -22,20 +22,20 @@ extension PartitionOwner {
                 && sync.selects(record.role, board: record.board)
             return isMeant ? record.address.agent : nil
         }.sorted()
-        answer(request, .members(Array(names.prefix(PartitionOwner.membersMax))))
+        answer(request, .members(Array(names.prefix(PartitionOwner.membersMax))), &turn)
     }
 
     /// Sets the digest that the agent is to run. Nobody's status changes by it, unless a wake is asked for.
     mutating func syncTemplates(
-        _ agent: AgentAddress, _ sync: TemplatesSync, _ request: PartitionRequest
+        _ agent: AgentAddress, _ sync: TemplatesSync, _ request: PartitionRequest, _ turn: inout Turn
     ) throws(Problem) {
-        let index = try changeable(agent)
+        let index = try changeable(agent, &turn)
         let record = record(index)
         let inputs = RenderInputs(role: record.role, board: record.board, variables: record.variables)
-        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs)) }
+        guard let digest = digest(of: inputs, request) else { return answer(request, .render(inputs), &turn) }
         let isChanged = record.templatesDigest != digest || sync.isForced
         if isChanged {
-            drive(index, traceparent: request.traceparent) { machine, context, results in
+            drive(index, &turn, traceparent: request.traceparent) { machine, context, results in
                 machine.syncTemplates(digest: digest, context, into: &results)
                 guard sync.wakes else { return }
                 machine.requestCycle(
@@ -43,6 +43,6 @@ extension PartitionOwner {
                     context, into: &results)
             }
         }
-        answer(request, .templatesSynced(record.role, isChanged: isChanged))
+        answer(request, .templatesSynced(record.role, isChanged: isChanged), &turn)
     }
 }

@@ -1,5 +1,5 @@
 internal import Lifecycle
-public import Model
+internal import Model
 
 /// What was begun for many agents at once and goes on in slices.
 struct OpenWork: Sendable {
@@ -7,42 +7,27 @@ struct OpenWork: Sendable {
     var judgedUpTo: Instant?
     /// Observability is regained: the next slot that is to be told.
     var nextObservable: Int?
-    /// Agents whose gateway has returned and who are to be told, by slot and generation.
-    var returned: [(slot: Int, generation: Int)] = []
+    /// Agents whose gateway has returned and who are to be told.
+    var returned: [SlotReference] = []
     var nextReturned = 0
-    /// Commands about many agents, by number from `firstGroup`, those that are done at the front taken out.
-    var groups: [BulkOperation] = []
-    var firstGroup = 0
-    /// The gateway whose wakes got their permits last: the others come first now.
-    var pacedLast = ""
 }
 
 // Whatever time, a barrier or a command has for many agents is done in slices, each when there is room for what it commits: a
 // hundred thousand deadlines at one moment take many turns, between which heartbeats and commands are handled.
 extension PartitionOwner {
-    /// When `roomCame` has something to do next.
-    public var nextWork: Instant? {
-        let isOpen = !isSuspended && (work.judgedUpTo != nil || work.nextReturned < work.returned.count)
-        if isOpen || work.nextObservable != nil || !work.groups.isEmpty { return Instant(nanoseconds: 0) }
-        var due = [clockQueue.next, lastSeenUpdatesDue].compactMap { $0 }.min()
-        for gateway in pacing {
-            if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
-        }
-        return due
-    }
-
     /// One slice: at most `sliceMax` agents, and lastSeenUpdates in a few entries.
-    mutating func runSlice() {
-        if let due = lastSeenUpdatesDue, due <= now { flushLastSeenUpdates() }
-        advanceGroups()
-        restoreObservability()
-        tellReturned()
-        judge()
-        while budget > 0, let entry = clockQueue.pop(dueAt: now) {
-            come(due: entry, \.queuedClockDues) { [now] in $0 <= now && !$1.isDueJudged }
+    mutating func runSlice(_ turn: inout Turn) {
+        flushLastSeen(&turn)
+        advanceOperations(&turn)
+        restoreObservability(&turn)
+        tellReturned(&turn)
+        judge(&turn)
+        let now = turn.now
+        while turn.budget > 0, let entry = deadlines.pop(.clock, dueAt: now) {
+            come(due: entry, .clock, &turn) { $0 <= now && !$1.isDueJudged }
         }
-        pace()
-        settleWaitingAnswers()
+        pace(&turn)
+        settleWaitingAnswers(&turn)
     }
 
     /// Nothing may be judged: what a barrier has let pass before is no longer proven.
@@ -52,46 +37,48 @@ extension PartitionOwner {
         work.nextObservable = nil
     }
 
-    private mutating func judge() {
+    private mutating func judge(_ turn: inout Turn) {
         guard !isSuspended, let instant = work.judgedUpTo else { return }
-        while budget > 0 {
-            guard let entry = queue.pop(dueAt: instant) else {
+        while turn.budget > 0 {
+            guard let entry = deadlines.pop(.judged, dueAt: instant) else {
                 work.judgedUpTo = nil
                 return
             }
-            come(due: entry, \.queuedDues) { due, _ in due <= instant }
+            come(due: entry, .judged, &turn) { due, _ in due <= instant }
         }
     }
 
     private mutating func come(
-        due entry: DeadlineQueue.Entry, _ queued: WritableKeyPath<AgentSlot, [Instant]>,
+        due entry: DeadlineQueue.Entry, _ kind: Deadlines.Kind, _ turn: inout Turn,
         _ isTime: (Instant, AgentMachine) -> Bool
     ) {
-        budget -= 1
-        guard slots[entry.slot]?.generation == entry.generation else { return }
-        slots[entry.slot]?[keyPath: queued].removeLast()
-        guard let machine = slots[entry.slot]?.machine, let due = machine.due else { return }
+        turn.budget -= 1
+        guard agents[entry.slot]?.generation == entry.generation else { return }
+        agents[entry.slot]?.cameUp(kind)
+        guard let machine = agents[entry.slot]?.machine, let due = machine.due else { return }
         if isTime(due, machine) {
-            if machine.isDueJudged { countJudged(due: due) }
-            drive(entry.slot) { $0.deadlinePassed($1, into: &$2) }
+            if machine.isDueJudged { counters.countJudged(due: due, now: turn.now) }
+            drive(entry.slot, &turn) { $0.deadlinePassed($1, into: &$2) }
         } else {
-            arm(entry.slot)
+            deadlines.arm(entry.slot, of: &agents)
         }
     }
 
     /// The owner stays suspended until the last agent was told.
-    private mutating func restoreObservability() {
-        guard budget > 0, let next = work.nextObservable else { return }
-        let end = min(slots.count, next + budget)
-        for index in next..<end where slots[index] != nil { drive(index) { $0.observabilityRestored($1, into: &$2) } }
-        budget -= end - next
+    private mutating func restoreObservability(_ turn: inout Turn) {
+        guard turn.budget > 0, let next = work.nextObservable else { return }
+        let end = min(agents.indices.upperBound, next + turn.budget)
+        for index in next..<end where agents[index] != nil {
+            drive(index, &turn) { $0.observabilityRestored($1, into: &$2) }
+        }
+        turn.budget -= end - next
         work.nextObservable = end
-        guard end >= slots.count else { return }
+        guard end >= agents.indices.upperBound else { return }
         work.nextObservable = nil
         isSuspended = false
         for gateway in gateways.keys.sorted() {
-            applyHeardStatus(gateway)
-            awaitConfirmation(gateway)
+            applyHeardStatus(gateway, &turn)
+            awaitConfirmation(gateway, turn.now)
         }
     }
 
@@ -101,30 +88,27 @@ extension PartitionOwner {
         guard let slot = gateways[gateway], let number = slot.hostReturn else { return }
         gateways[gateway]?.hasUnheardWakes = false
         for index in slot.agents.values.sorted() {
-            guard let machine = slots[index]?.machine, let generation = slots[index]?.generation,
+            guard let machine = agents[index]?.machine, let reference = agents.reference(to: index),
                 machine.isToBeTold(ofReturn: number) || machine.isUnheard
             else { continue }
-            work.returned.append((index, generation))
+            work.returned.append(reference)
         }
     }
 
-    private mutating func tellReturned() {
+    private mutating func tellReturned(_ turn: inout Turn) {
         guard !isSuspended else { return }
-        while budget > 0, work.nextReturned < work.returned.count {
-            let (slot, generation) = work.returned[work.nextReturned]
+        while turn.budget > 0, work.nextReturned < work.returned.count {
+            let reference = work.returned[work.nextReturned]
             work.nextReturned += 1
-            budget -= 1
+            turn.budget -= 1
             // Of a gateway that is lost again they are told when it returns once more.
-            guard slots[slot]?.generation == generation, let gateway = slots[slot]?.address.gateway,
-                let number = gateways[gateway]?.hostReturn
+            guard agents.contains(reference), let name = agents[reference.slot]?.address.gateway,
+                let gateway = gateways[name], let number = gateway.hostReturn
             else { continue }
-            let (heardAfter, isNewIncarnation) = (
-                gateways[gateway]?.awaySince, gateways[gateway]?.hasBegunAnew ?? false
-            )
-            drive(slot) { machine, context, results in
+            drive(reference.slot, &turn) { machine, context, results in
                 guard machine.isToBeTold(ofReturn: number) || machine.isUnheard else { return }
                 machine.hostReturned(
-                    heardAfter: heardAfter, isNewIncarnation: isNewIncarnation, context, into: &results)
+                    heardAfter: gateway.awaySince, isNewIncarnation: gateway.hasBegunAnew, context, into: &results)
             }
         }
         guard work.nextReturned == work.returned.count else { return }
@@ -132,14 +116,12 @@ extension PartitionOwner {
         work.nextReturned = 0
     }
 
-    /// Wakes wait for permits: each gateway at its own rate, and when there is no room for all, one gateway after the other.
-    private mutating func pace() {
-        let names = pacing.sorted()
-        let first = names.firstIndex { $0 > work.pacedLast } ?? 0
-        for gateway in names[first...] + names[..<first] {
-            guard budget > 0 else { return }
-            grantPermits(gateway)
-            work.pacedLast = gateway
+    private mutating func pace(_ turn: inout Turn) {
+        for gateway in pacing.inTurn {
+            guard turn.budget > 0 else { return }
+            grantPermits(gateway, &turn)
+            grantAskedPermits(&turn)
+            pacing.last = gateway
         }
     }
 }

@@ -47,59 +47,43 @@ public enum PartitionDirective: Sendable {
 /// A pure value: it assigns generations and attempts, keeps the deadlines, paces wakes and decides. What it decides counts
 /// once the store has committed it under this owner's epoch; a fenced owner is thrown away whole.
 public struct PartitionOwner: Sendable {
-    /// Changes without an event are handed to the store this often, at most, and when there is room: while the store is
-    /// behind, the newest of each agent waits.
-    public static let lastSeenInterval = TimeSpan.seconds(2)
-    /// Unknown agents whose rejections are held back to one a second; beyond it the memory of them is cleared.
-    static let unknownAgentsMax = 10_000
-    /// LastSeenUpdates in one entry, and entries of them in one slice: writing a hundred thousand takes many.
-    static let lastSeenUpdatesMax = 500
-    static let lastSeenEntriesMax = 20
     /// Events of one gateway are told at most so often; what was left out is counted.
     static let gatewayEventInterval = TimeSpan.seconds(1)
     /// Agents that one slice of the work is about: about a frame of entries, a few milliseconds.
     public static let sliceMax = 100
+    private static let purgeInterval = TimeSpan.seconds(60)
 
     public let partition: Int
     public let epoch: Int
     let source: String
     let systemPolicy: Policy
-    let boot: String?
-    let sliceMax: Int
+    private let boot: String?
+    private let sliceMax: Int
 
-    package var slots: [AgentSlot?] = []
-    var freeSlots: [Int] = []
+    package var agents = AgentTable()
     var gateways: [String: GatewaySlot] = [:]
     var boardPauses: [String: BoardPause] = [:]
     var tombstones: [AgentAddress: Tombstone] = [:]
-    var requests: [String: ExecutedRequest] = [:]
-    var waitingAnswers: [WaitingAnswer] = []
-    /// Of the owner before, until the snapshot is complete.
-    var intentRecords: [IntentRecord] = []
-    /// Deadlines that heartbeats decide, which are not judged while suspended, and those that time alone decides.
-    var queue = DeadlineQueue()
-    var clockQueue = DeadlineQueue()
-    var pacing: Set<String> = []
-    var lastSeenUpdates: [Int] = []
-    var lastSeenUpdatesDue: Instant?
-    var purgeDue: Instant?
+    var requests = RequestLedger()
+    var operations = BulkOperations()
+    var deadlines = Deadlines()
+    var pacing = WakePacing()
+    private var lastSeen = LastSeenBuffer()
+    var unknown = UnknownAgents()
+    private var rejectionMeter = RejectionMeter()
+    var work = OpenWork()
+    private var purgeDue: Instant?
     /// When something is to be told of a gateway, or is no longer believed of it.
     var gatewayDues: [String: Instant] = [:]
     /// Until then orders that were given up may still be published.
-    var drainFloor: Instant?
-    var unknownRejections: [AgentAddress: Instant] = [:]
-    var rejectionMeter = RejectionMeter()
-    var unknownCount = 0
-    var nextGeneration = 0
+    private var drainFloor: Instant?
+    /// Events that no agent's revision numbers.
+    private var numberedEvents = 0
     public internal(set) var isSuspended = true
     /// When check-ins could be counted again.
     private(set) var observableAt: Instant?
-    var work = OpenWork()
-    /// Agents that may still be handled in this slice.
-    var budget = 0
     /// Counted since this owner began.
-    public private(set) var counters = PartitionCounters()
-    private var agentTally = FleetTally()
+    public internal(set) var counters = PartitionCounters()
 
     /// How many inputs were handled.
     public private(set) var step = 0
@@ -107,11 +91,6 @@ public struct PartitionOwner: Sendable {
     /// caused: in a mass change of others their stream goes on. Whatever else comes may have found what is under way, and depends on
     /// all before it.
     public internal(set) var dependence = 0
-
-    // The context of the input that is handled.
-    var now = Instant(nanoseconds: 0)
-    var wallTime = Timestamp(millisecondsSince1970: 0)
-    var directives: [PartitionDirective] = []
 
     /// - Parameters:
     ///   - instance: names the source of its events, `rollcall/reconciler/INSTANCE`.
@@ -128,23 +107,27 @@ public struct PartitionOwner: Sendable {
         self.sliceMax = sliceMax
     }
 
-    public var agentCount: Int { slots.count - freeSlots.count }
+    public var agentCount: Int { agents.count }
+
+    public var tally: FleetTally {
+        var tally = agents.tally
+        for gateway in gateways.values { tally.add(gateway: gateway.state.connection) }
+        return tally
+    }
 
     /// Handles one input; the directives are appended in the order in which they are to be carried out.
     public mutating func handle(
         _ event: PartitionEvent, now: Instant, wallTime: Timestamp, into output: inout [PartitionDirective]
     ) {
-        self.now = now
-        self.wallTime = wallTime
-        budget = sliceMax
+        var turn = Turn(now: now, wallTime: wallTime, budget: sliceMax)
         step += 1
         dependence = step
         switch event {
-        case .granted(let chunk): restore(chunk)
-        case .requestReceived(let request, let frameAge): execute(request, frameAge: frameAge)
-        case .reportReceived(let report, let frameAge): take(report, frameAge)
-        case .batchReceived(let batch, let frameAge, let ingest): take(batch, frameAge, ingest: ingest)
-        case .gatewayStatusReceived(let gateway, let message): hear(gateway, message)
+        case .granted(let chunk): restore(chunk, &turn)
+        case .requestReceived(let request, let frameAge): execute(request, frameAge: frameAge, &turn)
+        case .reportReceived(let report, let frameAge): take(report, frameAge, &turn)
+        case .batchReceived(let batch, let frameAge, let ingest): take(batch, frameAge, ingest: ingest, &turn)
+        case .gatewayStatusReceived(let gateway, let message): hear(gateway, message, &turn)
         case .sessionBegan: forgetConfirmations()
         case .observabilityLost: loseObservability()
         case .observabilityRestored:
@@ -152,92 +135,115 @@ public struct PartitionOwner: Sendable {
             work.nextObservable = 0
             observableAt = now
         case .commitsAreLate: drainFloor = now + AgentMachine.orderDrainedAfter
-        case .timePassed: passTime()
+        case .timePassed: passTime(&turn)
         case .barrierPassed(let instant): if !isSuspended { work.judgedUpTo = instant }
-        case .roomCame: runSlice()
+        case .roomCame: runSlice(&turn)
         }
-        output.append(contentsOf: directives)
-        directives.removeAll(keepingCapacity: true)
+        output.append(contentsOf: turn.directives)
     }
 
     /// When something is to be judged next: behind a barrier. Nothing is while suspended.
-    public var nextVerdict: Instant? { isSuspended || work.judgedUpTo != nil ? nil : queue.next }
+    public var nextVerdict: Instant? { isSuspended || work.judgedUpTo != nil ? nil : deadlines.judged.next }
 
     /// When `timePassed` is to be handled next.
     public var nextDue: Instant? { gatewayDues.values.reduce(purgeDue) { min($0 ?? $1, $1) } }
 
+    /// When `roomCame` has something to do next.
+    public var nextWork: Instant? {
+        let isOpen = !isSuspended && (work.judgedUpTo != nil || work.nextReturned < work.returned.count)
+        if isOpen || work.nextObservable != nil || operations.oldest != nil { return Instant(nanoseconds: 0) }
+        var due = [deadlines.clock.next, lastSeen.due].compactMap { $0 }.min()
+        for gateway in pacing.gateways {
+            if let next = gateways[gateway]?.pace.next { due = due.map { min($0, next) } ?? next }
+        }
+        return due
+    }
+
     // MARK: Time
 
-    private mutating func passTime() {
-        if let due = purgeDue, due <= now { purge() }
-        for gateway in gatewayDues.filter({ $0.value <= now }).keys.sorted() { comeDue(gateway) }
-        settleWaitingAnswers()
+    private mutating func passTime(_ turn: inout Turn) {
+        if let due = purgeDue, due <= turn.now { purge(turn.now) }
+        for gateway in gatewayDues.filter({ $0.value <= turn.now }).keys.sorted() { comeDue(gateway, &turn) }
+        settleWaitingAnswers(&turn)
     }
 
-    private mutating func purge() {
-        purgeDue = now + .seconds(60)
-        requests = requests.filter { $0.value.forgottenAt > now }
-        unknownRejections = unknownRejections.filter { now < $0.value + AgentMachine.rejectionEventInterval }
+    mutating func purge(_ now: Instant) {
+        purgeDue = now + PartitionOwner.purgeInterval
+        requests.purge(now)
+        unknown.purge(now)
     }
+
+    mutating func flushLastSeen(_ turn: inout Turn) { lastSeen.flush(&agents, &turn) }
 
     // MARK: Agents
 
-    /// Lets an agent's machine handle an input, behind what was begun for it, and carries out what it says.
-    mutating func drive(
-        _ index: Int, traceparent: String? = nil,
-        _ body: (inout AgentMachine, AgentContext, inout [AgentDirective]) -> Void
-    ) {
-        applyPending(index)
-        act(index, traceparent: traceparent, body)
+    package func index(of agent: AgentAddress) -> Int? {
+        gateways[agent.gateway]?.agents[PackedIdentifier(agent.agent)]
     }
 
-    /// The same at once, whatever was begun for the agent.
-    mutating func act(
-        _ index: Int, traceparent: String? = nil,
+    func context(_ gateway: String, _ turn: borrowing Turn) -> AgentContext {
+        let slot = gateways[gateway]
+        return AgentContext(
+            now: turn.now, wallTime: turn.wallTime, isGatewayLost: slot?.state.connection == .lost,
+            hostReturn: slot?.hostReturn, drainFloor: drainFloor, boot: boot,
+            tellsRejections: rejectionMeter.mayTell(gateway, turn.now))
+    }
+
+    mutating func add(_ machine: AgentMachine) -> Int {
+        let address = machine.record.address
+        let index = agents.add(machine)
+        gateways[address.gateway]?.agents[PackedIdentifier(address.agent)] = index
+        return index
+    }
+
+    /// Lets an agent's machine handle an input, behind what was begun for it, and carries out what it says.
+    mutating func drive(
+        _ index: Int, _ turn: inout Turn, traceparent: String? = nil, with companion: StoreChange? = nil,
         _ body: (inout AgentMachine, AgentContext, inout [AgentDirective]) -> Void
     ) {
-        guard let address = slots[index]?.machine.state.record.address else { return }
-        let context = AgentContext(
-            now: now, wallTime: wallTime, isGatewayLost: gateways[address.gateway]?.state.connection == .lost,
-            hostReturn: gateways[address.gateway]?.hostReturn, drainFloor: drainFloor, boot: boot,
-            tellsRejections: rejectionMeter.mayTell(address.gateway, now))
-        let place = FleetTally.Place(slots[index]!.machine.record)
+        applyPending(index, &turn)
+        act(index, &turn, traceparent: traceparent, with: companion, body)
+        grantAskedPermits(&turn)
+    }
+
+    /// The same at once, whatever was begun for the agent; permits that it asks for are granted later.
+    ///
+    /// - Parameter companion: committed with the first event that follows, or not at all.
+    mutating func act(
+        _ index: Int, _ turn: inout Turn, traceparent: String? = nil, with companion: StoreChange? = nil,
+        _ body: (inout AgentMachine, AgentContext, inout [AgentDirective]) -> Void
+    ) {
+        guard let address = agents[index]?.address else { return }
+        let context = context(address.gateway, turn)
         var results: [AgentDirective] = []
-        body(&slots[index]!.machine, context, &results)
-        for result in results { carryOut(result, index, address, traceparent) }
-        let newPlace = (slots[index]?.machine.record).map(FleetTally.Place.init)
-        if newPlace != place { agentTally.moved(from: place, to: newPlace) }
-        if slots[index] != nil { arm(index) }
+        agents.change(index) { body(&$0, context, &results) }
+        var companion = companion
+        for result in results { carryOut(result, index, address, traceparent, &companion, &turn) }
+        deadlines.arm(index, of: &agents)
     }
 
     private mutating func carryOut(
-        _ directive: AgentDirective, _ index: Int, _ address: AgentAddress, _ traceparent: String?
+        _ directive: AgentDirective, _ index: Int, _ address: AgentAddress, _ traceparent: String?,
+        _ companion: inout StoreChange?, _ turn: inout Turn
     ) {
         switch directive {
         case .emit(let event, let reason, let state):
-            slots[index]?.changedIn = step
-            if event == .heartbeatRejected { rejectionMeter.noteTold(address.gateway, now) }
-            if let trace = state.cycle?.traceparent ?? traceparent { slots[index]?.traceparent = trace }
-            commit(event, reason: reason, state, traceparent: slots[index]?.traceparent)
-            // A cycle that no command began carries none.
-            if event == .lapsed || (state.cycle == nil && event != .online) { slots[index]?.traceparent = nil }
+            let entry = record(event, reason: reason, state, index, traceparent, &turn)
+            turn.commit(StoreEntry([.agent(Carried(state), entry), companion].compactMap { $0 }))
+            companion = nil
         case .order(let order, let state):
             counters.orders += 1
-            slots[index]?.changedIn = step
-            var entry = StoreEntry()
-            entry.state = Carried(state)
-            entry.order = Carried(order)
-            directives.append(.commit(entry))
+            agents[index]?.changedIn = step
+            turn.commit(.agent(Carried(state), nil), .order(Carried(order)))
         case .settleOrder:
-            slots[index]?.changedIn = step
-            var entry = StoreEntry()
-            entry.settledOrder = address
-            directives.append(.commit(entry))
-        case .requestPermit: queueForPermit(index, address.gateway)
-        case .noteLastSeen: noteLastSeen(index)
-        case .erase(let tombstone): erase(index, tombstone)
-        case .log(let log):
-            directives.append(.log(log, agent: address, generation: slots[index]?.machine.record.generation ?? 0))
+            agents[index]?.changedIn = step
+            turn.commit(.settledOrder(address))
+        case .requestPermit: queueForPermit(index, address.gateway, &turn)
+        case .noteLastSeen: noteLastSeen(index, &turn)
+        case .erase(let tombstone, let state):
+            let entry = record(.deleted, reason: nil, state, index, traceparent, &turn)
+            erase(index, .removal(Carried(state), entry, tombstone), tombstone, &turn)
+        case .log(let log): turn.log(log, address, generation: agents[index]?.machine.record.generation ?? 0)
         case .countSequence(let lost, let isRepeated):
             if let before = gateways[address.gateway]?.lostHeartbeats {
                 gateways[address.gateway]?.lostHeartbeats = before.plus(lost)
@@ -246,122 +252,63 @@ public struct PartitionOwner: Sendable {
         }
     }
 
-    private mutating func commit(_ event: LifecycleEvent, reason: String?, _ state: AgentState, traceparent: String?) {
+    /// The event's entry, counted.
+    private mutating func record(
+        _ event: LifecycleEvent, reason: String?, _ state: AgentState, _ index: Int, _ traceparent: String?,
+        _ turn: inout Turn
+    ) -> AgentEventEntry {
+        agents[index]?.changedIn = step
+        let address = state.record.address
+        if event == .heartbeatRejected { rejectionMeter.noteTold(address.gateway, turn.now) }
         counters.eventsByKind[event, default: 0] += 1
         if event == .offline, let cause = state.record.offlineReason {
             counters.offlinesByReason[cause, default: 0] += 1
         }
-        var entry = StoreEntry()
-        entry.state = Carried(state)
-        entry.event = AgentEventEntry(
-            id: "\(state.record.address)#\(state.record.revision)", event: event, agent: state.record.address,
-            reason: reason,
-            time: state.record.updatedAt, source: source, traceparent: traceparent)
-        directives.append(.commit(entry))
-    }
-
-    /// Puts the agent's deadline into its queue unless an entry comes up early enough.
-    mutating func arm(_ index: Int) {
-        guard let due = slots[index]?.machine.due, let generation = slots[index]?.generation else { return }
-        let queued: WritableKeyPath<AgentSlot, [Instant]> =
-            slots[index]?.machine.isDueJudged == true ? \.queuedDues : \.queuedClockDues
-        if let earliest = slots[index]?[keyPath: queued].last, earliest <= due { return }
-        slots[index]?[keyPath: queued].append(due)
-        let entry = DeadlineQueue.Entry(due: due, slot: index, generation: generation)
-        if queued == \.queuedDues { queue.push(entry) } else { clockQueue.push(entry) }
-    }
-
-    mutating func add(_ machine: AgentMachine) -> Int {
-        nextGeneration += 1
-        let slot = AgentSlot(machine: machine, generation: nextGeneration)
-        let index: Int
-        if let free = freeSlots.popLast() {
-            index = free
-            slots[index] = slot
-        } else {
-            index = slots.count
-            slots.append(slot)
-        }
-        gateways[slot.address.gateway]?.agents[PackedIdentifier(slot.address.agent)] = index
-        agentTally.moved(from: nil, to: FleetTally.Place(machine.record))
-        return index
-    }
-
-    private mutating func erase(_ index: Int, _ tombstone: Tombstone) {
-        tombstones[tombstone.agent] = tombstone
-        unknownRejections[tombstone.agent] = slots[index]?.machine.rejectionPublishedAt
-        gateways[tombstone.agent.gateway]?.agents[PackedIdentifier(tombstone.agent.agent)] = nil
-        var entry = takeDeletedEvent(of: tombstone.agent)
-        entry.tombstone = tombstone
-        entry.credential = CredentialChange(username: tombstone.agent.description, change: .remove)
-        if let request = takeDeletion(of: tombstone.agent) {
-            entry.answer = answerEntry(request, .record(record(index), minted: false))
-        }
-        slots[index] = nil
-        freeSlots.append(index)
-        directives.append(.commit(entry))
-    }
-
-    /// The entry of the event `deleted`, so that it is committed with the tombstone or not at all.
-    private mutating func takeDeletedEvent(of agent: AgentAddress) -> StoreEntry {
-        guard case .commit(let entry)? = directives.last, entry.event?.event == .deleted, entry.event?.agent == agent
-        else { return StoreEntry() }
-        directives.removeLast()
+        if let trace = state.cycle?.traceparent ?? traceparent { agents[index]?.traceparent = trace }
+        let entry = AgentEventEntry(
+            id: "\(address)#\(state.record.revision)", event: event, agent: address, reason: reason,
+            time: state.record.updatedAt, source: source, traceparent: agents[index]?.traceparent)
+        // A cycle that no command began carries none.
+        if event == .lapsed || (state.cycle == nil && event != .online) { agents[index]?.traceparent = nil }
         return entry
     }
 
-    package func index(of agent: AgentAddress) -> Int? {
-        gateways[agent.gateway]?.agents[PackedIdentifier(agent.agent)]
-    }
-
-    // MARK: LastSeenUpdates
-
-    mutating func noteLastSeen(_ index: Int) {
-        guard slots[index]?.beginsLastSeenUpdate() == true else { return }
-        lastSeenUpdates.append(index)
-        if lastSeenUpdatesDue == nil { lastSeenUpdatesDue = now + PartitionOwner.lastSeenInterval }
-    }
-
-    /// Hands what changed without an event to the store.
-    mutating func flushLastSeenUpdates() {
-        let count = min(lastSeenUpdates.count, PartitionOwner.lastSeenUpdatesMax * PartitionOwner.lastSeenEntriesMax)
-        var seen = SeenAgents()
-        var rejected: [LastSeenUpdate] = []
-        for index in lastSeenUpdates.prefix(count) {
-            guard let (address, at, rejection) = slots[index]?.endLastSeenUpdate() else { continue }
-            if let rejection {
-                rejected.append(LastSeenUpdate(agent: address, lastSeenAt: at, lastRejection: rejection))
-            } else if let at {
-                seen.agents.append(address.description)
-                seen.at.append(at.millisecondsSince1970)
-            }
-            if seen.agents.count + rejected.count == PartitionOwner.lastSeenUpdatesMax { commit(&seen, &rejected) }
+    private mutating func erase(_ index: Int, _ removal: StoreChange, _ tombstone: Tombstone, _ turn: inout Turn) {
+        let agent = tombstone.agent
+        tombstones[agent] = tombstone
+        unknown.remember(agent, toldAt: agents[index]?.machine.rejectionPublishedAt)
+        gateways[agent.gateway]?.agents[PackedIdentifier(agent.agent)] = nil
+        var entry = StoreEntry(
+            removal, .credential(CredentialChange(username: agent.description, change: .remove)))
+        if let request = requests.takeDeletion(of: agent) {
+            entry.append(requests.answer(request, .record(record(index), minted: false), turn.now))
         }
-        commit(&seen, &rejected)
-        lastSeenUpdates.removeFirst(count)
-        // The rest is due, in the next slice.
-        if lastSeenUpdates.isEmpty { lastSeenUpdatesDue = nil }
+        agents.remove(index)
+        turn.commit(entry)
     }
 
-    private mutating func commit(_ seen: inout SeenAgents, _ rejected: inout [LastSeenUpdate]) {
-        guard !seen.agents.isEmpty || !rejected.isEmpty else { return }
-        var entry = StoreEntry()
-        if !seen.agents.isEmpty { entry.seen = seen }
-        if !rejected.isEmpty { entry.lastSeenUpdates = rejected }
-        directives.append(.commit(entry))
-        seen = SeenAgents()
-        rejected = []
+    mutating func noteLastSeen(_ index: Int, _ turn: inout Turn) { lastSeen.note(index, of: &agents, turn.now) }
+
+    // MARK: Rejections
+
+    /// A heartbeat of nobody we know: published at most once a second for each name.
+    mutating func rejectUnknown(_ agent: AgentAddress, _ turn: inout Turn) {
+        counters.count(rejected: .unknownAgent)
+        guard unknown.mayTell(agent, turn.now), rejectionMeter.mayTell(agent.gateway, turn.now) else { return }
+        rejectionMeter.noteTold(agent.gateway, turn.now)
+        unknown.noteTold(agent, turn.now)
+        turn.commit(
+            .event(
+                AgentEventEntry(
+                    id: nextEventID(of: agent.description), event: .heartbeatRejected, agent: agent,
+                    reason: RejectionReason.unknownAgent.rawValue, time: turn.wallTime, source: source,
+                    traceparent: nil)))
+        turn.log(.rejected(.unknownAgent, detail: nil), agent, generation: 0)
     }
 
-    mutating func countAccepted(_ count: Int) { counters.heartbeats += Int64(count) }
-    mutating func countRejected(_ reason: RejectionReason) { counters.rejectionsByReason[reason, default: 0] += 1 }
-    mutating func countJudged(due: Instant) {
-        counters.lateness.add(seconds: Double(now.nanoseconds(since: due)) / 1e9)
-    }
-
-    public var tally: FleetTally {
-        var tally = agentTally
-        for gateway in gateways.values { tally.add(gateway: gateway.state.connection) }
-        return tally
+    /// The id of an event that no revision numbers.
+    mutating func nextEventID(of subject: String) -> String {
+        numberedEvents += 1
+        return "\(subject)!\(epoch).\(numberedEvents)"
     }
 }

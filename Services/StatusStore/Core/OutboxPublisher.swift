@@ -145,7 +145,6 @@ struct OutboxPublisher {
             }
         case .gatewayEvent(let event): [.gatewayEvent(event)]
         case .answer(let provisioner, let message): [.answer(message, provisioner: provisioner)]
-        case .cleared(let agent): [.status(agent, nil)]
         case .gatewayCleared(let gateway): [.gatewayCleared(gateway)]
         case .credential: []
         }

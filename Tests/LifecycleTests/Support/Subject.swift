@@ -91,7 +91,7 @@ struct Subject: Sendable {
         recorded = directives
         logs = directives.compactMap { if case .log(let log) = $0 { log } else { nil } }
         for case .order(let order, _) in directives { orders.append(order) }
-        return directives.compactMap(Subject.line)
+        return directives.flatMap(Subject.lines)
     }
 
     mutating func provision() -> [String] {
@@ -229,18 +229,18 @@ struct Subject: Sendable {
 
     // MARK: Transcript
 
-    /// What a directive says, in a line; a log says nothing here.
-    static func line(_ directive: AgentDirective) -> String? {
+    /// What a directive says, in a line or two; a log says nothing here.
+    static func lines(_ directive: AgentDirective) -> [String] {
         switch directive {
-        case .emit(let event, let reason, _): reason.map { "\(event.rawValue) (\($0))" } ?? event.rawValue
+        case .emit(let event, let reason, _): [reason.map { "\(event.rawValue) (\($0))" } ?? event.rawValue]
         case .order(let order, _):
-            "order \(order.generation).\(order.attempt)#\(order.publication) \(order.reason.rawValue)"
-        case .settleOrder: "settle"
-        case .requestPermit: "permit?"
-        case .noteLastSeen: "seen"
-        case .erase(let tombstone): "erase \(tombstone.generation) r\(tombstone.revision)"
-        case .log: nil
-        case .countSequence(let lost, let isRepeated): isRepeated ? "repeated" : "lost \(lost)"
+            ["order \(order.generation).\(order.attempt)#\(order.publication) \(order.reason.rawValue)"]
+        case .settleOrder: ["settle"]
+        case .requestPermit: ["permit?"]
+        case .noteLastSeen: ["seen"]
+        case .erase(let tombstone, _): ["deleted", "erase \(tombstone.generation) r\(tombstone.revision)"]
+        case .log: []
+        case .countSequence(let lost, let isRepeated): [isRepeated ? "repeated" : "lost \(lost)"]
         }
     }
 }

@@ -139,6 +139,17 @@ struct Witness: Sendable {
 
     // MARK: Rules
 
+    private mutating func take(
+        _ event: LifecycleEvent, _ reason: String?, _ state: AgentState, _ input: LifeInput, _ revision: inout Int,
+        _ status: inout AgentStatus
+    ) throws(Violation) {
+        revision += 1
+        try require(state.record.revision == revision, "the revision grows by one with each event")
+        try check(event, reason, state, input, statusBefore: status)
+        status = state.record.status
+        committed = state
+    }
+
     private mutating func check(_ directives: [AgentDirective], _ input: LifeInput, _ before: Subject) throws(Violation)
     {
         var revision = before.record.revision
@@ -147,11 +158,7 @@ struct Witness: Sendable {
         for directive in directives {
             switch directive {
             case .emit(let event, let reason, let state):
-                revision += 1
-                try require(state.record.revision == revision, "the revision grows by one with each event")
-                try check(event, reason, state, input, statusBefore: status)
-                status = state.record.status
-                committed = state
+                try take(event, reason, state, input, &revision, &status)
             case .order(let order, let state):
                 try check(order, state)
                 committed = state
@@ -161,7 +168,8 @@ struct Witness: Sendable {
                 }
                 storedOrder = nil
             case .requestPermit: isPermitAsked = true
-            case .erase:
+            case .erase(_, let state):
+                try take(.deleted, nil, state, input, &revision, &status)
                 isGone = true
                 try checkDrained()
             case .noteLastSeen, .log, .countSequence: break

@@ -196,65 +196,75 @@ struct OwnerSubject {
     }
 
     private mutating func keep(_ entry: StoreEntry) {
-        if let state = entry.state?.value { states[state.record.address] = state }
-        if let order = entry.order?.value { orders.append(order) }
-        if let gateway = entry.gateway { gateways[gateway.gateway] = gateway }
-        if let gateway = entry.removedGateway { gateways[gateway] = nil }
-        if let pause = entry.boardPause { boardPauses[pause.board] = pause }
-        if let board = entry.resumedBoard { boardPauses[board] = nil }
-        if let tombstone = entry.tombstone {
+        for change in entry.changes { keep(change) }
+    }
+
+    private mutating func keep(_ change: StoreChange) {
+        switch change {
+        case .agent(let state, _): if let state = state.value { states[state.record.address] = state }
+        case .removal(_, _, let tombstone):
             tombstones[tombstone.agent] = tombstone
             states[tombstone.agent] = nil
+        case .order(let order): if let order = order.value { orders.append(order) }
+        case .gateway(let gateway): gateways[gateway.gateway] = gateway
+        case .removedGateway(let gateway): gateways[gateway] = nil
+        case .boardPause(let pause): boardPauses[pause.board] = pause
+        case .resumedBoard(let board): boardPauses[board] = nil
+        case .answer(let answer): keep(answer)
+        case .event, .lastSeen, .seen, .settledOrder, .gatewayEvent, .credential, .intent: break
         }
-        if let answer = entry.answer, answer.isFinal, answer.outcome != nil {
-            var mintedFor: String?
-            if case .record(let record, true) = answer.outcome { mintedFor = record.address.description }
-            if case .gateway(let gateway, true) = answer.outcome { mintedFor = gateway }
-            remembered.append(
-                RememberedRequest(
-                    id: answer.requestID, digest: answer.requestDigest,
-                    until: wallTime + .seconds(answer.isKeyed ? 86_400 : 600),
-                    mintedFor: mintedFor))
-        }
+    }
+
+    private mutating func keep(_ answer: AnswerEntry) {
+        guard answer.isFinal, answer.outcome != nil else { return }
+        var mintedFor: String?
+        if case .record(let record, true) = answer.outcome { mintedFor = record.address.description }
+        if case .gateway(let gateway, true) = answer.outcome { mintedFor = gateway }
+        remembered.append(
+            RememberedRequest(
+                id: answer.requestID, digest: answer.requestDigest,
+                until: wallTime + .seconds(answer.isKeyed ? 86_400 : 600),
+                mintedFor: mintedFor))
     }
 
     // MARK: Transcript
 
-    static func lines(_ entry: StoreEntry) -> [String] {
-        var lines: [String] = []
-        if let event = entry.event {
-            lines.append("\(event.agent) \(event.event.rawValue)" + (event.reason.map { " (\($0))" } ?? ""))
+    static func lines(_ entry: StoreEntry) -> [String] { entry.changes.flatMap(lines) }
+
+    private static func lines(_ change: StoreChange) -> [String] {
+        switch change {
+        case .agent(_, let event): event.map { [line($0)] } ?? []
+        case .event(let event): [line(event)]
+        case .removal(_, let event, let tombstone):
+            [line(event), "\(tombstone.agent) tombstone \(tombstone.generation) r\(tombstone.revision)"]
+        case .order(let order):
+            order.value.map { ["\($0.agent) order \($0.generation).\($0.attempt)#\($0.publication)"] } ?? []
+        case .settledOrder(let agent): ["\(agent) settle"]
+        case .credential(let credential): ["\(credential.username) credential \(text(credential.change))"]
+        case .gatewayEvent(let event):
+            ["\(event.message.gateway) \(event.message.event.rawValue) \(event.message.agents)"]
+        case .gateway(let gateway): ["\(gateway.gateway) is \(gateway.connection.rawValue)"]
+        case .removedGateway(let gateway): ["\(gateway) is removed"]
+        case .boardPause(let pause): ["board \(pause.board) is paused"]
+        case .resumedBoard(let board): ["board \(board) is resumed"]
+        case .seen(let seen): ["seen " + seen.agents.joined(separator: " ")]
+        case .lastSeen(let updates):
+            ["rejected " + updates.map { "\($0.agent) ×\($0.lastRejection?.count ?? 0)" }.joined(separator: " ")]
+        case .answer(let answer): ["\(answer.requestID): \(text(answer))"]
+        case .intent: []
         }
-        if let order = entry.order?.value {
-            lines.append("\(order.agent) order \(order.generation).\(order.attempt)#\(order.publication)")
+    }
+
+    private static func line(_ event: AgentEventEntry) -> String {
+        "\(event.agent) \(event.event.rawValue)" + (event.reason.map { " (\($0))" } ?? "")
+    }
+
+    private static func text(_ change: CredentialChange.Change) -> String {
+        switch change {
+        case .set(let digest): digest
+        case .overlap(let digest, let seconds): "\(digest) beside the old one for \(seconds)"
+        case .remove: "removed"
         }
-        if let agent = entry.settledOrder { lines.append("\(agent) settle") }
-        if let tombstone = entry.tombstone {
-            lines.append("\(tombstone.agent) tombstone \(tombstone.generation) r\(tombstone.revision)")
-        }
-        if let credential = entry.credential {
-            switch credential.change {
-            case .set(let digest): lines.append("\(credential.username) credential \(digest)")
-            case .overlap(let digest, let seconds):
-                lines.append("\(credential.username) credential \(digest) beside the old one for \(seconds)")
-            case .remove: lines.append("\(credential.username) credential removed")
-            }
-        }
-        if let event = entry.gatewayEvent {
-            lines.append("\(event.message.gateway) \(event.message.event.rawValue) \(event.message.agents)")
-        }
-        if let gateway = entry.gateway { lines.append("\(gateway.gateway) is \(gateway.connection.rawValue)") }
-        if let gateway = entry.removedGateway { lines.append("\(gateway) is removed") }
-        if let pause = entry.boardPause { lines.append("board \(pause.board) is paused") }
-        if let board = entry.resumedBoard { lines.append("board \(board) is resumed") }
-        if let seen = entry.seen { lines.append("seen " + seen.agents.joined(separator: " ")) }
-        if let lastSeenUpdates = entry.lastSeenUpdates {
-            lines.append(
-                "rejected "
-                    + lastSeenUpdates.map { "\($0.agent) ×\($0.lastRejection?.count ?? 0)" }.joined(separator: " "))
-        }
-        if let answer = entry.answer { lines.append("\(answer.requestID): \(text(answer))") }
-        return lines
     }
 
     private static func text(_ answer: AnswerEntry) -> String {
