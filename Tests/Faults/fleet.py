@@ -27,6 +27,8 @@ class Gateway:
         self.beats = []
         self.words = []
         self.moods = {"lost": 0, "stopped": 0}
+        # When it said that it is connected.
+        self.returns = []
         self._random = random.Random(seed)
         self._boots = {}
         self._quiet_until = {}
@@ -141,6 +143,8 @@ class Gateway:
         self.link.publish(topic, payload, acknowledged=acknowledged)
 
     def _announce(self, state, link=None):
+        if state == "connected":
+            self.returns.append(time.time())
         (link or self.link).publish(self._status, json.dumps({"state": state}), retain=True)
 
 

@@ -264,6 +264,7 @@ class Trial:
             evidence.wakes += gateway.wakes
             evidence.beats += gateway.beats
             evidence.words += gateway.words
+            evidence.returns[gateway.name] = gateway.returns
         evidence.spans = {
             **self.faults.spans, "ingest/": self.system.lost_connections, "checker": list(self.loop.late)}
         asked = sorted({agent for command in evidence.commands for agent in (command.agent, *command.deletes) if agent})

@@ -269,6 +269,17 @@ class CheckerTests(unittest.TestCase):
         self.beat((0.3, 0.4))
         self.expect("false_offline")
 
+    def test_lets_an_agent_lapse_whose_gateway_has_returned_without_it(self):
+        self.lapse()
+        self.history[3].update(event="lapsed", reason="host_restarted")
+        self.evidence.events = [show(entry) for entry in self.history]
+        self.beat((0.2, 0.3))
+        self.expect("false_offline")
+        self.evidence.returns = {AGENT.partition("/")[0]: [NOON + 0.8, NOON + 9]}
+        self.expect()
+        self.beat((1.1, 1.2))
+        self.expect("false_offline")
+
     def test_lets_an_agent_lapse_by_its_silence_within_the_grace_of_its_last_will(self):
         self.lapse()
         self.evidence.words = [Word(AGENT, "lost", NOON + 1.5, NOON + 1.6)]

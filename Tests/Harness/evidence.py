@@ -122,6 +122,8 @@ class Evidence:
     words: list = dataclasses.field(default_factory=list)
     # By party (`broker`, `gateway/gw1`, …): (start, end) of each time in which what it sends or gets may be late.
     spans: dict = dataclasses.field(default_factory=dict)
+    # By gateway, when it said that it is connected.
+    returns: dict = dataclasses.field(default_factory=dict)
     # Silent agents that were not offline, beating ones that were not online when the time to settle was over.
     unsettled: dict = dataclasses.field(default_factory=dict)
     # Some moment of the trial.

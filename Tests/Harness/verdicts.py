@@ -15,7 +15,7 @@ OWNER_CHANGES = 15
 
 def check_verdicts(evidence, agent, history, found):
     """Every verdict of silence in an agent's history; those on agents that were not heard are counted alone."""
-    first_wake = last_failure = None
+    first_wake = last_failure = cause = None
     for entry in history:
         event, record = entry["event"], entry["record"]
         if event in CYCLES:
@@ -28,6 +28,8 @@ def check_verdicts(evidence, agent, history, found):
             found.append(Violation("silent_online", agent, f"at revision {record['revision']}"))
         if record.get("paused") and event in ("lapsed", "retriggered", "offline") and entry["reason"] != "goodbye":
             found.append(Violation("verdict_while_paused", agent, f"{event} at revision {record['revision']}"))
+        if event == "lapsed":
+            cause = entry["reason"]
         if event != "offline":
             continue
         evidence.figures["offline"] += 1
@@ -37,7 +39,8 @@ def check_verdicts(evidence, agent, history, found):
         if entry["reason"] == "checkin_missed":
             heard, tried = checked_in(evidence, entry, speech, first_wake, last_failure)
         elif entry["reason"] == "lapsed":
-            heard, tried = did_not_lapse(evidence, entry, speech)
+            returns = evidence.returns.get(agent.partition("/")[0], ()) if cause == "host_restarted" else ()
+            heard, tried = did_not_lapse(evidence, entry, speech, returns)
         else:
             check_goodbye(evidence, agent, entry, speech, found)
             continue
@@ -79,9 +82,10 @@ def checked_in(evidence, entry, speech, first_wake, last_failure):
     return next(in_time, None), bool(tried)
 
 
-def did_not_lapse(evidence, entry, speech):
+def did_not_lapse(evidence, entry, speech, returns=()):
     """(a heartbeat by which it could not have lapsed yet, whether it tried to speak): one in time itself, after
-    which the silence was shorter than allowed. After an outage of any part an agent is promised less."""
+    which the silence was shorter than allowed. After an outage of any part an agent is promised less, and when its gateway
+    has returned (at one of these times) what it said before says nothing."""
     at = evidence.true_time(entry["time"])
     policy = entry["record"]["policy"]
     allowed = span(policy["offline_after"])
@@ -93,6 +97,10 @@ def did_not_lapse(evidence, entry, speech):
     if is_calm:
         earlier = [heartbeat for heartbeat in between(speech, at - 2 * allowed, at - allowed) if heartbeat.acknowledged]
         due = earlier[-1].sent + allowed if earlier else None
+    returned = max((each for each in returns if each < at), default=None)
+    if returned is not None:
+        recent = [heartbeat for heartbeat in recent if heartbeat.sent > returned]
+        due = min(due or at, returned + span(policy["lost_grace"]))
     # A Last Will gives it `lost_grace` from then on: only what came later counts.
     for index, heartbeat in reversed(list(enumerate(recent))):
         if status_of(heartbeat) == "lost":
