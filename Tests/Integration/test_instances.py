@@ -28,9 +28,11 @@ class Watcher:
         self.presences = {}
         self.events = []
         self.lock = threading.Lock()
+        self.topics = (f"{TOPIC_ROOT}/services/+/+", f"{TOPIC_ROOT}/agents/+/+/lifecycle/+")
         self.client.paho.on_message = self._take
-        self.client.subscribe(
-            f"{TOPIC_ROOT}/services/+/+", f"{TOPIC_ROOT}/agents/+/+/lifecycle/+")
+        # One that a busy machine disconnects is told again what is retained.
+        self.client.paho.on_connect = lambda client, *_: client.subscribe([(topic, 1) for topic in self.topics])
+        self.client.subscribe(*self.topics)
 
     def _take(self, client, userdata, message):
         now = time.monotonic()
