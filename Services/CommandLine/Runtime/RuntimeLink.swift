@@ -124,7 +124,7 @@ final class RuntimeLink {
             !delivery.isRetained
         else { return false }
         // What cannot be read, or was emptied with the gateway's removal, says nothing.
-        let message = try? JSON.decode(GatewayStatusMessage.self, from: delivery.payload)
+        let message = try? GatewayStatusMessage(reading: delivery.payload)
         return message.map { $0.state != .connected } ?? false
     }
 

@@ -1,6 +1,13 @@
-import ServiceHost
+import API
+internal import ServiceHost
 
-ServiceProgram.main(HeartbeatIngestProgram.name, description: HeartbeatIngestProgram.description, options: []) {
-    arguments throws(UsageError) in
-    try HeartbeatIngestProgram.run(arguments)
+ServiceProgram.main(
+    "rollcall-heartbeat-ingest",
+    description: """
+        Takes the heartbeats of all agents and hands them, in batches, to the reconcilers. Any number of instances share the work.
+        """, options: []
+) { arguments throws(UsageError) in
+    let instance = try CommonOptions.instanceName(arguments)
+    let options = try ProgramOptions(arguments)
+    return ServiceRuntime(HeartbeatIngest(), name: .heartbeatIngest, instance: instance, options: options).run()
 }

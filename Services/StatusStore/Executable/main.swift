@@ -8,7 +8,6 @@ ServiceProgram.main(
 ) { (arguments) throws(UsageError) in
     let options = try StatusStoreOptions(arguments)
     let common = try ProgramOptions(arguments)
-    let runtime = ServiceRuntime(
-        StatusStore(options), name: .statusStore, instance: arguments.value("instance") ?? "1", options: common)
-    return runtime.run()
+    let instance = try CommonOptions.instanceName(arguments)
+    return ServiceRuntime(StatusStore(options), name: .statusStore, instance: instance, options: common).run()
 }
