@@ -3,7 +3,7 @@ public import Model
 public import Storage
 public import Wire
 
-/// What a row of the outbox is; its raw value is stored.
+/// What a row of the outbox is; its raw value is stored. 13 was another kind once.
 enum SQLiteOutboxKind: Sendable {
     case event(PublishedEvent.StatusChange)
     case gatewayEvent

@@ -17,12 +17,14 @@ public struct StoreFrame: Codable, Sendable {
     }
 }
 
-/// What belongs together: committed whole or not at all, in this order. No kind of change comes twice.
+/// What belongs together: committed whole or not at all, in the order of the cases of `StoreChange`.
+///
+/// - Precondition: at most one change of an agent or event, and of every other kind; in that order.
 public struct StoreEntry: Sendable {
     public private(set) var changes: [StoreChange]
 
     public init(_ changes: StoreChange...) {
-        self.changes = changes
+        self.init(changes)
     }
 
     public init(_ changes: [StoreChange]) {
@@ -39,20 +41,21 @@ public enum StoreChange: Sendable {
     case event(AgentEventEntry)
     /// The agent is gone: its last state and event go out, its retained status is cleared, its numbers are kept.
     case removal(Carried<AgentState>, AgentEventEntry, Tombstone)
-    /// What changed without an event: written behind.
-    case lastSeen([LastSeenUpdate])
-    /// The common case of it: when agents were last seen.
+    /// What changed without an event, written behind: when agents were last seen.
     case seen(SeenAgents)
+    /// The same of those with a rejection.
+    case lastSeen([LastSeenUpdate])
     /// The agent's one outstanding wake order: it replaces the one before.
     case order(Carried<WakeOrder>)
     /// The agent has no outstanding wake order any more.
     case settledOrder(AgentAddress)
-    case gateway(GatewayState)
-    case removedGateway(String)
     case gatewayEvent(GatewayEventEntry)
+    case gateway(GatewayState)
     case boardPause(BoardPause)
     case resumedBoard(String)
     case credential(CredentialChange)
+    /// After its credential is gone it can say nothing more.
+    case removedGateway(String)
     /// A command that was begun: whoever owns the partition carries it on until it is answered.
     case intent(IntentRecord)
     case answer(AnswerEntry)
@@ -201,7 +204,7 @@ public struct AnswerEntry: Codable, Sendable {
     }
 }
 
-/// A command whose effect is complete, and answered, only later: committed before the first of its effects.
+/// A command whose effect is complete, and answered, only later: committed before the first of its effects, or with it.
 public struct IntentRecord: Codable, Hashable, Sendable {
     public let request: PartitionRequest
     /// The agents that it was about.

@@ -29,6 +29,18 @@ import Testing
         #expect(Set(subject.orders.map(\.agent)).count == 200)
     }
 
+    /// The agent that waited is gone, and one of another gateway has its slot.
+    @Test func aGatewaysPaceIsNobodyElses() {
+        var subject = GatewayTests.storm(2, rate: "1/s")
+        _ = subject.addGateway("other")
+        _ = subject.ask(.delete(AgentAddress("gw/a1")!))
+        _ = subject.pass(900)
+        _ = subject.provision("other/b0")
+        #expect(subject.provision("other/b1").allSatisfy { !$0.contains("order") })
+        #expect(subject.pass(300) == [], "its own gateway's rate is used up")
+        #expect(subject.pass(701) == ["other/b1 order 1.1#1"])
+    }
+
     @Test func aDeadlineRunsFromTheWakesOwnPublication() {
         var subject = GatewayTests.storm(2, rate: "1/s")
         #expect(subject.orders.map(\.agent.agent) == ["a0"])

@@ -35,11 +35,13 @@ package struct AgentSlot: Sendable {
             receivedAt: reception.at, receivedWallTime: reception.wallTime, ingest: reception.ingest)
     }
 
-    /// Notes that its deadline is to be queued; `false` when an entry comes up early enough.
-    mutating func queue(_ due: Instant, _ kind: Deadlines.Kind) -> Bool {
-        if let earliest = kind == .judged ? queuedJudged.last : queuedClock.last, earliest <= due { return false }
+    /// Its deadline, as an entry that is to be queued; `nil` when it has none, or one comes up early enough.
+    mutating func queueDeadline() -> (due: Instant, kind: Deadlines.Kind, generation: Int)? {
+        guard let due = machine.due else { return nil }
+        let kind: Deadlines.Kind = machine.isDueJudged ? .judged : .clock
+        if let earliest = kind == .judged ? queuedJudged.last : queuedClock.last, earliest <= due { return nil }
         if kind == .judged { queuedJudged.append(due) } else { queuedClock.append(due) }
-        return true
+        return (due, kind, generation)
     }
 
     /// Its next entry has come up.

@@ -19,7 +19,7 @@ package struct AgentTable: Sendable {
 
     /// `nil` where no agent is.
     package subscript(index: Int) -> AgentSlot? {
-        get { slots[index] }
+        _read { yield slots[index] }
         _modify { yield &slots[index] }
     }
 

@@ -34,7 +34,7 @@ struct BulkOperations: Sendable {
     /// The number of the oldest that is not done.
     var oldest: Int? { operations.isEmpty ? nil : first }
 
-    /// - Precondition: it is not done.
+    /// - Precondition: it is not forgotten.
     subscript(number: Int) -> BulkOperation { operations[number - first] }
 
     /// Its number.

@@ -13,14 +13,9 @@ struct Deadlines: Sendable {
     private(set) var judged = DeadlineQueue()
     private(set) var clock = DeadlineQueue()
 
-    func next(_ kind: Kind) -> Instant? { kind == .judged ? judged.next : clock.next }
-
     /// Puts the agent's deadline into its queue unless an entry comes up early enough.
     mutating func arm(_ index: Int, of agents: inout AgentTable) {
-        guard let machine = agents[index]?.machine, let due = machine.due, let generation = agents[index]?.generation
-        else { return }
-        let kind: Kind = machine.isDueJudged ? .judged : .clock
-        guard agents[index]?.queue(due, kind) == true else { return }
+        guard let (due, kind, generation) = agents[index]?.queueDeadline() else { return }
         let entry = DeadlineQueue.Entry(due: due, slot: index, generation: generation)
         if kind == .judged { judged.push(entry) } else { clock.push(entry) }
     }

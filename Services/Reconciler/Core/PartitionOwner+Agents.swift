@@ -56,7 +56,7 @@ extension PartitionOwner {
             AgentMachine(new: record, tokenDigest: minted.digest, rejectedAt: unknown.toldAt(change.agent)))
         // Publication ids never restart either: reports of an agent before it may still be on their way. One generation has fewer.
         let generation = record.generation
-        agents[index]?.machine.change { $0.publication = generation << 20 }
+        agents.change(index) { $0.change { $0.publication = generation << 20 } }
         // Before its first event, so that its first wake already finds its runtime able to connect.
         turn.commit(credential: change.agent.description, .set(digest: minted.digest))
         if let gateway = gateways[change.agent.gateway]?.state, gateway.isPaused, turn.isInForce(gateway.pausedUntil) {
@@ -182,13 +182,15 @@ extension PartitionOwner {
 
     private mutating func apply(_ index: Int, _ inputs: RenderInputs, _ overrides: PolicyOverrides, _ digest: String) {
         let policy = policy(gateway: record(index).address.gateway, overrides)
-        agents[index]?.machine.change { state in
-            state.record.role = inputs.role
-            state.record.board = inputs.board
-            state.record.variables = inputs.variables
-            state.record.policyOverrides = overrides
-            state.record.policy = policy
-            state.record.templatesDigest = digest
+        agents.change(index) { machine in
+            machine.change { state in
+                state.record.role = inputs.role
+                state.record.board = inputs.board
+                state.record.variables = inputs.variables
+                state.record.policyOverrides = overrides
+                state.record.policy = policy
+                state.record.templatesDigest = digest
+            }
         }
     }
 

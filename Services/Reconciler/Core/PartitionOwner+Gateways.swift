@@ -10,9 +10,9 @@ extension PartitionOwner {
     }
 
     mutating func queueForPermit(_ index: Int, _ gateway: String, _ turn: inout Turn) {
-        guard agents[index]?.isInPermitQueue == false else { return }
+        guard agents[index]?.isInPermitQueue == false, let reference = agents.reference(to: index) else { return }
         agents[index]?.isInPermitQueue = true
-        gateways[gateway]?.pace.append(index)
+        gateways[gateway]?.pace.append(reference)
         pacing.add(gateway)
         turn.askForPermit(gateway)
     }
@@ -28,15 +28,17 @@ extension PartitionOwner {
                 gateways[gateway]?.pace.waitForRoom(turn.now)
                 break
             }
-            // Whoever needs no wake any more uses up none of the rate.
+            // Whoever is gone or needs no wake any more uses up none of the rate.
             while turn.budget > 0, let next = gateways[gateway]?.pace.first {
-                applyPending(next, &turn)
-                guard agents[next]?.machine.isAwaitingPermit != true else { break }
-                agents[next]?.isInPermitQueue = false
+                if agents.contains(next) {
+                    applyPending(next.slot, &turn)
+                    guard agents[next.slot]?.machine.isAwaitingPermit != true else { break }
+                    agents[next.slot]?.isInPermitQueue = false
+                }
                 gateways[gateway]?.pace.skip()
             }
             guard turn.budget > 0 else { continue }
-            guard let index = gateways[gateway]?.pace.take(turn.now) else { break }
+            guard let index = gateways[gateway]?.pace.take(turn.now)?.slot else { break }
             agents[index]?.isInPermitQueue = false
             turn.budget -= 1
             act(index, &turn) { $0.permitGranted($1, into: &$2) }
@@ -55,7 +57,7 @@ extension PartitionOwner {
         for pause in chunk.boardPauses { boardPauses[pause.board] = pause }
         for tombstone in chunk.tombstones { tombstones[tombstone.agent] = tombstone }
         for request in chunk.requests { requests.restore(request, turn.now) }
-        purge(turn.now)
+        purgeDue = turn.now + PartitionOwner.purgeInterval
         for state in chunk.agents {
             let index = add(AgentMachine(restored: state, context(state.record.address.gateway, turn)))
             followPolicy(index, &turn)

@@ -10,8 +10,11 @@ extension PartitionOwner {
     ///   forgotten since.
     mutating func execute(_ request: PartitionRequest, frameAge: TimeSpan, _ turn: inout Turn) {
         if let known = requests.executed(request.id, turn.now) { return repeatAnswer(request, known, &turn) }
-        guard let isUnderWay = requests.join(request) else { return refuseOtherUse(of: request, &turn) }
-        if isUnderWay { return }
+        switch requests.join(request) {
+        case .new: break
+        case .joined: return
+        case .otherUse: return refuseOtherUse(of: request, &turn)
+        }
         guard frameAge.milliseconds < ExecutedRequest.surelyRememberedFor(isKeyed: request.isKeyed).milliseconds else {
             return answer(
                 request, .refused(Problem(.unavailable, "the request is so old that it may have been executed")), &turn)
@@ -106,11 +109,15 @@ extension PartitionOwner {
     /// Answers what waited for agents to be drained or gone.
     mutating func settleWaitingAnswers(_ turn: inout Turn) {
         guard !requests.waiting.isEmpty else { return }
-        let settled = requests.takeSettled(isDone: operations.isDone, isAwaited: isAwaited)
+        let settled = requests.takeSettled(isDone: operations.isDone) { [agents] reference, kind in
+            PartitionOwner.isAwaited(reference, kind, in: agents)
+        }
         for item in settled { finish(item, &turn) }
     }
 
-    private func isAwaited(_ reference: SlotReference, _ kind: WaitingAnswer.Kind) -> Bool {
+    private static func isAwaited(
+        _ reference: SlotReference, _ kind: WaitingAnswer.Kind, in agents: AgentTable
+    ) -> Bool {
         guard agents.contains(reference), let machine = agents[reference.slot]?.machine else { return false }
         switch kind {
         // One that was let go meanwhile may be woken: its pause is over and answers for nothing.

@@ -17,7 +17,7 @@ struct OpenWork: Sendable {
 extension PartitionOwner {
     /// One slice: at most `sliceMax` agents, and lastSeenUpdates in a few entries.
     mutating func runSlice(_ turn: inout Turn) {
-        flushLastSeen(&turn)
+        lastSeen.flush(&agents, &turn)
         advanceOperations(&turn)
         restoreObservability(&turn)
         tellReturned(&turn)
@@ -102,13 +102,16 @@ extension PartitionOwner {
             work.nextReturned += 1
             turn.budget -= 1
             // Of a gateway that is lost again they are told when it returns once more.
-            guard agents.contains(reference), let name = agents[reference.slot]?.address.gateway,
-                let gateway = gateways[name], let number = gateway.hostReturn
+            guard agents.contains(reference), let gateway = agents[reference.slot]?.address.gateway,
+                let number = gateways[gateway]?.hostReturn
             else { continue }
+            let (heardAfter, isNewIncarnation) = (
+                gateways[gateway]?.awaySince, gateways[gateway]?.hasBegunAnew ?? false
+            )
             drive(reference.slot, &turn) { machine, context, results in
                 guard machine.isToBeTold(ofReturn: number) || machine.isUnheard else { return }
                 machine.hostReturned(
-                    heardAfter: gateway.awaySince, isNewIncarnation: gateway.hasBegunAnew, context, into: &results)
+                    heardAfter: heardAfter, isNewIncarnation: isNewIncarnation, context, into: &results)
             }
         }
         guard work.nextReturned == work.returned.count else { return }

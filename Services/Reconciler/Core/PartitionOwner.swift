@@ -51,7 +51,7 @@ public struct PartitionOwner: Sendable {
     static let gatewayEventInterval = TimeSpan.seconds(1)
     /// Agents that one slice of the work is about: about a frame of entries, a few milliseconds.
     public static let sliceMax = 100
-    private static let purgeInterval = TimeSpan.seconds(60)
+    static let purgeInterval = TimeSpan.seconds(60)
 
     public let partition: Int
     public let epoch: Int
@@ -68,11 +68,11 @@ public struct PartitionOwner: Sendable {
     var operations = BulkOperations()
     var deadlines = Deadlines()
     var pacing = WakePacing()
-    private var lastSeen = LastSeenBuffer()
+    var lastSeen = LastSeenBuffer()
     var unknown = UnknownAgents()
     private var rejectionMeter = RejectionMeter()
     var work = OpenWork()
-    private var purgeDue: Instant?
+    var purgeDue: Instant?
     /// When something is to be told of a gateway, or is no longer believed of it.
     var gatewayDues: [String: Instant] = [:]
     /// Until then orders that were given up may still be published.
@@ -139,6 +139,7 @@ public struct PartitionOwner: Sendable {
         case .barrierPassed(let instant): if !isSuspended { work.judgedUpTo = instant }
         case .roomCame: runSlice(&turn)
         }
+        grantAskedPermits(&turn)
         output.append(contentsOf: turn.directives)
     }
 
@@ -167,13 +168,11 @@ public struct PartitionOwner: Sendable {
         settleWaitingAnswers(&turn)
     }
 
-    mutating func purge(_ now: Instant) {
+    private mutating func purge(_ now: Instant) {
         purgeDue = now + PartitionOwner.purgeInterval
         requests.purge(now)
         unknown.purge(now)
     }
-
-    mutating func flushLastSeen(_ turn: inout Turn) { lastSeen.flush(&agents, &turn) }
 
     // MARK: Agents
 

@@ -134,12 +134,14 @@ struct RequestLedger: Sendable {
 
     mutating func wait(_ answer: WaitingAnswer) { waiting.append(answer) }
 
-    /// Whether the request is being executed: whoever asks now gets the answer. `nil` when it is another under the same id.
-    mutating func join(_ request: PartitionRequest) -> Bool? {
-        guard let index = waiting.firstIndex(where: { $0.request.id == request.id }) else { return false }
-        guard waiting[index].request.digest == request.digest else { return nil }
+    enum Joining { case new, joined, otherUse }
+
+    /// A request that is being executed already: whoever asks now gets its answer.
+    mutating func join(_ request: PartitionRequest) -> Joining {
+        guard let index = waiting.firstIndex(where: { $0.request.id == request.id }) else { return .new }
+        guard waiting[index].request.digest == request.digest else { return .otherUse }
         waiting[index].request = request
-        return true
+        return .joined
     }
 
     /// Takes out those that wait for nobody any more.

@@ -2,7 +2,7 @@ internal import Model
 
 /// Lets a gateway's wakes go at its rate: a storm is paced, a single wake is not delayed.
 struct WakeLimiter: Sendable {
-    private(set) var waiting: [Int] = []
+    private var waiting: [SlotReference] = []
     private var head = 0
     private(set) var next: Instant?
     private var credit: Double
@@ -16,13 +16,13 @@ struct WakeLimiter: Sendable {
 
     var isEmpty: Bool { head == waiting.count }
     /// Who gets the next permit.
-    var first: Int? { isEmpty ? nil : waiting[head] }
+    var first: SlotReference? { isEmpty ? nil : waiting[head] }
 
-    mutating func append(_ slot: Int) {
-        waiting.append(slot)
+    mutating func append(_ agent: SlotReference) {
+        waiting.append(agent)
     }
 
-    /// Passes over the next slot, which needs no permit any more.
+    /// Passes over the next agent, which is gone or needs no permit any more.
     mutating func skip() {
         head += 1
     }
@@ -32,8 +32,8 @@ struct WakeLimiter: Sendable {
         next = isEmpty ? nil : now
     }
 
-    /// The next slot that gets a permit now; `nil` when none waits or the rate is used up until `next`.
-    mutating func take(_ now: Instant) -> Int? {
+    /// The next agent that gets a permit now; `nil` when none waits or the rate is used up until `next`.
+    mutating func take(_ now: Instant) -> SlotReference? {
         guard !isEmpty else {
             waiting = []
             head = 0

@@ -1,6 +1,7 @@
 import API
 import Lifecycle
 import Model
+import Testing
 import Wire
 
 @testable import ReconcilerCore
@@ -62,6 +63,8 @@ struct OwnerSubject {
             case .commit(let entry):
                 keep(entry)
                 lines += OwnerSubject.lines(entry)
+                let read = try? WireFormat.decode(StoreEntry.self, from: WireFormat.bytes(entry))
+                #expect(read.map(OwnerSubject.lines) == OwnerSubject.lines(entry), "the store reads it in this order")
             case .log(let log, _, _): logs.append(log)
             case .logMissing(let agent): lines.append("missing \(agent)")
             case .answer(let answer):
