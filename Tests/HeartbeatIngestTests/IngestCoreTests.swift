@@ -194,6 +194,18 @@ struct IngestCoreTests {
         #expect(subject.handle(.turnEnded) == [])
     }
 
+    @Test func itsFirstBatchIsHandedOverToo() {
+        var subject = receiving()
+        subject.takeAcknowledgements()
+        subject.beat()
+        subject.handle(.stopRequested)
+        subject.handle(.turnEnded)
+        subject.handle(.canaryReceived(.last))
+        #expect(subject.handle(.turnEnded) == ["batch 2"], "it has no acknowledgement")
+        subject.takeAcknowledgements()
+        #expect(subject.handle(.turnEnded) == ["close subscription", "note a clean end", "drained"])
+    }
+
     @Test func aLineThatBreaksWhileItDrainsIsNoCleanEnd() {
         var subject = receiving()
         subject.handle(.stopRequested)

@@ -296,11 +296,11 @@ public struct IngestCore: Sendable {
     }
 
     private mutating func drain(_ actions: inout [IngestAction]) {
-        if let intake {
+        if intake != nil {
             guard subscription.drain(into: &actions) else { return }
             flush(all: true)
-            // Introductions alone are nothing to hand over.
-            guard senders.unacknowledgedCount == 0 || intake.counters.batches == 0 else { return }
+            // Introductions are nothing to hand over.
+            guard backlog.count == 0 else { return }
             actions.append(.closeSubscription)
         }
         if let past = gate.past { actions.append(.note(past.ended())) }
