@@ -99,11 +99,22 @@ final class Broker {
 
     /// One connection goes silent: both sides find out later, each for itself.
     func cut(_ client: Client) {
+        cut(client, broker: 200_000...4_000_000, client: 200_000...4_000_000)
+    }
+
+    /// Somebody in between keeps both halves of a connection open and hands nothing on, for nearly as long as others believe
+    /// in who is silent (`Observability.presenceLimit`).
+    func mute(_ client: Client) {
+        cut(client, broker: 8_000_000...18_000_000, client: 8_000_000...18_000_000)
+    }
+
+    /// - Parameters: how long each side takes to find out.
+    private func cut(_ client: Client, broker brokerTime: ClosedRange<Int64>, client clientTime: ClosedRange<Int64>) {
         guard let session = client.session, session.isOpen, !session.isCut else { return }
         world.note("\(client.name) is cut off")
         session.isCut = true
-        world.after(world.random.int(200_000...4_000_000)) { [unowned self] in end(session, isCrash: false) }
-        world.after(world.random.int(200_000...4_000_000)) {
+        world.after(world.random.int(brokerTime)) { [unowned self] in end(session, isCrash: false) }
+        world.after(world.random.int(clientTime)) {
             guard client.session === session else { return }
             client.lostConnection()
         }

@@ -144,6 +144,8 @@ extension Simulation {
         case .stopProvisioner: stop(world.random.pick(provisioners))
         case .saveBroker: broker.save()
         case .cutHeartbeats: broker.cut(world.random.pick(ingests).subscription)
+        case .muteConnection: broker.mute(world.random.pick(processes))
+        case .muteIngest: broker.mute(world.random.pick(ingests))
         case .interruptConnection: broker.interrupt(world.random.pick(clients))
         case .interruptHeartbeats: broker.interrupt(world.random.pick(ingests).subscription)
         }

@@ -70,6 +70,9 @@ class Client {
         crashed()
     }
 
+    /// Whether what it says gets through.
+    var isReachable: Bool { isUp && !isPaused && session.map { !$0.isCut } ?? false }
+
     /// Seconds; the broker ends a session that was silent for one and a half times as long (MQTT 5 §3.1.2.10).
     var keepalive: Int64 { 15 }
 

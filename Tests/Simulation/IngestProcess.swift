@@ -4,89 +4,29 @@ import Model
 import Streams
 import Wire
 
-/// The connection of an ingest on which heartbeats come.
-final class HeartbeatSubscription: Client {
-    unowned let process: IngestProcess
-    /// The Last Will of the subscription that is open, or being opened.
-    private var end: HeartbeatSubscriptionEnded?
-
-    init(_ process: IngestProcess) {
-        self.process = process
-        super.init("\(process.name)~heartbeats", process.broker)
-    }
-
-    override var connectTime: ClosedRange<Int64> { 2_000...700_000 }
-    override var keepalive: Int64 { 5 }
-
-    /// Whether it is open, or being opened.
-    var isWanted: Bool { end != nil }
-
-    override func started() { end = nil }
-
-    func open(_ end: HeartbeatSubscriptionEnded) {
-        self.end = end
-        connectSoon()
-    }
-
-    /// A subscription that ends is not made again.
-    override func connectSoon() {
-        if end != nil { super.connectSoon() }
-    }
-
-    override func wills() -> [SimMessage] {
-        guard let end else { return [] }
-        return [
-            SimMessage(
-                topic: .subscriptions, body: .subscriptionEnded(end), retainedKey: "subscriptions/\(process.name)")
-        ]
-    }
-
-    override func opened() {
-        guard end != nil else { return abandon() }
-        process.handle(.subscriptionConnected)
-    }
-
-    override func subscribed() { process.handle(.subscriptionAnswered(refused: [])) }
-
-    override func closed() {
-        let wasWanted = end != nil
-        end = nil
-        process.dropOthers()
-        if wasWanted { process.handle(.subscriptionLost) }
-    }
-
-    override func lostConnection() {
-        guard process.isPaused else { return super.lostConnection() }
-        let (launch, session) = (launch, session)
-        world.at(process.pausedUntil) { [unowned self] in
-            guard isUp, self.launch == launch, self.session === session else { return }
-            lostConnection()
-        }
-    }
-
-    override func deliver(_ message: SimMessage) { process.deliver(message) }
-
-    /// Ends the connection without a word; nobody is told but by its Last Will.
-    func abandon() {
-        end = nil
-        guard let session else { return }
-        broker.end(session, isCrash: false)
-        super.lostConnection()
-    }
-}
-
 /// Hosts the real `IngestCore`, with a connection for heartbeats and one for everything else.
 final class IngestProcess: Process {
     /// What may wait for acknowledgements: small, so that reading stops.
     private static let backlogBytesMax = 20_000
+    static let pauseLimit = IngestCore.pauseLimit.milliseconds * 1_000
+    static let acknowledgementLimit = IngestCore.acknowledgementLimit.milliseconds * 1_000
 
     private var core: IngestCore!
     private(set) lazy var subscription = HeartbeatSubscription(self)
     private(set) var isReadingPaused = false
     /// What lies in the socket of a subscription that is not read.
     private var unread: [SimMessage] = []
+    private var isDraining = false
     private var isDrainedByCore = false
     private var announcedAt: [Int: Instant] = [:]
+    /// When the newest presence was announced that the broker has acknowledged.
+    private var acknowledgedAt = Instant(nanoseconds: 0)
+    /// Heartbeats that were read, those of them that were sent, and the newest frame of each stream.
+    private var received = 0
+    private var sent = 0
+    private var newest: [StreamID: Int] = [:]
+    /// Heartbeats that are handed in behind everything else of their turn.
+    private var late: [HeartbeatDetail] = []
     /// The subscription to heartbeats that stands.
     var heartbeatSession: Int? { core?.heartbeatSession }
     /// Lives that ended with something in hand.
@@ -95,15 +35,19 @@ final class IngestProcess: Process {
     override func begin() {
         core = IngestCore(
             topics: Topics(), instance: instance, incarnation: incarnation, windowMax: 6,
-            backlogBytesMax: IngestProcess.backlogBytesMax)
+            backlogBytesMax: hidesPauses ? .max : IngestProcess.backlogBytesMax)
         isReadingPaused = false
         unread = []
-        isDrainedByCore = false
+        (isDraining, isDrainedByCore) = (false, false)
+        late = []
         announcedAt = [:]
+        (received, sent, newest) = (0, 0, [:])
         subscription.start()
-        every(200_000) { [unowned self] in handle(.ticked) }
+        every(200_000) { [unowned self] in tick() }
         every(1_000_000) { [unowned self] in handle(.secondPassed) }
     }
+
+    override var isReachable: Bool { super.isReachable && (subscription.session == nil || subscription.isReachable) }
 
     override func crashed() {
         super.crashed()
@@ -125,7 +69,7 @@ final class IngestProcess: Process {
         case .presence(let presence):
             check(presence)
             handle(.presenceReceived(presence))
-        case .heartbeat(let detail): read(message) { handle(.heartbeatsReceived(heartbeat(detail), at: now)) }
+        case .heartbeat(let detail): read(message) { take(detail) }
         case .canary(let canary): read(message) { handle(.canaryReceived(canary)) }
         case .question(let question): handle(.questionReceived(question))
         case .acknowledgement, .partition, .store, .reconciler, .gatewayStatus, .cursor, .order, .answer, .command,
@@ -139,7 +83,9 @@ final class IngestProcess: Process {
     }
 
     override func acknowledged(_ ticket: Int, isHeard: Bool) {
-        if let at = announcedAt.removeValue(forKey: ticket) { handle(.presenceAcknowledged(announcedAt: at)) }
+        guard let at = announcedAt.removeValue(forKey: ticket) else { return }
+        acknowledgedAt = at
+        handle(.presenceAcknowledged(announcedAt: at))
     }
 
     override func isOfOtherConnection(_ message: SimMessage) -> Bool {
@@ -158,20 +104,28 @@ final class IngestProcess: Process {
     }
 
     override func turnEnded(step: Int) {
+        late.forEach(take)
+        late = []
         handle(.turnEnded)
         oracle.ingestHolds(core.backlogBytes, of: IngestProcess.backlogBytesMax, by: self)
+        if hidesPauses { steer() }
         wakeAt = core.wakeAt
     }
 
     override func isDrained() -> Bool {
         guard !world.isBroken(.ingestsDrain) else { return true }
+        isDraining = true
         handle(.stopRequested)
         handle(.turnEnded)
         return isDrainedByCore
     }
 
     override func shutDown() {
-        if !hasHandedOver { lostIncarnations.insert(launch) }
+        if hasHandedOver {
+            oracle.ingestStopped(self, received: received, sent: sent, unacknowledgedBytes: core.backlogBytes)
+        } else {
+            lostIncarnations.insert(launch)
+        }
         // What has not been handed over is not left behind in silence: the subscription's Last Will tells.
         if hasHandedOver || world.isBroken(.stopsAreHonest) { subscription.shutDown() } else { subscription.crash() }
         super.shutDown()
@@ -217,8 +171,12 @@ final class IngestProcess: Process {
                 .acknowledgements(service: service.rawValue, instance: instance), .presence,
                 .barriers(service: service.rawValue, instance: instance),
             ])
-        case .send(let outgoing): if !hides(outgoing) { publish([outgoing]) { .partition($0) } }
-        case .answer(let answer, let reconciler): publish(altered(answer), to: reconciler)
+        case .send(let outgoing):
+            count(outgoing.frame)
+            if !hides(outgoing) { publish([outgoing]) { .partition($0) } }
+        case .answer(let answer, let reconciler):
+            if hasSent(answer) { oracle.ingestAnswers(self, received: received, sent: sent) }
+            publish(altered(answer), to: reconciler)
         case .announce:
             announce()
             scheduleTurn(at: world.time)
@@ -227,11 +185,14 @@ final class IngestProcess: Process {
             if let past = retainedEndings { handle(.noteFound(past)) }
             handle(.notesEnded)
         case .note(let past): publish(.endings, .endings(past), retained: endingsKey)
-        case .openSubscription(let end): subscription.open(end)
+        case .openSubscription(let end):
+            oracle.subscribes(self, isDraining: isDraining)
+            subscription.open(end)
         case .subscribeToHeartbeats:
             if let session = subscription.session { broker.subscribe(session, [.canary(instance), .heartbeats]) }
         case .unsubscribeFromHeartbeats:
-            if let session = subscription.session { broker.unsubscribe(session, .heartbeats) }
+            guard let session = subscription.session, !world.isBroken(.stoppersTakeNothing) else { break }
+            broker.unsubscribe(session, .heartbeats)
         case .sendCanary(let canary): send(canary)
         case .pauseSubscription(let isPaused): pauseReading(isPaused)
         case .abandonSubscription:
@@ -268,8 +229,33 @@ final class IngestProcess: Process {
     /// Takes what came on the subscription, unless it is left in its socket.
     private func read(_ message: SimMessage, _ take: () -> Void) {
         guard !isReadingPaused else { return unread.append(message) }
-        if case .heartbeat(let detail) = message.body { oracle.heartbeatReceived(detail, by: self) }
+        var take = take
+        if case .heartbeat(let detail) = message.body, world.isBroken(.answersFollowHeartbeats) {
+            take = { [unowned self] in late.append(detail) }
+        }
+        if case .heartbeat(let detail) = message.body {
+            received += 1
+            if let session = subscription.session { oracle.handovers.heartbeats[session.number, default: 0] -= 1 }
+            oracle.heartbeatReceived(detail, by: self)
+            oracle.ingestReads(
+                self, unread: world.time - message.deliveredAt, unacknowledged: world.time - worldTime(acknowledgedAt))
+        }
         take()
+    }
+
+    private func take(_ detail: HeartbeatDetail) { handle(.heartbeatsReceived(heartbeat(detail), at: now)) }
+
+    /// Whether no batch that an answer names waits for those before it.
+    private func hasSent(_ answer: BarrierAnswer) -> Bool {
+        answer.batches.allSatisfy { partition, seq in
+            newest.contains { $0.key.stream == "batches/\(partition)" && $0.value == seq }
+        }
+    }
+
+    private func count(_ frame: StreamFrame<PartitionMessage>) {
+        guard case .batch(let batch)? = frame.body, frame.seq > newest[frame.id] ?? 0 else { return }
+        newest[frame.id] = frame.seq
+        for segment in batch.segments { sent += segment.names.count + (segment.detail == nil ? 0 : 1) }
     }
 
     private func heartbeat(_ detail: HeartbeatDetail) -> HeartbeatMessage {
@@ -280,6 +266,21 @@ final class IngestProcess: Process {
     }
 
     // MARK: Rules that are switched off
+
+    private func tick() {
+        if world.isBroken(.unheardIngestsEnd), isConnected { handle(.presenceAcknowledged(announcedAt: now)) }
+        handle(.ticked)
+    }
+
+    /// Whether the core does not know that nothing is read.
+    private var hidesPauses: Bool { world.isBroken(.longPausesEnd) }
+
+    /// Stops reading and begins again as the core would.
+    private func steer() {
+        let bytesMax = IngestProcess.backlogBytesMax
+        guard isReadingPaused ? core.backlogBytes < bytesMax / 2 : core.backlogBytes > bytesMax else { return }
+        pauseReading(!isReadingPaused)
+    }
 
     private var endingsKey: String { "endings/\(name)" }
 

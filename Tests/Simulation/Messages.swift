@@ -103,5 +103,7 @@ struct SimMessage {
     var ticket: Int?
     /// When it was handed to the network, in microseconds of the world.
     var sentAt: Int64 = 0
+    /// When it reached an ingest that takes heartbeats.
+    var deliveredAt: Int64 = 0
     var isRetained = false
 }

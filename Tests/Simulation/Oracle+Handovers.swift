@@ -8,6 +8,8 @@ struct Handovers {
     /// on another one may be lost with it.
     fileprivate var commands: [Int: [String]] = [:]
     fileprivate var orders: [Int: [Issue]] = [:]
+    /// Heartbeats that were not read, by the session on which the broker gave them.
+    var heartbeats: [Int: Int] = [:]
     /// Frames that have no acknowledgement.
     fileprivate var frames: [StreamID: [(seq: Int, body: PartitionMessage)]] = [:]
     /// The newest frame of each stream.
@@ -18,6 +20,7 @@ struct Handovers {
 extension Oracle {
     /// The broker gives a message to one of those who share a subscription.
     func handed(_ message: SimMessage, to session: Session) {
+        if case .heartbeat = message.body { handovers.heartbeats[session.number, default: 0] += 1 }
         if case .command(let command) = message.body {
             handovers.commands[session.number, default: []].append(command.tag)
         }

@@ -79,6 +79,8 @@ final class Oracle {
     var told: [Issue: [Timestamp]] = [:]
     var rejectedAt: [String: Int64] = [:]
     var ordersAt: [String: [Int64]] = [:]
+    /// How many entries each owner has decided that are not committed.
+    var uncommitted: [String: Int] = [:]
     private var batch: [(agent: AgentAddress, receivedAt: Int64, detail: HeartbeatDetail)] = []
 
     init(_ world: World) {
@@ -86,15 +88,6 @@ final class Oracle {
     }
 
     func violate(_ text: String) { world.violate(text) }
-
-    /// An ingest keeps no more than it may, but for what it read before it stopped reading.
-    func ingestHolds(_ bytes: Int, of bytesMax: Int, by ingest: IngestProcess) {
-        guard bytes > bytesMax + Oracle.readBeforePause else { return }
-        violate("\(ingest.name) keeps \(bytes) bytes")
-    }
-
-    /// Bytes of batches: what a turn hands over at most.
-    private static let readBeforePause = 10_000
 
     // MARK: Operators
 
@@ -136,6 +129,7 @@ final class Oracle {
     /// An owner has decided: it counts once it is committed, but when it was decided shows now.
     func decided(_ entry: StoreEntry, epoch: Int, partition: Int) {
         holdToRates(entry, epoch: epoch, partition: partition)
+        uncommitted["\(partition).\(epoch)", default: 0] += 1
         if let order = entry.order {
             let key = "\(order.agent)#\(order.generation)@\(epoch)"
             if orderDecidedAt[key] == nil { orderDecidedAt[key] = world.time }
@@ -179,6 +173,7 @@ final class Oracle {
     // MARK: Commits
 
     func committed(_ entry: StoreEntry, epoch: Int, partition: Int) {
+        uncommitted["\(partition).\(epoch)", default: 0] -= 1
         noteGateways(entry)
         if let (state, event) = entry.agent {
             check(state, event)

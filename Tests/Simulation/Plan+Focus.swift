@@ -50,19 +50,21 @@ extension Plan {
         .verdictsAwaitBarrier: { $0.lookForSlowAnswers() },
         .verdictsAwaitBatches: { $0.lookForSlowAnswers() },
         .verdictsAreOfTheirQuestion: { $0.lookForSlowAnswers() },
+        .answersFollowHeartbeats: { $0.lookForSlowAnswers() },
         .flappingIngestsWait: {
             $0.beHonest([.changeAgent], every: 1_000_000)
-            ($0.ingests, $0.hasFlappingIngest) = (2, true)
+            ($0.ingests, $0.hasFlappingIngest, $0.endsWithRestarts) = (2, true, false)
         },
         .ingestsDrain: {
             $0.beHonest([.stopIngest, .changeAgent], every: 1_000_000)
             ($0.ingests, $0.troubles) = (3, [.batches: Trouble(lost: 50), .lastBatches: Trouble(lost: 50)])
             $0.lookForLostAnswers()
         },
-        .fullIngestsPause: {
-            $0.beHonest([.pauseReconciler], every: 1_000_000)
-            ($0.reconcilers, $0.ingests, $0.agentsPerGateway, $0.favourite) = (1, 1, 3, .well)
-            ($0.longMin, $0.longMax, $0.chaosFor) = (14_000_000, 20_000_000, 30_000_000)
+        .fullIngestsPause: { $0.lookForHangingOwners() },
+        .longPausesEnd: { $0.lookForHangingOwners() },
+        .unheardIngestsEnd: {
+            $0.beHonest([.muteIngest], every: 4_000_000)
+            ($0.ingests, $0.agentsPerGateway, $0.favourite, $0.chaosFor) = (1, 1, .well, 30_000_000)
         },
         .stoppingIngestsSaySo: {
             $0.beHonest([.stopIngest], every: 4_000_000)
@@ -137,6 +139,25 @@ extension Plan {
             $0.beHonest([.stopProvisioner], every: 1_000_000)
             $0.commandEvery = 300_000
         },
+        .stoppersTakeNothing: {
+            $0.beHonest([.stopProvisioner, .stopIngest], every: 600_000)
+            ($0.ingests, $0.agentsPerGateway, $0.favourite, $0.commandEvery) = (1, 3, .well, 150_000)
+        },
+        .fullProvisionersRefuse: {
+            $0.lookForHangingOwners()
+            ($0.commandEvery, $0.provisioners) = (80_000, 1)
+        },
+        .storesDrain: {
+            ($0.faults, $0.faultEvery, $0.commandEvery) = ([.stopStore, .changeAgent], 1_000_000, 300_000)
+        },
+        .reconcilersDrain: {
+            ($0.faults, $0.faultEvery, $0.commandEvery) = ([.stopReconciler, .changeAgent], 1_000_000, 300_000)
+        },
+        .workWaitsForRoom: {
+            $0.beHonest([.failCommits, .changeAgent], every: 1_000_000)
+            ($0.agentsPerGateway, $0.commandEvery) = (3, 300_000)
+        },
+        .stopsEnd: { $0.endsWithRestarts = true },
         .runtimesIgnoreOldWakes: {
             $0.beHonest([.changeAgent], every: 3_000_000)
             $0.troubles = [.orders: Trouble(late: 40, lateMax: 1_500_000)]
@@ -200,6 +221,13 @@ extension Plan {
         (ingests, agentsPerGateway, troubles) = (2, 3, [.batches: Trouble(lost: 40)])
         lookForLostAnswers()
         favourite = .slow
+    }
+
+    /// One owner that stands still for long, and agents that beat meanwhile.
+    private mutating func lookForHangingOwners() {
+        beHonest([.pauseReconciler], every: 1_000_000)
+        (reconcilers, ingests, agentsPerGateway, favourite) = (1, 1, 3, .well)
+        (longMin, longMax, chaosFor) = (14_000_000, 20_000_000, 30_000_000)
     }
 
     private mutating func lookForOutages() {

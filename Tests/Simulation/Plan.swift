@@ -8,10 +8,11 @@ struct Plan {
         case cutConnection, interruptConnection, interruptHeartbeats, stallBroker
         case stepWallClock, failCommits, crashGateway, changeAgent
         case stopStore, stopReconciler, stopIngest, stopProvisioner, saveBroker
+        case muteConnection
         /// For what is looked for.
-        case cutHeartbeats
+        case cutHeartbeats, muteIngest
 
-        static let usual = allCases.filter { $0 != .cutHeartbeats }
+        static let usual = allCases.filter { $0 != .cutHeartbeats && $0 != .muteIngest }
     }
 
     /// Messages that a plan may single out.
@@ -74,6 +75,8 @@ struct Plan {
     var reconcilers: Int
     var ingests: Int
     var provisioners: Int
+    /// Once all is as it should be every process is stopped and started.
+    var endsWithRestarts: Bool
 
     /// - Parameter focus: a rule whose absence is looked for: where only rare faults show it, there are more of them.
     init(_ random: inout SeededRandom, focus: Rule?) {
@@ -99,6 +102,7 @@ struct Plan {
         reconcilers = Int(random.int(1...3))
         ingests = Int(random.int(1...3))
         provisioners = Int(random.int(1...2))
+        endsWithRestarts = random.chance(20)
         if let focus { Plan.look(for: focus, &self) }
     }
 }

@@ -105,6 +105,7 @@ class Process: Client {
         isSubscribed = false
         peers = [:]
         stopsBy = nil
+        hasHandedOver = false
         begin()
         every(2_000_000) { [unowned self] in announce() }
         scheduleTurn(at: world.time)
@@ -293,7 +294,7 @@ class Process: Client {
 
     private func finishTurn(began: Int64) {
         if world.time - began > Process.stallLimit { stall() }
-        let isClean = isStopping && isDrained()
+        let isClean = isStopping && isDrained() && !world.isBroken(.stopsEnd)
         let isOver = isClean || stopsBy.map { $0 <= world.time } ?? false
         if isOver {
             hasHandedOver = isClean

@@ -7,10 +7,14 @@ import Wire
 
 /// Hosts the real `ProvisionerCore`.
 final class ProvisionerProcess: Process {
+    /// Small, so that it refuses requests while an owner hangs.
+    private static let unacknowledgedMax = 20
+
     private var core: ProvisionerCore!
     private var files: AgentFiles!
     private var templates: TemplateSet!
     private var requestNumber = 0
+    private var isDraining = false
     private var isDrainedByCore = false
     // What the oracle wants to know.
     private var orders: [Issue: WakeOrder] = [:]
@@ -30,12 +34,13 @@ final class ProvisionerProcess: Process {
             preconditionFailure("the templates of the simulation are wrong: \(error)")
         }
         core = ProvisionerCore(
-            topics: Topics(), instance: instance, incarnation: incarnation, files: files, windowMax: 6
+            topics: Topics(), instance: instance, incarnation: incarnation, files: files, windowMax: 6,
+            unacknowledgedMax: world.isBroken(.fullProvisionersRefuse) ? .max : ProvisionerProcess.unacknowledgedMax
         ) { RealBytes.digest(of: String(decoding: $0, as: UTF8.self)) }
-        isDrainedByCore = false
+        (isDraining, isDrainedByCore) = (false, false)
         orders = [:]
         wakes = [:]
-        every(200_000) { [unowned self] in handle(.ticked) }
+        every(200_000) { [unowned self] in tick() }
     }
 
     override func connected() { handle(.connected) }
@@ -77,6 +82,12 @@ final class ProvisionerProcess: Process {
 
     override func turnEnded(step: Int) { handle(.turnEnded) }
 
+    private func tick() {
+        handle(.ticked)
+        let kept = Int(core.counters["kept"] ?? 0)
+        oracle.provisionerKeeps(kept, of: ProvisionerProcess.unacknowledgedMax, by: self)
+    }
+
     /// Whether a command is under way that may still have an effect.
     var isBusy: Bool {
         guard let counters = core?.counters else { return false }
@@ -85,6 +96,7 @@ final class ProvisionerProcess: Process {
 
     override func isDrained() -> Bool {
         guard !world.isBroken(.provisionersDrain) else { return true }
+        isDraining = true
         handle(.stopRequested)
         return isDrainedByCore
     }
@@ -104,8 +116,11 @@ final class ProvisionerProcess: Process {
 
     private func carryOut(_ action: ProvisionerAction) {
         switch action {
-        case .subscribe(let subscriptions): subscribe(subscriptions.flatMap(topics))
-        case .unsubscribe(let subscriptions): subscriptions.flatMap(topics).forEach(unsubscribe)
+        case .subscribe(let subscriptions):
+            oracle.subscribes(self, isDraining: isDraining && subscriptions != [.own])
+            subscribe(subscriptions.flatMap(topics))
+        case .unsubscribe(let subscriptions):
+            if !world.isBroken(.stoppersTakeNothing) { subscriptions.flatMap(topics).forEach(unsubscribe) }
         case .send(let outgoing):
             oracle.sent(outgoing.frame, by: self)
             publish([outgoing]) { .partition($0) }

@@ -9,6 +9,7 @@ final class ReconcilerProcess: Process {
     /// Small, so that work goes on over many turns.
     private static let sliceMax = 2
     private static let slicesMax = 4
+    static let lagMax = Backpressure.lagMax.milliseconds
     /// An ingest that nobody has started, where nobody needs to receive heartbeats.
     private static let nobody = "nobody"
 
@@ -88,16 +89,30 @@ final class ReconcilerProcess: Process {
 
     override func turnEnded(step: Int) {
         handle(.turnEnded)
-        for _ in 0..<ReconcilerProcess.slicesMax where core.hasWork(now: now) { handle(.sliceBegan) }
+        for _ in 0..<ReconcilerProcess.slicesMax where core.hasWork(now: now) || hurries { beginSlice() }
         wakeAt = core.wakeAt(now: now)
     }
 
+    private func beginSlice() {
+        oracle.sliceBegan(
+            by: self, stuckFor: core.stuckSince.map { TimeSpan(milliseconds: now.milliseconds(since: $0)) })
+        handle(.sliceBegan)
+    }
+
     override func isDrained() -> Bool {
+        guard !world.isBroken(.reconcilersDrain) else { return true }
         handle(.stopRequested)
         return core.isDrained
     }
 
+    override func shutDown() {
+        if hasHandedOver { oracle.reconcilerStopped(self, owning: claims.map { "\($0).\($1)" }) }
+        super.shutDown()
+    }
+
     override func describe(_ presence: inout Presence) { core?.describe(&presence, now: now) }
+
+    var claimsCount: Int { isUp ? claims.count : 0 }
 
     /// What its presence claims, and the table knows otherwise.
     func claimBesides(_ owners: [Int: (epoch: Int, incarnation: String)]) -> String? {
@@ -180,6 +195,9 @@ final class ReconcilerProcess: Process {
         if world.isBroken(.silentIngestsSuspend) { limits.answer = .seconds(1_000_000) }
         return limits
     }
+
+    /// Whether work goes on though the store is behind.
+    private var hurries: Bool { world.isBroken(.workWaitsForRoom) }
 
     private var ofNobody: Presence {
         var presence = Presence(

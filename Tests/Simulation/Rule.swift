@@ -4,13 +4,14 @@ public enum Rule: String, CaseIterable, Sendable {
     case publishAfterCommit, storeAcknowledgesAfterCommit, epochIsChecked, outboxRepeats, ordersRepeat
     case statusesAreRepublished, oldNotesCount, tombstonesAreKept, requestsAreRemembered, intentRecordsSurvive
     case framesApplyOnce, credentialsComeFirst, grantsFollowPresence, refusedOwnersReload
-    case staleClaimsEnd, epochsAreNew, tombstonesAreRepublished
+    case staleClaimsEnd, epochsAreNew, tombstonesAreRepublished, storesDrain
     // Streams.
     case incarnationsDiffer, framesRepeat, gapsWait, startsAtLowWaterMark, acknowledgementsNameTheirIncarnation
     // The owner.
     case ownerAcknowledgesAfterCommit, repeatsAwaitTheFirst, suspensionStopsJudging, suspensionRepeatsWakes
     case lapsesAreExtended, graceRunsAnew, uncleanEndsSuspend, lostSubscriptionsSuspend, gatewayWordsWait
     case absentIngestsSuspend, silentIngestsSuspend, lateCommitsSuspend, willsWhileSuspendedAreForgotten
+    case workWaitsForRoom, reconcilersDrain
     case verdictsAwaitBarrier, verdictsAwaitBatches, verdictsAreOfTheirQuestion, questionsRepeat
     case heartbeatsHaveAges, checkinsCountOnceOrdered, olderEchoesSettleNothing, otherBootsSayNothing
     case unheardWakesRepeat
@@ -18,11 +19,12 @@ public enum Rule: String, CaseIterable, Sendable {
     case drainIsAwaited, lateCommitsAreAwaited, restoredTimesAreClamped, reportsHaveAges, deadlinesIgnoreWallClocks
     // The ingest.
     case ingestsDrain, stoppingIngestsSaySo, ingestsAreKnownFirst, canariesProveTheSubscription, flappingIngestsWait
-    case fullIngestsPause
+    case answersFollowHeartbeats, fullIngestsPause, longPausesEnd, unheardIngestsEnd
     // The provisioner.
     case repeatsAreFrozen, oldOrdersExpire, answersNameTheirUse, keysAreClaimed, provisionersDrain
+    case fullProvisionersRefuse
     // Agents.
     case runtimesIgnoreOldWakes
     // Every service.
-    case stopsAreHonest, stalledReadNothing
+    case stopsAreHonest, stopsEnd, stoppersTakeNothing, stalledReadNothing
 }

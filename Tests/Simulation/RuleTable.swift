@@ -75,6 +75,9 @@ extension Rule {
             Row(
                 .tombstonesAreRepublished, "It is told of those that are gone, too",
                 without: "deleted agents keep a retained status"),
+            Row(
+                .storesDrain, "A store that stops has published what is committed before it says so",
+                without: "what happened is told when it starts again"),
         ])
 
     private static let streams = Part(
@@ -111,6 +114,12 @@ extension Rule {
             Row(
                 .gatewayWordsWait, "What gateways say while suspended is believed once observability is back",
                 without: "a gateway that is back counts as lost"),
+            Row(
+                .workWaitsForRoom, "What time brings waits while the store is behind",
+                without: "a storm of deadlines holds up every commit"),
+            Row(
+                .reconcilersDrain, "A reconciler that stops has what it decided committed before it says so",
+                without: "its successor decides it again"),
         ])
 
     private static let suspension = Part(
@@ -229,11 +238,20 @@ extension Rule {
                 .canariesProveTheSubscription, "It answers a barrier once a canary has come back by its subscription",
                 without: "a subscription that broke unnoticed counts as one on which nobody spoke"),
             Row(
+                .answersFollowHeartbeats, "What came before a canary goes out before the answer behind it",
+                without: "a heartbeat that came in time comes after the verdict"),
+            Row(
                 .flappingIngestsWait, "One that keeps ending uncleanly waits while another receives",
                 without: "nobody ever sees for as long as a deadline lasts"),
             Row(
                 .fullIngestsPause, "One whose batches nobody takes stops reading",
                 without: "its memory grows for as long as an owner hangs"),
+            Row(
+                .longPausesEnd, "What it has not read for a second it gives up with its subscription",
+                without: "old heartbeats count as new"),
+            Row(
+                .unheardIngestsEnd, "It receives while the broker acknowledges its presence, and no longer",
+                without: "owners forget one that still receives"),
         ])
 
     private static let provisioner = Part(
@@ -255,6 +273,9 @@ extension Rule {
                 .provisionersDrain,
                 "A provisioner that stops answers and reports all that it was given before it says so",
                 without: "commands and orders in its hands are lost"),
+            Row(
+                .fullProvisionersRefuse, "One that keeps too much without an acknowledgement refuses requests",
+                without: "it takes what nobody will carry out for as long as an owner hangs"),
         ])
 
     private static let agents = Part(
@@ -271,6 +292,12 @@ extension Rule {
             Row(
                 .stopsAreHonest, "Only who has handed everything over says `stopped`, else `lost`",
                 without: "a barrier waits for ever for the last batch of an ingest that is gone"),
+            Row(
+                .stopsEnd, "Who is asked to stop ends when all is handed over",
+                without: "each deployment ends in kills, and suspends every owner"),
+            Row(
+                .stoppersTakeNothing, "Meanwhile it asks for nothing more",
+                without: "what is given to it behind its last canary is lost"),
             Row(
                 .stalledReadNothing, "Who stalled for more than a second gives up its connections unread",
                 without: "a wake is published long after its pause or deletion was answered"),

@@ -77,9 +77,11 @@ public final class Simulation {
         world.run(until: world.plan.chaosFor)
         let end = world.time
         if world.violations.isEmpty { converge() }
+        let convergedAfter = (world.time - end) / 1_000
+        if world.violations.isEmpty, world.plan.endsWithRestarts { restartAll() }
         return Outcome(
             seed: seed, violation: world.violations.first, steps: world.steps, digest: world.digest,
-            convergedAfter: (world.time - end) / 1_000)
+            convergedAfter: convergedAfter)
     }
 
     // MARK: The end
@@ -88,17 +90,33 @@ public final class Simulation {
     private func converge() {
         quiesce()
         let end = world.time + Simulation.bound
-        var isAskedFor = false
-        var left: String?
-        while world.time < end, world.violations.isEmpty {
+        settle(until: end, isAskedFor: false)
+        guard world.violations.isEmpty else { return }
+        askForAll()
+        settle(until: end, isAskedFor: true)
+    }
+
+    private func settle(until end: Int64, isAskedFor: Bool) {
+        var left: String? = "nothing has happened"
+        while left != nil, world.time < end, world.violations.isEmpty {
             world.run(until: world.time + 250_000)
             left = unsettled(isAskedFor: isAskedFor)
-            if left != nil { continue }
-            if isAskedFor { return }
-            isAskedFor = true
-            askForAll()
         }
         if let left, world.violations.isEmpty { world.violate("not converged: \(left)") }
+    }
+
+    /// One process after the other is stopped and started, and nothing else is wrong: each hands over in time, and nobody misses it.
+    private func restartAll() {
+        for process in processes {
+            // A fault may last for longer than its consequences.
+            while !process.isReachable, world.violations.isEmpty { world.run(until: world.time + 250_000) }
+            process.stop()
+            while process.isUp, world.violations.isEmpty { world.run(until: world.time + 50_000) }
+            guard world.violations.isEmpty else { return }
+            if !process.hasHandedOver { return world.violate("\(process.name) was asked to stop and had to be ended") }
+            process.start()
+            settle(until: world.time + Simulation.bound, isAskedFor: true)
+        }
     }
 
     private func quiesce() {
@@ -156,6 +174,9 @@ public final class Simulation {
             return "\(agent) is deleted and has a retained status"
         }
         if let claim = reconcilers.compactMap({ $0.claimBesides(store.database.ownership) }).first { return claim }
+        let owned = reconcilers.reduce(0) { $0 + $1.claimsCount }
+        if owned < world.plan.partitionCount { return "\(owned) partitions have an owner" }
+        if !ingests.contains(where: { $0.heartbeatSession != nil }) { return "no ingest receives heartbeats" }
         if let order = store.database.read({ try $0.orders(after: 0, limit: 1) }).first {
             return "\(order.agent) has an outstanding order"
         }

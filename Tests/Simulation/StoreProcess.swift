@@ -86,8 +86,14 @@ final class StoreProcess: Process {
     }
 
     override func isDrained() -> Bool {
+        guard !world.isBroken(.storesDrain) else { return true }
         handle(.stopRequested)
         return isDrainedByCore
+    }
+
+    override func shutDown() {
+        if hasHandedOver, isConnected { oracle.storeStopped(self) }
+        super.shutDown()
     }
 
     override func describe(_ presence: inout Presence) { core.describe(&presence) }
