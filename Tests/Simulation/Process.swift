@@ -17,6 +17,8 @@ class Process: Client {
     private var outgoing: [SimMessage] = []
     private var isInTurn = false
     private var turnAt: Int64?
+    /// Since when a turn has waited for the end of pauses.
+    private var overdueSince: Int64?
     private var timers: [(due: Int64, every: Int64, action: () -> Void)] = []
     private var clockOffset: Int64
     /// Milliseconds by which the wall clock was stepped.
@@ -101,6 +103,7 @@ class Process: Client {
         timers = []
         isInTurn = false
         turnAt = nil
+        overdueSince = nil
         wakeAt = nil
         isSubscribed = false
         peers = [:]
@@ -256,6 +259,8 @@ class Process: Client {
     }
 
     private func turn(planned: Int64) {
+        let planned = min(planned, overdueSince ?? planned)
+        overdueSince = isPaused ? planned : nil
         if isPaused {
             turnAt = pausedUntil
             let (launch, at) = (launch, pausedUntil)
