@@ -45,7 +45,7 @@ let package = Package(
         systemLibrary("CMosquitto", package: "libmosquitto-dev", pkgConfig: "libmosquitto"),
         systemLibrary("CMosquittoBroker", package: "mosquitto-dev", pkgConfig: nil),
         systemLibrary("CSQLite", package: "libsqlite3-dev", pkgConfig: "sqlite3"),
-        systemLibrary("CCrypto", package: "libssl-dev", pkgConfig: "libcrypto"),
+        systemLibrary("CCrypto", package: "libssl-dev", pkgConfig: "libssl"),
         systemLibrary("CMicroHTTPD", package: "libmicrohttpd-dev", pkgConfig: "libmicrohttpd"),
         systemLibrary("CCurl", package: "libcurl4-openssl-dev", pkgConfig: "libcurl"),
         .target(name: "CLinux", path: "Shared/CLinux"),
@@ -64,10 +64,12 @@ let package = Package(
 
         // Adapters.
         module("Secrets", "Shared/Secrets", ["CCrypto"]),
-        module("Bus", "Shared/Bus", ["API", "CMosquitto", "Model", "Streams", "Wire"]),
+        module("Bus", "Shared/Bus", ["API", "CMosquitto", "Model", "Secrets", "Streams", "Wire"]),
         module("HTTP", "Shared/HTTP", ["API", "Bus", "CMicroHTTPD", "Model"]),
         module("SQLiteStorage", "Shared/SQLiteStorage", ["API", "CSQLite", "Lifecycle", "Model", "Storage", "Wire"]),
-        module("ServiceHost", "Shared/ServiceHost", ["API", "Bus", "CLinux", "HTTP", "Lifecycle", "Model", "Wire"]),
+        module(
+            "ServiceHost", "Shared/ServiceHost",
+            ["API", "Bus", "CLinux", "HTTP", "Lifecycle", "Model", "Secrets", "Wire"]),
         module(
             "AlertDelivery", "Shared/AlertDelivery",
             ["API", "Alerts", "Bus", "CCurl", "Model", "Secrets", "ServiceHost"]),

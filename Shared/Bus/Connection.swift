@@ -194,7 +194,7 @@ public final class Connection {
     func ready(_ events: Int16) -> Int {
         guard let handle else { return 0 }
         if !isConnected, let reason = handle.socketError() {
-            lose(BusError(operation: "connect to \(options.broker)", reason: reason))
+            lose(BusError(operation: "connect to \(options.broker)", reason: handle.lastWords ?? reason))
             return 0
         }
         if events & Int16(POLLOUT) != 0, !isReached {

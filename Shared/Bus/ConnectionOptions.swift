@@ -1,4 +1,5 @@
 public import Model
+public import Secrets
 
 /// How to connect, and as whom.
 public struct ConnectionOptions: Sendable {
@@ -15,8 +16,8 @@ public struct ConnectionOptions: Sendable {
     /// How many QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
     public var receiveMaximum: Int32 = 500
     public var will: Publication?
-    /// A file of certificates that `mqtts` trusts; the system's when `nil`.
-    public var certificateAuthority: String?
+    /// For `mqtts`; read anew by each attempt to connect.
+    public var tls = TLSFiles()
     /// Whether a lost connection is made again; a command line that asks once does not.
     public var reconnects = true
     /// Whether a connection that another client of the same client id has taken over ends for good: two that take it back from

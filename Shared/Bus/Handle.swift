@@ -1,6 +1,7 @@
 internal import CMosquitto
 internal import Glibc
 internal import Model
+internal import Secrets
 
 /// What a broker takes, as its CONNACK says (MQTT 5 §3.2.2.3).
 struct BrokerLimits {
@@ -33,6 +34,8 @@ final class Handle {
     }
 
     private let handle: OpaquePointer
+    /// The library has one message for all that goes wrong with TLS.
+    private let tls: TLSClient?
     private var reports: [Report] = []
     private var nextIndex = 0
 
@@ -41,6 +44,7 @@ final class Handle {
 
     init(clientID: String, options: ConnectionOptions) throws(BusError) {
         _ = Handle.library
+        tls = try Handle.tls(options)
         guard let handle = mosquitto_new(clientID.isEmpty ? nil : clientID, true, nil) else {
             throw BusError(operation: "create a client", reason: String(cString: strerror(errno)))
         }
@@ -64,11 +68,19 @@ final class Handle {
                     will.isRetained, properties.list), "set the Last Will")
             properties.release()  // the library owns the list from here on
         }
-        if case .tcp(_, _, true) = options.broker.endpoint {
-            let capath = options.certificateAuthority == nil ? "/etc/ssl/certs" : nil
-            try check(
-                mosquitto_tls_set(handle, options.certificateAuthority, capath, nil, nil, nil),
-                "set up TLS")
+        if let tls {
+            try check(mosquitto_void_option(handle, MOSQ_OPT_SSL_CTX, tls.libraryContext), "set up TLS")
+            // Otherwise the library would want to set it up once more, from files that it was not told.
+            mosquitto_int_option(handle, MOSQ_OPT_SSL_CTX_WITH_DEFAULTS, 0)
+        }
+    }
+
+    private static func tls(_ options: ConnectionOptions) throws(BusError) -> TLSClient? {
+        guard case .tcp(let host, _, true) = options.broker.endpoint else { return nil }
+        do {
+            return try TLSClient(options.tls, host: host)
+        } catch {
+            throw BusError(operation: "set up TLS to \(options.broker)", reason: error.reason)
         }
     }
 
@@ -139,6 +151,12 @@ final class Handle {
         return String(cString: strerror(code))
     }
 
+    /// What the server said of TLS before it reset the connection: that is still to be read.
+    var lastWords: String? {
+        if tls != nil { _ = read() }
+        return tls?.fault
+    }
+
     var descriptor: Int32? {
         let descriptor = mosquitto_socket(handle)
         return descriptor < 0 ? nil : descriptor
@@ -177,7 +195,7 @@ final class Handle {
         guard code != MOSQ_ERR_SUCCESS.rawValue.signed else {
             return problem == EAGAIN || problem == EWOULDBLOCK ? .nothing : .made
         }
-        return .failed(reason: Handle.text(code, problem))
+        return .failed(reason: tls?.fault ?? Handle.text(code, problem))
     }
 
     /// Queues a message; its packet id.
@@ -239,7 +257,8 @@ final class Handle {
             Handle.of(data)?.reports.append(.connected(reason: reason, limits))
         }
         mosquitto_disconnect_v5_callback_set(handle) { _, data, reason, _ in
-            Handle.of(data)?.reports.append(.disconnected(code: reason, reason: Handle.text(reason)))
+            guard let handle = Handle.of(data) else { return }
+            handle.reports.append(.disconnected(code: reason, reason: handle.tls?.fault ?? Handle.text(reason)))
         }
         mosquitto_publish_v5_callback_set(handle) { _, data, mid, reason, _ in
             Handle.of(data)?.reports.append(.published(mid: mid, reason: UInt8(truncatingIfNeeded: reason)))

@@ -21,11 +21,16 @@ public enum Certificate {
         guard X509_check_private_key(leaf, secret) == 1 else {
             return "\(keyFile): is not the key of the certificate \(certificateFile)"
         }
-        if X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0 {
-            return "\(certificateFile): the certificate ended on \(text(X509_get0_notAfter(leaf)))"
+        return timeFault(of: leaf).map { "\(certificateFile): the certificate \($0)" }
+    }
+
+    /// As `ended on Jan  2 00:00:00 2026 GMT`; `nil`: it counts now.
+    static func timeFault(of certificate: OpaquePointer) -> String? {
+        if X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0 {
+            return "ended on \(text(X509_get0_notAfter(certificate)))"
         }
-        if X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0 {
-            return "\(certificateFile): the certificate begins on \(text(X509_get0_notBefore(leaf)))"
+        if X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0 {
+            return "begins on \(text(X509_get0_notBefore(certificate)))"
         }
         return nil
     }
@@ -61,11 +66,17 @@ public enum Certificate {
     }
 
     private static func text(_ time: UnsafePointer<ASN1_TIME>?) -> String {
+        printed { _ = ASN1_TIME_print($0, time) }
+    }
+
+    /// What OpenSSL prints, as one line of at most 200 characters of ASCII: a stranger's certificate may say anything.
+    static func printed(_ print: (OpaquePointer) -> Void) -> String {
         guard let memory = BIO_new(BIO_s_mem()) else { return "?" }
         defer { BIO_free(memory) }
-        ASN1_TIME_print(memory, time)
-        var buffer = [UInt8](repeating: 0, count: 64)
+        print(memory)
+        var buffer = [UInt8](repeating: 0, count: 200)
         let count = BIO_read(memory, &buffer, Int32(buffer.count))
-        return String(decoding: buffer.prefix(max(0, Int(count))), as: UTF8.self)
+        let line = buffer.prefix(max(0, Int(count))).map { (0x20..<0x7f).contains($0) ? $0 : UInt8(ascii: "?") }
+        return String(decoding: line, as: UTF8.self)
     }
 }

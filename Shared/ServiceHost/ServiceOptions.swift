@@ -2,6 +2,7 @@ public import API
 public import Bus
 internal import Glibc
 public import Model
+public import Secrets
 
 /// How a program ends.
 public enum ExitStatus {
@@ -36,6 +37,11 @@ public enum CommonOptions {
     public static let certificateAuthority = OptionSpecification(
         "ca-file", value: "FILE", environment: "ROLLCALL_CA_FILE",
         help: "certificates that mqtts trusts (default: the system's)")
+    public static let certificate = OptionSpecification(
+        "cert-file", value: "FILE", environment: "ROLLCALL_CERT_FILE",
+        help: "a certificate to show to a broker by mqtts that asks for one")
+    public static let key = OptionSpecification(
+        "key-file", value: "FILE", environment: "ROLLCALL_KEY_FILE", help: "its key")
     public static let instance = OptionSpecification(
         "instance", value: "NAME", environment: "ROLLCALL_INSTANCE",
         help: "name of this instance among its service's (default 1)")
@@ -51,7 +57,7 @@ public enum CommonOptions {
         "metrics-host", value: "ADDRESS", help: "the address that they are served on (default 127.0.0.1)")
 
     public static let program = [
-        broker, topicRoot, logFormat, logLevel, connectTimeout, certificateAuthority, help, version,
+        broker, topicRoot, logFormat, logLevel, connectTimeout, certificateAuthority, certificate, key, help, version,
     ]
     public static let service = [instance, counterInterval, metricsPort, metricsHost] + program
 
@@ -100,7 +106,7 @@ public struct ProgramOptions: Sendable {
     public var logFormat: Log.Format
     public var logLevel: LogLevel
     public var connectTimeout: TimeSpan
-    public var certificateAuthority: String?
+    public var tls: TLSFiles
     public var counterInterval: TimeSpan
     /// Where a service serves its metrics; `nil`: nowhere.
     public var metrics: (address: String, port: Int)?
@@ -125,11 +131,28 @@ public struct ProgramOptions: Sendable {
         topics = Topics(root: root)
         (logFormat, logLevel) = try ProgramOptions.log(arguments)
         connectTimeout = try arguments.duration("connect-timeout") ?? .seconds(10)
-        certificateAuthority = arguments.value("ca-file")
+        tls = try ProgramOptions.tls(arguments, broker: broker)
         counterInterval = try arguments.duration("counter-interval") ?? .seconds(1)
         metrics = try arguments.integer("metrics-port", in: 0...65_535).map {
             (arguments.value("metrics-host") ?? "127.0.0.1", $0)
         }
+    }
+
+    /// What is wrong with the files is said before anybody is connected.
+    private static func tls(_ arguments: ParsedArguments, broker: BrokerAddress) throws(UsageError) -> TLSFiles {
+        let files = TLSFiles(
+            authority: arguments.value("ca-file"), certificate: arguments.value("cert-file"),
+            key: arguments.value("key-file"))
+        guard (files.certificate == nil) == (files.key == nil) else {
+            throw UsageError("--cert-file and --key-file belong together")
+        }
+        guard case .tcp(let host, _, true) = broker.endpoint else { return files }
+        do {
+            _ = try TLSClient(files, host: host)
+        } catch {
+            throw UsageError(error.reason)
+        }
+        return files
     }
 
     public static func log(_ arguments: ParsedArguments) throws(UsageError) -> (Log.Format, LogLevel) {

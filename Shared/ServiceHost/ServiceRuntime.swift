@@ -39,7 +39,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     private var isSubscribed = false
     private var isStopping = false
     private var exitStatus = ExitStatus.done
-    private var loggedDisconnect = false
+    private var outage = OutageLog()
     private var stalls: Int64 = 0
     private var mismatched: Set<String> = []
     private var peers = PeerIncarnations()
@@ -171,10 +171,10 @@ public final class ServiceRuntime: ConnectionDelegate {
                 "service.started", .info,
                 ["broker": LogValue(options.broker), "version": LogValue(ContractVersion.product)])
         }
-        if loggedDisconnect { log.event("service.reconnected") }
+        if outage.isLogged { log.event("service.reconnected") }
         hasConnected = true
         heardAt = Clock.now()
-        loggedDisconnect = false
+        outage = OutageLog()
         isSubscribed = false
         publishPresence(.running, on: connection)
         service.connected(connection)
@@ -205,8 +205,7 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     public func disconnected(_ error: BusError, on connection: Connection) {
-        if hasConnected, !loggedDisconnect {
-            loggedDisconnect = true
+        if hasConnected, outage.takes(error.reason) {
             log.event("service.disconnected", .warning, ["error": LogValue(error.description)])
         }
         announcements = [:]
@@ -249,7 +248,7 @@ public final class ServiceRuntime: ConnectionDelegate {
         var connectionOptions = ConnectionOptions(
             broker: options.broker,
             clientID: options.broker.username.map { "\($0)" } ?? "svc:\(name.rawValue)/\(instance)")
-        connectionOptions.certificateAuthority = options.certificateAuthority
+        connectionOptions.tls = options.tls
         connectionOptions.deliveryLimit = EventLoop.stallLimit
         connectionOptions.endsWhenTakenOver = true
         connectionOptions.will = presencePublication(.lost)

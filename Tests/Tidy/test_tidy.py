@@ -27,10 +27,10 @@ PURE = {
 }
 ADAPTERS = {
     "Shared/Secrets": set(),
-    "Shared/Bus": {"API", "Model", "Streams", "Wire"},
+    "Shared/Bus": {"API", "Model", "Secrets", "Streams", "Wire"},
     "Shared/HTTP": {"API", "Bus", "Model"},
     "Shared/SQLiteStorage": {"API", "Lifecycle", "Model", "Storage", "Wire"},
-    "Shared/ServiceHost": {"API", "Bus", "HTTP", "Lifecycle", "Model", "Wire"},
+    "Shared/ServiceHost": {"API", "Bus", "HTTP", "Lifecycle", "Model", "Secrets", "Wire"},
     "Shared/AlertDelivery": {"API", "Alerts", "Bus", "Model", "Secrets", "ServiceHost"},
     "Services/BrokerAccess/Plugin": {"BrokerAccessCore", "Secrets"},
     "Services/ControlAPI/Executable": {

@@ -77,7 +77,8 @@ public enum CommandList {
     /// The subcommand and its arguments: options before it, which every subcommand takes, move behind it.
     public static func split(_ arguments: [String]) -> (subcommand: String?, arguments: [String]) {
         let withValue = [
-            "--broker", "--data", "--topic-root", "--ca-file", "--connect-timeout", "--log-format", "--log-level",
+            "--broker", "--data", "--topic-root", "--ca-file", "--cert-file", "--key-file", "--connect-timeout",
+            "--log-format", "--log-level",
         ]
         var index = 0
         while index < arguments.count, arguments[index].hasPrefix("-") {

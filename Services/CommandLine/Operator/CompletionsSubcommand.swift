@@ -47,7 +47,7 @@ enum Completions {
             _rollcall() {
                 local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} words=""
                 case $previous in
-                    --token-file|--ca-file) COMPREPLY=($(compgen -f -- "$current")); return ;;
+                    --token-file|--ca-file|--cert-file|--key-file) COMPREPLY=($(compgen -f -- "$current")); return ;;
                     --data|--dir) COMPREPLY=($(compgen -d -- "$current")); return ;;
                     completions) COMPREPLY=($(compgen -W "bash zsh fish" -- "$current")); return ;;
                 esac

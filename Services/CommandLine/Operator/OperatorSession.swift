@@ -61,7 +61,7 @@ final class OperatorSession: ConnectionDelegate {
         ConnectWatchdog.arm(settings.connectTimeout + .seconds(1))
         var options = ConnectionOptions(
             broker: settings.broker, clientID: "\(settings.username)~cli-\(OperatorSettings.random())")
-        options.certificateAuthority = settings.certificateAuthority
+        options.tls = settings.tls
         let connection = Connection(options, loop: loop, delegate: self)
         self.connection = connection
         _ = loop.run(until: { isReady || refusal != nil }, for: settings.connectTimeout)

@@ -1,6 +1,7 @@
 internal import API
 internal import Bus
 internal import Model
+internal import Secrets
 internal import ServiceHost
 
 /// Whom an operator's subcommand asks, as whom and for how long.
@@ -16,7 +17,7 @@ struct OperatorSettings {
     let username: String
     let topics: Topics
     let connectTimeout: TimeSpan
-    let certificateAuthority: String?
+    let tls: TLSFiles
     /// As given; see `timeout(of:)`.
     var timeout: TimeSpan?
     /// The same for each repeat of the request.
@@ -25,6 +26,7 @@ struct OperatorSettings {
     /// Options that say where the system is.
     static let connectionOptions: [OptionSpecification] = [
         CommonOptions.broker, SystemLocation.option, CommonOptions.topicRoot, CommonOptions.certificateAuthority,
+        CommonOptions.certificate, CommonOptions.key,
         OptionSpecification(
             "connect-timeout", value: "DURATION", environment: "ROLLCALL_CONNECT_TIMEOUT",
             help: "how long to wait for the broker (default 5s)"),
@@ -59,7 +61,7 @@ struct OperatorSettings {
         self.username = username
         broker = program.broker
         topics = program.topics
-        certificateAuthority = program.certificateAuthority
+        tls = program.tls
         connectTimeout = try arguments.duration("connect-timeout") ?? OperatorSettings.connectTimeoutDefault
         timeout = try arguments.duration("timeout")
         let key = arguments.value("idempotency-key")

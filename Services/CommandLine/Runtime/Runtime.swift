@@ -25,7 +25,7 @@ final class Runtime: ConnectionDelegate {
     private var isReapScheduled = false
     private var hasConnected = false
     private var hasStarted = false
-    private var hasLoggedLoss = false
+    private var outage = OutageLog()
     private var isStopping = false
     private var exitStatus = ExitStatus.done
 
@@ -163,9 +163,9 @@ final class Runtime: ConnectionDelegate {
     func connected(_ connection: Connection) {
         guard connection === link.connection || link.connection == nil else { return }
         ConnectWatchdog.disarm()
-        if hasLoggedLoss { log.event("runtime.reconnected") }
+        if outage.isLogged { log.event("runtime.reconnected") }
         hasConnected = true
-        hasLoggedLoss = false
+        outage = OutageLog()
         link.subscribe()
         handle(.connected(link.host))
         link.sayConnected()
@@ -199,8 +199,7 @@ final class Runtime: ConnectionDelegate {
             if error.isRefusal { fail("\(error): the broker refuses \(settings.identity.username)") }
             return
         }
-        if !hasLoggedLoss {
-            hasLoggedLoss = true
+        if outage.takes(error.reason) {
             log.event("runtime.disconnected", .warning, ["error": LogValue(error.description)])
         }
         guard error.isRefusal, !isStopping else { return }

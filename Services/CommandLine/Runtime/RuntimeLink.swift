@@ -38,7 +38,7 @@ final class RuntimeLink {
         var broker = settings.program.broker
         broker.password = password
         var options = ConnectionOptions(broker: broker, clientID: settings.identity.username + "~runtime")
-        options.certificateAuthority = settings.program.certificateAuthority
+        options.tls = settings.program.tls
         options.will = will
         options.endsWhenTakenOver = true
         options.deliveryLimit = RuntimeLink.deliveryLimit

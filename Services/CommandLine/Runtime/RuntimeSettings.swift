@@ -54,7 +54,7 @@ struct RuntimeSettings {
             "broker", value: "URL", environment: "ROLLCALL_BROKER",
             help: "mqtt[s]://host[:port] or unix:PATH; a user in it is not used here"),
         SystemLocation.option,
-        CommonOptions.topicRoot, CommonOptions.certificateAuthority,
+        CommonOptions.topicRoot, CommonOptions.certificateAuthority, CommonOptions.certificate, CommonOptions.key,
         OptionSpecification(
             "connect-timeout", value: "DURATION", environment: "ROLLCALL_CONNECT_TIMEOUT",
             help: "how long the first connection may take (default 30s)"),

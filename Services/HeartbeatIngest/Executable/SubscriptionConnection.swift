@@ -35,7 +35,7 @@ final class SubscriptionConnection: ConnectionDelegate {
     func open(end: HeartbeatSubscriptionEnded) {
         let username = runtime.options.broker.username ?? "svc:\(runtime.name.rawValue)/\(runtime.instance)"
         var options = ConnectionOptions(broker: runtime.options.broker, clientID: username + "~heartbeats")
-        options.certificateAuthority = runtime.options.certificateAuthority
+        options.tls = runtime.options.tls
         options.keepaliveSeconds = SubscriptionConnection.keepaliveSeconds
         options.deliveryLimit = EventLoop.stallLimit
         options.reconnects = false
