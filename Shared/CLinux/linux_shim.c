@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -71,3 +72,8 @@ int rollcall_next_option(int count, char *const arguments[], const struct option
 
 extern char **environ;
 char **rollcall_environment(void) { return environ; }
+
+int rollcall_terminal_columns(int descriptor) {
+    struct winsize size;
+    return ioctl(descriptor, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}

@@ -5,12 +5,14 @@ public import Model
 /// One option of a program: `--name VALUE`, or a flag.
 public struct OptionSpecification: Sendable {
     public let name: String
-    /// What stands for the value in the help; `nil` for a flag.
+    /// What stands for the value in the help; `nil` for a flag, in brackets when a duration may follow or not.
     public let value: String?
     public let help: String
     /// The environment variable that gives the value when the option is absent.
     public let environment: String?
     public let isRepeatable: Bool
+
+    var isValueOptional: Bool { value?.hasPrefix("[") ?? false }
 
     public init(
         _ name: String, value: String? = nil, environment: String? = nil, isRepeatable: Bool = false, help: String
@@ -52,10 +54,13 @@ public struct ParsedArguments: Sendable {
         self.environment = environment
         specifications = Dictionary(options.map { ($0.name, $0) }) { first, _ in first }
         var names: [UnsafeMutablePointer<CChar>?] = options.map { strdup($0.name) }
+        let arguments = ParsedArguments.joined(arguments, options)
         var list: [UnsafeMutablePointer<CChar>?] = (["rollcall"] + arguments).map { strdup($0) } + [nil]
         defer { for pointer in names + list { free(pointer) } }
         var table = zip(options, names).map { specification, name in
-            option(name: name, has_arg: specification.value == nil ? no_argument : required_argument, flag: nil, val: 0)
+            let kind = specification.value == nil ? no_argument : required_argument
+            return option(
+                name: name, has_arg: specification.isValueOptional ? optional_argument : kind, flag: nil, val: 0)
         }
         table.append(option(name: nil, has_arg: 0, flag: nil, val: 0))
         rollcall_lock_options()
@@ -91,6 +96,22 @@ public struct ParsedArguments: Sendable {
         }
     }
 
+    /// `--wait 2s` as `--wait=2s`: of a value that may be absent the C library takes no other form.
+    private static func joined(_ arguments: [String], _ options: [OptionSpecification]) -> [String] {
+        let names = Set(options.filter(\.isValueOptional).map { "--" + $0.name })
+        guard !names.isEmpty else { return arguments }
+        var result: [String] = []
+        for argument in arguments {
+            // What is no duration is an argument of its own.
+            if let last = result.last, names.contains(last), (try? DurationText(parsing: argument)) != nil {
+                result[result.count - 1] += "=" + argument
+            } else {
+                result.append(argument)
+            }
+        }
+        return result
+    }
+
     private static func argument(_ list: [UnsafeMutablePointer<CChar>?], _ given: Int, _ position: Int32) -> String {
         let index = max(1, min(Int(position) - 1, list.count - 2))
         return list[index].map { String(cString: $0) } ?? (list[given].map { String(cString: $0) } ?? "")
@@ -120,6 +141,7 @@ public struct ParsedArguments: Sendable {
 
     public func duration(_ name: String) throws(UsageError) -> TimeSpan? {
         guard let text = value(name) else { return nil }
+        if text.isEmpty, specifications[name]?.isValueOptional ?? false { return nil }
         do {
             return try DurationText(parsing: text).span
         } catch {

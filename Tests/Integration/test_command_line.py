@@ -1,12 +1,16 @@
 """The command line beside a system: files that two change at once, services that do not answer, a watch that lost its broker."""
 
 import concurrent.futures
+import fcntl
+import json
 import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -78,8 +82,90 @@ class Answers(unittest.TestCase):
                 "provision", {"agent": f"g/{name}", "role": "lead", "board": "b", "wake": False, "variables": variables})
         (self.templates / "lead" / "COLOUR.md").write_text("{{ colour }}\n")
         done = self.system.cli("sync-templates", "g")
-        self.assertIn("1 failed", done.stdout)
+        self.assertRegex(done.stdout, r"GATEWAY +UPDATED +SKIPPED +MAIN +FAILED\ng +1 +\d+ +\S+ +1\n")
+        self.assertRegex(done.stdout, r"AGENT +ERROR\ng/s2 .*COLOUR\.md.*colour")
         self.assertEqual(done.returncode, 1)
+
+    def test_a_wait_has_a_limit_and_says_what_it_waits_for(self):
+        begin = time.monotonic()
+        done = self.system.cli("provision", "g/slow", "--role", "main", "--wait", "2s", "--no-such-option", "x")
+        self.assertEqual(done.returncode, 2)
+        done = self.system.cli("provision", "g/slow", "--role", "main", "--checkin-deadline", "30s", "--wait", "2s")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("neither online nor offline after 2s", done.stderr)
+        self.assertRegex(done.stderr, r"waiting for g/slow: provisioning, wake 1/3, deadline in \d+s\n")
+        self.assertLess(time.monotonic() - begin, 20)
+        done = self.system.cli(
+            "update", "g/slow", "--checkin-deadline", "500ms", "--max-wake-attempts", "2", "--wait", "--json")
+        self.assertEqual((done.returncode, done.stderr), (1, ""))
+        self.assertEqual(json.loads(done.stdout)["record"]["offline_reason"], "checkin_missed")
+        shown = self.system.cli("agents", "--gateway", "g", "--status", "offline", "--sort", "offline", check=True).stdout
+        self.assertRegex(shown, r"g/slow +main +- +offline \(checkin_missed\) +(now|\ds ago) ")
+        self.assertRegex(self.system.cli("history", "g/slow", check=True).stdout, r" offline +checkin_missed +offline +\d")
+        refused = self.system.cli("agents", "--sort", "sen")
+        self.assertEqual((refused.returncode, "is 'seen' meant?" in refused.stderr), (2, True), refused.stderr)
+
+    def test_agents_fit_into_the_terminal(self):
+        self.system.expect("provision", {"agent": "g/wide", "role": "lead", "board": "b" * 40, "wake": False})
+        for columns in (200, 60):
+            leader, follower = os.openpty()
+            fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            done = subprocess.run(
+                [str(ROLLCALL), "agents", "--role", "lead", "--data", str(self.system.data)], stdout=follower, stderr=subprocess.PIPE,
+                env={**clean_environment(), "NO_COLOR": "1"}, timeout=60)
+            os.close(follower)
+            shown = os.read(leader, 100_000).decode()
+            os.close(leader)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lines = shown.split("\r\n")
+            self.assertLessEqual(max(map(len, lines)), columns)
+            self.assertIn("offline (never_woken)", shown)
+            self.assertEqual("b" * 40 in shown, columns == 200)
+
+    def test_bash_completes_values_and_addresses(self):
+        self.system.expect("provision", {"agent": "g/complete", "role": "main", "wake": False})
+        script = self.system.cli("completions", "bash", check=True).stdout
+        path = f"{ROLLCALL.parent}:{os.environ['PATH']}"
+
+        def words(*line):
+            asked = subprocess.run(
+                ["bash", "-c", script + 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rollcall; printf "%s\\n" "${COMPREPLY[@]}"',
+                 "bash", "rollcall", *line], capture_output=True, text=True, timeout=60, cwd=self.system.data,
+                env={**clean_environment(), **self.system.env, "PATH": path})
+            self.assertEqual((asked.returncode, asked.stderr), (0, ""))
+            return asked.stdout.split()
+
+        self.assertIn("sync-templates", words("sync"))
+        self.assertEqual(words("provision", "g/a", "--role", ""), ["main", "lead", "worker"])
+        self.assertEqual(words("agents", "--sort", "s"), ["status", "seen"])
+        self.assertEqual(words("agents", "--status", "off"), ["offline"])
+        self.assertEqual(words("agents", "--gateway", ""), ["g"])
+        self.assertEqual(words("status", "g/comp"), ["g/complete"])
+        self.assertEqual(words("sync-templates", "g"), ["g"])
+        self.assertEqual(words("status", "--che"), ["--check"])
+        self.assertEqual(words("completions", "f"), ["fish"])
+
+    def test_a_sync_says_how_far_it_is(self):
+        names = [f"g/n{number}" for number in range(200)]
+        self.system.each(names, lambda operator, agent: operator.insist(
+            "provision", {"agent": agent, "role": "worker", "board": "many", "wake": False}))
+        provisioner = self.system.child("provisioner")
+        sync = subprocess.Popen(
+            [str(ROLLCALL), "sync-templates", "g", "--board", "many", "--no-include-main", "--overwrite", "--timeout", "10s",
+             "--data", str(self.system.data)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
+        events = self.system.operator()
+        self.addCleanup(events.close)
+        events.subscribe("rollcall/v1/agents/g/+/lifecycle/templates_synced")
+        # It stands still for a while in the middle.
+        events.wait_message(lambda message: True, 15, "the first agent")
+        os.kill(provisioner, signal.SIGSTOP)
+        time.sleep(3)
+        os.kill(provisioner, signal.SIGCONT)
+        text, errors = sync.communicate(timeout=60)
+        self.assertEqual(sync.returncode, 0, errors)
+        self.assertRegex(errors, r"\d+ agents so far\n")
+        self.assertRegex(text, r"\ng +200 +0 +- +0\n")
 
     def test_a_store_that_does_not_answer_is_named_soon(self):
         store = self.system.child("status-store")

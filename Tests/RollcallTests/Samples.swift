@@ -55,6 +55,8 @@ enum Samples {
             address: address("gw/x"), board: "web", role: .lead, status: .offline, policy: Policy(), createdAt: now)
         record.generation = 1
         record.wakeAttempts = 3
+        record.lastWakeSentAt = wallTime("2026-01-31T08:59:00Z")
+        record.offlineReason = .checkinMissed
         record.lastProvisionError = "Agent did not check in after wake; max wake attempts reached: gateway gw is lost"
         record.pausedBy = [.agent, .board]
         record.pausedUntil = wallTime("2026-01-31T10:00:00Z")

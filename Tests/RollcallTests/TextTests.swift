@@ -11,12 +11,84 @@ struct TextTests {
         let text = RecordText.table([Samples.waiting, Samples.online, Samples.offline], now: Samples.now, .plain)
         #expect(
             text == """
-                ADDRESS     ROLE    BOARD  STATUS            ATTEMPTS  SEEN     DEADLINE  ERROR
-                gw/builder  worker  web    updating          2/5       3h ago   in 10s
-                gw/main     main    -      online            0/3       12s ago  -
-                gw/x        lead    web    offline (paused)  3/3       -        -         Agent did not check in after wake; max wake attempts reached: gateway gw is lost
+                ADDRESS     ROLE    BOARD  STATUS                           OFFLINE SINCE  ATTEMPTS  SEEN     DEADLINE  ERROR
+                gw/builder  worker  web    updating                         -              2/5       3h ago   in 10s
+                gw/main     main    -      online                           -              0/3       12s ago  -
+                gw/x        lead    web    offline (checkin_missed) paused  30s ago        3/3       -        -         Agent did not check in after wake; max wake attempts reached: gateway gw is lost
 
                 """)
+    }
+
+    @Test func onlyTheColumnsThatFitAreShown() {
+        func table(_ columns: Int) -> String {
+            RecordText.table([Samples.online, Samples.offline], now: Samples.now, .plain, columns: columns)
+        }
+        #expect(
+            table(100) == """
+                ADDRESS  STATUS                           OFFLINE SINCE  SEEN     ERROR
+                gw/main  online                           -              12s ago
+                gw/x     offline (checkin_missed) paused  30s ago        -        Agent did not check in after w…
+
+                """)
+        #expect(
+            table(70) == """
+                ADDRESS  STATUS                           OFFLINE SINCE
+                gw/main  online                           -
+                gw/x     offline (checkin_missed) paused  30s ago
+
+                """)
+        #expect(table(20).split(separator: "\n").allSatisfy { $0.count <= 20 })
+        #expect(table(1_000) == RecordText.table([Samples.online, Samples.offline], now: Samples.now, .plain))
+    }
+
+    @Test func anAgentIsOfflineSinceItsEndAndNotSinceItsLastChange() {
+        var record = Samples.offline
+        record.updatedAt = Samples.now
+        #expect(RecordText.offlineSince(record) == Samples.wallTime("2026-01-31T08:59:30Z"))
+        record.lastSeenAt = Samples.wallTime("2026-01-31T07:00:00Z")
+        record.offlineReason = .lapsed
+        #expect(RecordText.offlineSince(record) == Samples.wallTime("2026-01-31T07:10:00Z"))
+        record.offlineReason = .goodbye
+        #expect(RecordText.offlineSince(record) == record.lastSeenAt)
+        record.updatedAt = Samples.wallTime("2026-01-31T06:00:00Z")
+        #expect(RecordText.offlineSince(record) == record.updatedAt, "it is no later than the newest change")
+        #expect(RecordText.offlineSince(Samples.online) == nil)
+    }
+
+    @Test(arguments: [
+        (AgentOrder.address, ["builder", "main", "x"]), (.status, ["x", "builder", "main"]),
+        (.offline, ["x", "builder", "main"]), (.seen, ["x", "builder", "main"]), (.attempts, ["x", "builder", "main"]),
+    ])
+    func agentsComeInTheOrderThatIsAskedFor(_ order: AgentOrder, _ names: [String]) {
+        let sorted = order.sorted([Samples.waiting, Samples.online, Samples.offline])
+        #expect(sorted.map(\.address.agent) == names)
+    }
+
+    @Test func aSyncIsSummedUp() throws {
+        let answer = try JSON.decode(
+            JSONValue.self,
+            from: Array(
+                #"{"gateway":"g","agents_updated":998,"agents_skipped":2,"main_updated":true,"errors":[{"agent":"g/a","message":"no colour"}]}"#
+                    .utf8))
+        #expect(
+            SyncText.table(answer, .plain) == """
+                GATEWAY  UPDATED  SKIPPED  MAIN     FAILED
+                g        998      2        updated  1
+
+                AGENT  ERROR
+                g/a    no colour
+
+                """)
+    }
+
+    @Test func aWaitSaysWhatItWaitsFor() {
+        var wait = OnlineWait()
+        wait.received(JSON.bytes(Samples.waiting))
+        #expect(wait.progress(now: Samples.now) == nil, "it is not known what is waited for")
+        wait.expected = 3
+        #expect(
+            wait.progress(now: Samples.now) == "waiting for gw/builder: updating, wake 2/5, deadline in 10s")
+        #expect(wait.progress(now: Samples.now) == nil, "said once")
     }
 
     @Test func theSheetSaysAllOfARecord() {

@@ -7,12 +7,15 @@ public enum CommandList {
     public struct Entry: Sendable {
         public let name: String
         public let summary: String
+        /// Its arguments, as in the usage line.
+        let placeholder: String
         /// Empty for a program that keeps its own.
         public let options: [OptionSpecification]
 
-        public init(name: String, summary: String, options: [OptionSpecification] = []) {
+        public init(name: String, summary: String, placeholder: String = "", options: [OptionSpecification] = []) {
             self.name = name
             self.summary = summary
+            self.placeholder = placeholder
             self.options = options
         }
     }
@@ -32,13 +35,19 @@ public enum CommandList {
     private static let programs = [
         Entry(name: "up", summary: "run a whole system on this machine"),
         Entry(
-            name: "agent", summary: "run one agent: start CMD on its wakes, heartbeat for it", options: runtimeOptions),
-        Entry(name: "gateway", summary: "run all agents of a gateway the same way", options: runtimeOptions),
+            name: "agent", summary: "run one agent: start CMD on its wakes, heartbeat for it", placeholder: "ADDRESS",
+            options: runtimeOptions),
+        Entry(
+            name: "gateway", summary: "run all agents of a gateway the same way", placeholder: "GW",
+            options: runtimeOptions),
         Entry(name: "bench", summary: "measure a system"),
     ]
 
     static let all: [Entry] =
-        programs + subcommands.map { Entry(name: $0.name, summary: $0.summary, options: $0.options) }
+        programs
+        + subcommands.map {
+            Entry(name: $0.name, summary: $0.summary, placeholder: $0.placeholder, options: $0.options)
+        }
 
     /// What `rollcall --help` prints.
     public static let help: String = {

@@ -15,6 +15,9 @@ struct Console {
         style = Style(isColoured: isTerminal && (arguments.environmentValue("NO_COLOR") ?? "").isEmpty)
     }
 
+    /// How wide the terminal is; `nil` without one.
+    var columns: Int? { Terminal.columns(1) }
+
     var now: Timestamp { Clock.wallTime() }
 
     /// Writes to standard output; when nobody reads any more the program ends.

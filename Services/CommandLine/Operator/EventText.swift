@@ -13,7 +13,7 @@ enum EventText {
             let subject = isOfOne ? [] : [event.subject.description]
             let cells: [Table.Cell] = [
                 .init(event.event.rawValue), .init(event.reason ?? "-"),
-                .init(record?.status.rawValue ?? "-", record?.status.colour),
+                .init(record.map { RecordText.status($0, besides: event.reason) } ?? "-", record?.status.colour),
                 .init(record.map { "\($0.generation)" } ?? "-"),
                 .init(record.map(RecordText.attempts) ?? "-"), .init(record?.lastProvisionError ?? ""),
             ]
@@ -65,7 +65,9 @@ struct LiveEvent {
         text +=
             EventLine.filled(value["event"]?.string ?? "", 18) + EventLine.filled(value["reason"]?.string ?? "-", 14)
         if let status {
-            text += style.paint(status, AgentStatus(rawValue: status)?.colour)
+            let cause = record?["offline_reason"]?.string
+            let why = cause == value["reason"]?.string ? nil : cause.map { " (\(Printable.text($0)))" }
+            text += style.paint(Printable.text(status) + (why ?? ""), AgentStatus(rawValue: status)?.colour)
             if let generation = record?["lifecycle_generation"]?.integer { text += "  generation \(generation)" }
             if let attempts = record?["wake_attempts"]?.integer, attempts > 0 {
                 text += ", wake \(attempts)/\(record?["policy"]?["max_wake_attempts"]?.integer ?? attempts)"

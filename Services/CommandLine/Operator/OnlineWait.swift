@@ -11,6 +11,8 @@ internal import ServiceHost
 struct OnlineWait {
     enum End: Equatable {
         case online, offline, removed, interrupted
+        /// The limit of the wait came first.
+        case overdue
     }
 
     private struct Standing: Decodable {
@@ -30,8 +32,19 @@ struct OnlineWait {
 
     private var newest: (payload: [UInt8], generation: Int, status: String)?
     private var isRemoved = false
+    private var told = ""
 
     init() {}
+
+    /// A line about what has changed since the last one: the wake and its deadline, while the cycle goes on.
+    mutating func progress(now: Timestamp) -> String? {
+        guard expected != nil, end == nil, let payload, let record = try? Answer.record(payload) else { return nil }
+        let wake = record.wakeAttempts > 0 ? "wake \(RecordText.attempts(record))" : "no wake yet"
+        guard wake != told else { return nil }
+        told = wake
+        let deadline = record.checkinDeadlineAt.map { ", deadline \(RelativeTime.deadline($0, now: now))" } ?? ""
+        return "waiting for \(record.address): \(record.status.rawValue), \(wake)\(deadline)"
+    }
 
     mutating func received(_ payload: [UInt8]) {
         guard !payload.isEmpty else {
@@ -57,8 +70,8 @@ struct OnlineWait {
 }
 
 extension OnlineWait {
-    /// Runs the loop until the cycle has ended, or SIGINT or SIGTERM.
-    static func run(_ loop: EventLoop, until end: () -> End?) -> End {
+    /// Runs the loop until the cycle has ended, the limit is over, or SIGINT or SIGTERM.
+    static func run(_ loop: EventLoop, for limit: TimeSpan?, until end: () -> End?) -> End {
         let signals = SignalDescriptor([SIGINT, SIGTERM])
         var isInterrupted = false
         loop.watch(signals.descriptor) {
@@ -66,10 +79,14 @@ extension OnlineWait {
             isInterrupted = true
         }
         defer { loop.unwatch(signals.descriptor) }
+        var isOverdue = false
+        let timer = limit.map { loop.after($0) { isOverdue = true } }
+        defer { if let timer { loop.cancel(timer) } }
         while true {
             if let end = end() { return end }
             if isInterrupted { return .interrupted }
-            _ = loop.run(until: { isInterrupted || end() != nil }, for: .seconds(3_600))
+            if isOverdue { return .overdue }
+            _ = loop.run(until: { isInterrupted || isOverdue || end() != nil }, for: .seconds(3_600))
         }
     }
 }

@@ -35,6 +35,7 @@ final class OperatorSession: ConnectionDelegate {
     private var refusal: String?
     private var pending: Pending?
     private var requests = 0
+    private var isHeard = false
     /// Of services that run, while it is asked for them.
     private var presences: [String: String]?
 
@@ -81,7 +82,10 @@ final class OperatorSession: ConnectionDelegate {
     /// Asks and waits for the answer.
     ///
     /// - Throws: `refused` for a problem, also our own `unavailable` when no answer comes within the timeout.
-    func request(_ verb: Verb, _ members: [String: JSONValue]) throws(CommandFailure) -> Answer {
+    /// - Parameter isFollowed: what arrives on followed topics shows that it is being done: then it is waited for longer.
+    func request(
+        _ verb: Verb, _ members: [String: JSONValue], isFollowed: Bool = false
+    ) throws(CommandFailure) -> Answer {
         let correlation = Array(OperatorSettings.random().utf8)
         var publication = Publication(
             topic: settings.topics.command(verb.rawValue), payload: JSON.bytes(JSONValue.object(members)))
@@ -106,7 +110,10 @@ final class OperatorSession: ConnectionDelegate {
             self.pending?.answer != nil || self.pending?.refusedReason != nil
                 || verb.isLookup && self.settings.timeout == nil && self.pending?.unheard ?? 0 >= 2
         }
-        _ = loop.run(until: ends, for: timeout)
+        repeat {
+            isHeard = false
+            _ = loop.run(until: ends, for: timeout)
+        } while isFollowed && isHeard && !ends()
         guard let answer = pending?.answer else { throw .refused(Refusal(unanswered(verb, within: timeout))) }
         if answer.contentType == Problem.contentType { throw .refused(Refusal(payload: answer.payload)) }
         do {
@@ -187,7 +194,10 @@ final class OperatorSession: ConnectionDelegate {
             // What does not decode is a cleared presence, or no presence.
             presences?[delivery.topic] = presence.state == .running ? presence.service : nil
         }
-        guard delivery.topic == replyTopic else { return received(delivery) }
+        guard delivery.topic == replyTopic else {
+            isHeard = true
+            return received(delivery)
+        }
         guard pending?.answer == nil, delivery.correlationData == pending?.correlation else { return }
         pending?.answer = delivery
     }

@@ -57,18 +57,32 @@ struct Table {
         }
     }
 
+    /// What the last column keeps at least.
+    private static let lastWidthMin = 24
+
     let header: [String]
     var rows: [[Cell]] = []
+    /// Columns that are left out, the first one first, where the whole is too wide.
+    var expendable: [String] = []
 
     init(_ header: [String]) {
         self.header = header
     }
 
     /// One line for the header and one a row; the last column is not filled up.
-    func text(_ style: Style) -> String {
-        let lines = [header.map { Cell($0, .bold) }] + rows
-        let widths = header.indices.map { column in lines.map { $0[column].text.count }.max() ?? 0 }
-        return lines.map { line in
+    ///
+    /// - Parameter columns: of the terminal: what is left out so that a line fits, then the last column is cut.
+    func text(_ style: Style, columns: Int? = nil) -> String {
+        let all = [header.map { Cell($0, .bold) }] + rows
+        let allWidths = header.indices.map { column in all.map { $0[column].text.count }.max() ?? 0 }
+        let shown = columns.map { shownColumns(allWidths, within: $0) } ?? Array(header.indices)
+        let widths = shown.map { allWidths[$0] }
+        let rest = columns.map { max(1, $0 - widths.dropLast().reduce(0) { $0 + $1 + 2 }) }
+        return all.map { row in
+            var line = shown.map { row[$0] }
+            if let rest, let last = line.last, last.text.count > rest {
+                line[line.count - 1] = Cell(last.text.prefix(rest - 1) + "…", last.colour)
+            }
             var text = ""
             for (column, cell) in line.enumerated() {
                 let isLast = line[(column + 1)...].allSatisfy(\.text.isEmpty)
@@ -78,5 +92,15 @@ struct Table {
             }
             return text + "\n"
         }.joined()
+    }
+
+    private func shownColumns(_ widths: [Int], within columns: Int) -> [Int] {
+        var shown = Array(header.indices)
+        for name in expendable {
+            let whole = shown.dropLast().reduce(0) { $0 + widths[$1] + 2 }
+            if whole + min(shown.last.map { widths[$0] } ?? 0, Table.lastWidthMin) <= columns { break }
+            shown.removeAll { header[$0] == name }
+        }
+        return shown
     }
 }

@@ -42,7 +42,11 @@ extension Subcommand {
         return invocation.show(answer) { RecordText.sheet(record, now: invocation.console.now, $0) }
     }
 
-    static let agents = reading("agents", .agents, "list agents") { invocation throws(CommandFailure) in
+    static let agents = reading(
+        "agents", .agents, "list agents",
+        extra: [OptionSpecification("sort", value: AgentOrder.names, help: "in this order (default: by address)")]
+    ) { invocation throws(CommandFailure) in
+        let order = try AgentOrder(invocation)
         let request = try invocation.request(.agents)
         let isWhole = request["limit"] == nil
         let session = try invocation.connect()
@@ -59,8 +63,9 @@ extension Subcommand {
             invocation.console.writeDocument(answers.count == 1 ? answers[0].payload : JSON.bytes(whole))
             return ExitStatus.done
         }
-        let decoded = try Answer.decode([AgentRecord].self, JSON.bytes(records))
-        invocation.console.write(RecordText.table(decoded, now: invocation.console.now, invocation.console.style))
+        let decoded = order.sorted(try Answer.decode([AgentRecord].self, JSON.bytes(records)))
+        let console = invocation.console
+        console.write(RecordText.table(decoded, now: console.now, console.style, columns: console.columns))
         if let next = answers.last?.value["next"]?.string { invocation.console.complain("more: --after \(next)") }
         return ExitStatus.done
     }

@@ -16,7 +16,7 @@ enum RecordText {
     /// One line: where the agent stands.
     static func line(_ record: AgentRecord, _ style: Style) -> String {
         var text =
-            "\(record.address) \(style.paint(record.status.rawValue, record.status.colour)), generation \(record.generation)"
+            "\(record.address) \(style.paint(status(record), record.status.colour)), generation \(record.generation)"
         if record.wakeAttempts > 0 { text += ", wake \(attempts(record))" }
         if record.isPaused { text += ", paused" }
         if let error = record.lastProvisionError { text += ": \(Printable.text(error))" }
@@ -27,20 +27,44 @@ enum RecordText {
         "\(record.wakeAttempts)/\(record.policy.maxWakeAttempts)"
     }
 
-    /// The table of `agents`.
-    static func table(_ records: [AgentRecord], now: Timestamp, _ style: Style) -> String {
-        var table = Table(["ADDRESS", "ROLE", "BOARD", "STATUS", "ATTEMPTS", "SEEN", "DEADLINE", "ERROR"])
+    /// The status; of one that is offline with its reason, unless that is said beside it.
+    static func status(_ record: AgentRecord, besides said: String? = nil) -> String {
+        guard let reason = record.offlineReason?.rawValue, reason != said else { return record.status.rawValue }
+        return "\(record.status.rawValue) (\(reason))"
+    }
+
+    /// The table of `agents`, with the columns that fit.
+    static func table(_ records: [AgentRecord], now: Timestamp, _ style: Style, columns: Int? = nil) -> String {
+        var table = Table([
+            "ADDRESS", "ROLE", "BOARD", "STATUS", "OFFLINE SINCE", "ATTEMPTS", "SEEN", "DEADLINE", "ERROR",
+        ])
+        table.expendable = ["ROLE", "BOARD", "ATTEMPTS", "DEADLINE", "SEEN", "ERROR", "OFFLINE SINCE"]
         table.rows = records.map { record in
-            let status = record.status.rawValue + (record.isPaused ? " (paused)" : "")
-            return [
+            [
                 .init(record.address.description), .init(record.role.rawValue), .init(record.board ?? "-"),
-                .init(status, record.status.colour), .init(attempts(record)),
+                .init(status(record) + (record.isPaused ? " paused" : ""), record.status.colour),
+                .init(RelativeTime.text(offlineSince(record), now: now)), .init(attempts(record)),
                 .init(RelativeTime.text(record.lastSeenAt, now: now)),
                 .init(RelativeTime.deadline(record.checkinDeadlineAt, now: now)),
                 .init(record.lastProvisionError ?? ""),
             ]
         }
-        return table.text(style)
+        return table.text(style, columns: columns)
+    }
+
+    /// Since when an agent is offline: the end of its last deadline, or when it was last heard of. What changed in the record later,
+    /// as its templates, is not what made it so.
+    static func offlineSince(_ record: AgentRecord) -> Timestamp? {
+        guard record.status == .offline else { return nil }
+        let end: Timestamp? =
+            switch record.offlineReason {
+            case .checkinMissed: record.lastWakeSentAt.map { $0 + record.policy.checkinDeadline.span }
+            case .lapsed: record.lastSeenAt.map { $0 + record.policy.offlineAfter.span }
+            case .goodbye: record.lastSeenAt
+            case .neverWoken: record.createdAt
+            case nil: nil
+            }
+        return min(end ?? record.updatedAt, record.updatedAt)
     }
 
     /// Everything about one agent, a line a subject.
@@ -109,6 +133,7 @@ enum RecordText {
         var lines: [(String, String)] = []
         if let reason = record.offlineReason {
             lines.append(("offline", reason.rawValue + (record.isWanted ? ", wanted" : ", not wanted")))
+            lines.append(("since", offlineSince(record)?.description ?? "-"))
         }
         if let status = record.lastExitStatus { lines.append(("last exit", "status \(status)")) }
         if record.recoveries > 0 { lines.append(("recoveries", "\(record.recoveries) in a row")) }

@@ -1,4 +1,5 @@
 internal import API
+internal import Model
 internal import ServiceHost
 
 /// One subcommand of an operator: how it is called, what its help says, what it does.
@@ -71,6 +72,14 @@ struct Invocation {
     func settings() throws(CommandFailure) -> OperatorSettings {
         do throws(UsageError) {
             return try OperatorSettings(arguments)
+        } catch {
+            throw .usage(error.reason)
+        }
+    }
+
+    func duration(_ name: String) throws(CommandFailure) -> TimeSpan? {
+        do throws(UsageError) {
+            return try arguments.duration(name)
         } catch {
             throw .usage(error.reason)
         }

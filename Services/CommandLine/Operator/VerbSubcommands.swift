@@ -7,7 +7,9 @@ internal import ServiceHost
 extension Subcommand {
     static let tokenFile = OptionSpecification(
         "token-file", value: "FILE", help: "write a minted token to FILE (mode 0600) instead of printing it")
-    static let wait = OptionSpecification("wait", help: "wait: status 0 when the agent is online, 1 when it is offline")
+    static let wait = OptionSpecification(
+        "wait", value: "[DURATION]",
+        help: "wait, so long at most: status 0 when the agent is online, 1 when it is offline or the time is over")
 
     /// - Parameter mints: it may answer with a token; `waits`: it begins a cycle, whose end can be waited for.
     static func verb(
@@ -56,14 +58,7 @@ extension Subcommand {
                 ? "token of gateway \(answer.name("gateway")) rotated\n"
                 : "token of \(try answer.record().address) rotated\n"
         },
-        verb("sync-templates", .syncTemplates, "render the templates of a gateway's agents anew", mints: false) {
-            answer, _ in
-            let errors = answer.value["errors"]?.array ?? []
-            let lines = errors.map { "  \($0["agent"]?.string ?? "?"): \($0["message"]?.string ?? "?")\n" }
-            return "\(answer.value["agents_updated"]?.integer ?? 0) agents updated, "
-                + "\(answer.value["agents_skipped"]?.integer ?? 0) skipped, \(errors.count) failed\n"
-                + lines.map { Printable.text(String($0.dropLast())) + "\n" }.joined()
-        },
+        syncTemplates,
     ]
 
     private static let pauseDetails = "Give one of ADDRESS, --gateway and --board."
@@ -114,6 +109,7 @@ private struct VerbCall {
         let request = try invocation.request(form)
         let tokenFile = try arguments.value("token-file").map { path throws(CommandFailure) in try TokenFile(path) }
         let waits = arguments.has("wait")
+        let limit = try invocation.duration("wait")
         if waits, request["wake"] == .bool(false) {
             throw .usage("--wait: with --no-wake there is nothing to wait for")
         }
@@ -123,7 +119,13 @@ private struct VerbCall {
         let filters = waits ? agent.map { [settings.topics.status($0)] } ?? [] : []
         let session = OperatorSession(settings, following: filters)
         var waiting = OnlineWait()
-        session.received = { waiting.received($0.payload) }
+        let showProgress = {
+            if !console.isJSON, let progress = waiting.progress(now: console.now) { console.complain(progress) }
+        }
+        session.received = {
+            waiting.received($0.payload)
+            showProgress()
+        }
         try session.connect()
         defer { session.close() }
         let answer = try session.request(form.verb, request)
@@ -135,7 +137,8 @@ private struct VerbCall {
         // The token is not left to the end of a wait that may be broken off.
         if !console.isJSON { try show(answer, tokenFile: tokenFile) }
         waiting.expected = try answer.record().generation
-        let end = OnlineWait.run(session.loop) { waiting.end }
+        showProgress()
+        let end = OnlineWait.run(session.loop, for: limit) { waiting.end }
         let record = waiting.payload
         if console.isJSON {
             showDocument(answer, record: record, hidesToken: tokenFile != nil)
@@ -143,6 +146,7 @@ private struct VerbCall {
             console.write(RecordText.sheet(try Answer.record(record), now: console.now, console.style))
         }
         if end == .removed { throw .failed("the agent was removed") }
+        if end == .overdue { throw .failed("neither online nor offline after \(arguments.value("wait") ?? "")") }
         return end == .online ? ExitStatus.done : ExitStatus.failed
     }
 

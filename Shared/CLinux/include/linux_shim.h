@@ -31,3 +31,6 @@ void rollcall_unlock_options(void);
 
 // `environ` is a mutable global, which Swift 6 does not let through.
 char **rollcall_environment(void);
+
+// ioctl is variadic in C. How many characters fit into a line of the terminal; 0 when it is none or does not say.
+int rollcall_terminal_columns(int descriptor);
