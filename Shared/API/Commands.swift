@@ -68,6 +68,8 @@ public struct TemplatesSync: Codable, Hashable, Sendable {
     /// Also files that agents change.
     public var overwrites = false
     public var wakes = false
+    /// Each agent's gateway asks for a new token for it.
+    public var rotatesTokens = false
 
     public init(gateway: String) {
         self.gateway = gateway
@@ -83,7 +85,7 @@ public struct TemplatesSync: Codable, Hashable, Sendable {
     }
 
     /// Whether there is something to do for an agent that is to run these templates already.
-    public var isForced: Bool { overwrites || resetsSessions }
+    public var isForced: Bool { overwrites || resetsSessions || rotatesTokens }
 }
 
 /// A command whose every member has been checked for form.

@@ -325,7 +325,7 @@ public struct MemberReader {
         sync.resetsSessions = bool("reset_sessions") ?? false
         sync.overwrites = bool("overwrite") ?? false
         sync.wakes = bool("wake") ?? false
-        if bool("rotate_tokens") == true { throw Problem(member: "rotate_tokens", "is not built yet") }
+        sync.rotatesTokens = bool("rotate_tokens") ?? false
         return sync
     }
 

@@ -51,58 +51,6 @@ public struct WakeMessage: Codable, Hashable, Sendable {
     }
 }
 
-/// The files of an agent, as answered on its `files` topic.
-public struct FilesAnswer: Codable, Hashable, Sendable {
-    public struct File: Codable, Hashable, Sendable {
-        public let name: String
-        public let content: String
-        /// The agent changes it: a runtime that finds one leaves it.
-        public let preserve: Bool
-
-        public init(name: String, content: String, preserve: Bool) {
-            self.name = name
-            self.content = content
-            self.preserve = preserve
-        }
-    }
-
-    public let templatesDigest: String
-    public let files: [File]
-
-    public init(templatesDigest: String, files: [File]) {
-        self.templatesDigest = templatesDigest
-        self.files = files
-    }
-
-    enum CodingKeys: String, CodingKey {
-        case templatesDigest = "templates_digest"
-        case files
-    }
-}
-
-/// Tells who runs an agent that other files are wanted: they are to be fetched and written.
-public struct TemplatesMessage: Codable, Hashable, Sendable {
-    public let agent: AgentAddress
-    public let templatesDigest: String
-    /// Also files that the agent edits.
-    public let overwrite: Bool
-    /// The command is to be started anew.
-    public let resetSession: Bool
-
-    public init(agent: AgentAddress, templatesDigest: String, overwrite: Bool, resetSession: Bool) {
-        self.agent = agent
-        self.templatesDigest = templatesDigest
-        self.overwrite = overwrite
-        self.resetSession = resetSession
-    }
-
-    enum CodingKeys: String, CodingKey {
-        case agent, overwrite
-        case templatesDigest = "templates_digest"
-        case resetSession = "reset_session"
-    }
-}
-
 /// The payload of a lifecycle event of an agent.
 public struct LifecycleMessage: Codable, Hashable, Sendable {
     public let event: LifecycleEvent

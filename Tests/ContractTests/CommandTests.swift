@@ -104,13 +104,6 @@ import Testing
         #expect(throws: Never.self) { try parse(.wake, fits) }
     }
 
-    @Test func whatIsNotBuiltYetIsNamed() {
-        let problem = #expect(throws: Problem.self) {
-            try parse(.syncTemplates, #"{"gateway": "gw", "rotate_tokens": true}"#)
-        }
-        #expect(problem?.errors.map(\.member) == ["rotate_tokens"])
-    }
-
     // MARK: What is taken
 
     @Test func provisionTakesAllItsMembers() throws {

@@ -107,7 +107,7 @@ import Wire
 
     @Test(arguments: [
         ("dance", "{}", "invalid-request", ""), ("", "{}", "invalid-request", ""),
-        ("sync-templates", #"{"gateway":"gw","rotate_tokens":true}"#, "invalid-request", "rotate_tokens"),
+        ("sync-templates", #"{"gateway":"gw","rotate_tokens":1}"#, "invalid-request", "rotate_tokens"),
         ("wake", "{}", "invalid-request", "agent"), ("wake", "[]", "invalid-request", ""),
         ("wake", #"{"agent":"gw/a1","x":1}"#, "invalid-request", "x"),
         ("provision", #"{"agent":"gw/a1","variables":{"agent_id":"x"}}"#, "invalid-request", "variables.agent_id"),

@@ -57,9 +57,36 @@ import Testing
         #expect(handler.found(agent, record(reported: nil, status: .offline)) == nil)
     }
 
+    @Test mutating func aTokenIsAskedForUntilTheRecordHasAnother() {
+        var record = record(reported: "old")
+        record.tokenID = "t1"
+        handler.add(
+            TemplatesMessage(
+                agent: agent, templatesDigest: "new", overwrite: true, resetSession: true, rotateToken: "r1"),
+            at(0))
+        #expect(handler.found(agent, record)?.rotateToken == "r1")
+        record.templatesDigestReported = "new"
+        let repeated = handler.found(agent, record)
+        #expect(repeated?.rotateToken == "r1")
+        #expect(repeated?.overwrite == false && repeated?.resetSession == false, "that was done")
+        record.tokenID = "t2"
+        #expect(handler.found(agent, record) == nil)
+    }
+
+    @Test mutating func whoAsksForNoTokenIsLeftAlone() {
+        var record = record(reported: "new")
+        record.tokenID = "t1"
+        handler.add(
+            TemplatesMessage(
+                agent: agent, templatesDigest: "new", overwrite: false, resetSession: false, rotateToken: "r1"), at(0))
+        var sent = 0
+        while handler.found(agent, record) != nil { sent += 1 }
+        #expect(sent == TemplatesHandler.rotationsMax)
+    }
+
     @Test mutating func theyArePaced() {
-        for number in 0..<35 { handler.add(message(AgentAddress("gw/a\(number)")!), at(0)) }
-        #expect((0..<4).map { _ in handler.take(at(0)).count } == [10, 10, 10, 5])
+        for number in 0..<95 { handler.add(message(AgentAddress("gw/a\(number)")!), at(0)) }
+        #expect((0..<4).map { _ in handler.take(at(0)).count } == [30, 30, 30, 5])
         #expect(handler.take(at(0)) == [])
     }
 }

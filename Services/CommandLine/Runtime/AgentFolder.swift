@@ -20,6 +20,8 @@ struct FolderError: Error, CustomStringConvertible {
 /// `DIR` may be anything that leads to a directory. Below it no symbolic link is followed: nothing is written elsewhere.
 struct AgentFolder {
     static let digestFileName = ".rollcall-templates-digest"
+    /// No template is named like it: a name that begins with a dot is not plain.
+    static let tokenFileName = ".rollcall-token"
     static let nameLengthMax = 255
 
     let path: String
@@ -76,6 +78,18 @@ struct AgentFolder {
         return text.isEmpty ? nil : text
     }
 
+    var tokenFile: String { "\(path)/\(AgentFolder.tokenFileName)" }
+
+    /// Whether the agent was given a token here.
+    var hasToken: Bool { access(tokenFile, R_OK) == 0 }
+
+    /// Puts a token in the place of the one that may be there; its owner alone reads it.
+    func install(token: String) throws(FolderError) {
+        try make { (folder) throws(FolderError) in
+            try write(Array("\(token)\n".utf8), to: AgentFolder.tokenFileName, in: folder, mode: 0o600)
+        }
+    }
+
     /// Whether `name` may name a file here: plain characters, not hidden, no way out of the folder.
     static func isPlain(_ name: String) -> Bool {
         guard let first = name.utf8.first, first != UInt8(ascii: "."), name.utf8.count <= nameLengthMax else {
@@ -114,9 +128,11 @@ struct AgentFolder {
     }
 
     /// Whole or not at all: a temporary file, then renameat(2), which replaces a link and does not follow it.
-    private func write(_ bytes: [UInt8], to name: String, in folder: Int32) throws(FolderError) {
+    private func write(
+        _ bytes: [UInt8], to name: String, in folder: Int32, mode: mode_t = 0o644
+    ) throws(FolderError) {
         let temporary = ".\(UInt64.random(in: .min ... .max)).tmp"
-        let descriptor = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
+        let descriptor = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode)
         guard descriptor >= 0 else { throw FolderError("create \(path)/\(temporary)") }
         var rest = bytes[...]
         while !rest.isEmpty {

@@ -23,6 +23,7 @@ final class Runtime: ConnectionDelegate {
     private var isHandling = false
     private var timer: (id: Int, due: Instant)?
     private var isReapScheduled = false
+    private var rotations = TokenRotations()
     private var hasConnected = false
     private var hasStarted = false
     private var outage = OutageLog()
@@ -55,6 +56,9 @@ final class Runtime: ConnectionDelegate {
         loop.after(timeout) { [unowned self] in
             guard !hasConnected else { return }
             fail(link.connection?.lastError?.description ?? "the broker \(settings.program.broker) did not answer")
+        }
+        loop.every(TokenRotations.lookInterval) { [unowned self] in
+            for agent in rotations.takeDue(Clock.now()) { link.requestCredentials(of: agent) }
         }
         link.open()
         loop.run()
@@ -120,7 +124,7 @@ final class Runtime: ConnectionDelegate {
             try folder.make()
             try children.start(
                 .init(agent: wake.agent, run: run), command: settings.command, in: folder.path,
-                environment: settings.environment(for: wake))
+                environment: settings.environment(for: wake, in: folder))
         } catch {
             log.event(
                 "agent.start_failed", .error, ["agent": LogValue(wake.agent), "error": LogValue(error.description)])
@@ -225,7 +229,8 @@ final class Runtime: ConnectionDelegate {
             log.event("runtime.lost_refuted")
             return link.sayConnected()
         }
-        if let agent = link.agent(ofReply: delivery) { return receivedFiles(delivery, of: agent) }
+        if let agent = link.agent(of: "files", delivery) { return receivedFiles(delivery, of: agent) }
+        if let agent = link.agent(of: "credentials", delivery) { return receivedCredentials(delivery, of: agent) }
         let topics = settings.program.topics
         guard let agent = topics.agent(of: delivery.topic), settings.identity.covers(agent) else { return }
         switch topics.levels(of: delivery.topic)?.last {
@@ -265,6 +270,31 @@ extension Runtime {
         }
         let installed = AgentFolder(base: settings.directory, agent: agent).installedDigest
         handle(.templatesAnnounced(message, installedDigest: installed))
+        // An agent that connects by itself may not ask for a token.
+        guard let rotation = message.rotateToken, case .gateway = settings.identity,
+            rotations.ask(for: agent, rotation, now: Clock.now())
+        else { return }
+        link.requestCredentials(of: agent)
+    }
+
+    /// Writes the new token where the agent's command reads it; the old one ends when it is first used.
+    private func receivedCredentials(_ delivery: Delivery, of agent: AgentAddress) {
+        do {
+            if delivery.contentType == Problem.contentType {
+                let problem = try JSON.decode(Problem.self, from: delivery.payload)
+                // Asked again: the service may not be ready yet.
+                if problem.type != .unavailable, problem.type != .tooManyRequests { rotations.settled(agent) }
+                throw FolderError(refusing: problem.detail)
+            }
+            let answer = try JSON.decode(CredentialsAnswer.self, from: delivery.payload)
+            guard answer.username == agent.description else { throw FolderError(refusing: "they are another agent's") }
+            try AgentFolder(base: settings.directory, agent: agent).install(token: answer.token)
+            rotations.settled(agent)
+            log.event(
+                "agent.token_written", .info, ["agent": LogValue(agent), "token_id": LogValue(answer.tokenID)])
+        } catch {
+            log.event("agent.token_failed", .error, ["agent": LogValue(agent), "error": LogValue("\(error)")])
+        }
     }
 
     /// What a runtime reads of a record.

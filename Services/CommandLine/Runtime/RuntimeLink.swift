@@ -30,7 +30,7 @@ final class RuntimeLink {
     }
 
     private var topics: Topics { settings.program.topics }
-    private var replies: String { topics.replies(to: settings.identity.username) + "/-/files" }
+    private var replies: String { topics.replies(to: settings.identity.username) + "/-" }
 
     // MARK: Connecting
 
@@ -103,12 +103,12 @@ final class RuntimeLink {
         case .agent(let address): agents = address.description
         case .gateway(let gateway):
             agents = "\(gateway)/+"
-            own = [topics.gatewayStatus(gateway)]
+            own = [topics.gatewayStatus(gateway), "\(replies)/credentials/+"]
         }
         connection?.subscribe(
             [
                 "\(topics.root)/agents/\(agents)/wake", "\(topics.root)/agents/\(agents)/status",
-                "\(topics.root)/agents/\(agents)/templates", "\(replies)/+",
+                "\(topics.root)/agents/\(agents)/templates", "\(replies)/files/+",
             ] + own)
     }
 
@@ -149,18 +149,27 @@ final class RuntimeLink {
     }
 
     func requestFiles(of agent: AgentAddress) {
-        var request = message(topics.files(agent), Array("{}".utf8))
-        request.responseTopic = "\(replies)/\(agent.agent)"
+        request(topics.files(agent), answer: "\(replies)/files/\(agent.agent)")
+    }
+
+    func requestCredentials(of agent: AgentAddress) {
+        request(topics.credentials(agent), answer: "\(replies)/credentials/\(agent.agent)")
+    }
+
+    private func request(_ topic: String, answer: String) {
+        var request = message(topic, Array("{}".utf8))
+        request.responseTopic = answer
         request.correlationData = correlation
         // An answer to an older request than the last few is of no use.
         request.expirySeconds = 10
         publish(request)
     }
 
-    /// Whose files an answer brings; `nil` for anything else.
-    func agent(ofReply delivery: Delivery) -> AgentAddress? {
-        guard delivery.topic.hasPrefix(replies + "/"), delivery.correlationData == correlation else { return nil }
-        let id = String(delivery.topic.dropFirst(replies.count + 1))
+    /// Whose files, or credentials, an answer brings; `nil` for anything else.
+    func agent(of subject: String, _ delivery: Delivery) -> AgentAddress? {
+        let prefix = "\(replies)/\(subject)/"
+        guard delivery.topic.hasPrefix(prefix), delivery.correlationData == correlation else { return nil }
+        let id = String(delivery.topic.dropFirst(prefix.count))
         switch settings.identity {
         case .agent(let address): return address.agent == id ? address : nil
         case .gateway(let gateway): return AgentAddress(gateway: gateway, agent: id)

@@ -113,9 +113,11 @@ struct RuntimeSettings {
         return result
     }
 
-    /// What one start adds.
-    func environment(for wake: Wake) -> [String: String] {
-        environment.merging([
+    /// What one start adds. The token of a gateway's agent is in its folder, once it has one.
+    func environment(for wake: Wake, in folder: AgentFolder) -> [String: String] {
+        var environment = environment
+        if case .gateway = identity, folder.hasToken { environment["ROLLCALL_TOKEN_FILE"] = folder.tokenFile }
+        return environment.merging([
             "ROLLCALL_AGENT": wake.agent.description,
             "ROLLCALL_GENERATION": String(wake.generation),
             "ROLLCALL_ATTEMPT": String(wake.attempt),

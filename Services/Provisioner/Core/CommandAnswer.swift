@@ -52,18 +52,6 @@ struct PausedAnswer: Encodable {
     let paused: Int
 }
 
-/// What a gateway gets on its agents' `credentials` topic.
-struct CredentialsAnswer: Encodable {
-    let username: String
-    let token: String
-    let tokenID: String
-
-    enum CodingKeys: String, CodingKey {
-        case username, token
-        case tokenID = "token_id"
-    }
-}
-
 /// `{gateway, agents_updated, agents_skipped, main_updated, errors}` of `sync-templates`.
 struct SyncAnswer: Encodable {
     struct Failure: Encodable {

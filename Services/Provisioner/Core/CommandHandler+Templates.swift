@@ -27,11 +27,12 @@ struct TemplatesProgress: Sendable {
         AgentAddress(gateway: sync.gateway, agent: name).map { .syncAgent($0, sync) }
     }
 
-    func message(_ agent: AgentAddress, _ digest: String) -> TemplatesMessage {
+    /// - Parameter use: of the whole; a repeat of it by another provisioner has the same.
+    func message(_ agent: AgentAddress, _ digest: String, of use: CommandHandler.Use) -> TemplatesMessage {
         // A wake that is to reset the session says so itself.
         TemplatesMessage(
             agent: agent, templatesDigest: digest, overwrite: sync.overwrites,
-            resetSession: sync.resetsSessions && !sync.wakes)
+            resetSession: sync.resetsSessions && !sync.wakes, rotateToken: sync.rotatesTokens ? use.id : nil)
     }
 
     mutating func note(_ agent: AgentAddress, _ result: Result<CommandOutcome, Problem>) {
@@ -106,7 +107,7 @@ extension CommandHandler {
         }
         whole.sync?.note(agent, result)
         if case .success = result, let digest = request.rendered?.digest, let sync = whole.sync {
-            directives.append(.tellTemplates(sync.message(agent, digest)))
+            directives.append(.tellTemplates(sync.message(agent, digest, of: use)))
         }
         whole.sync?.underWay -= 1
         whole.extend(now + CommandHandler.answerLimit)

@@ -8,16 +8,20 @@ internal import Model
 /// only: an agent that was not told, because this process ended, gets the digest with its next wake.
 struct TemplatesHandler: Sendable {
     /// Records looked at, and so messages published, in one tick of 200 ms.
-    static let perTickMax = 10
+    static let perTickMax = 30
     /// Between two messages to one agent, doubled up to the longest.
     static let interval = TimeSpan.seconds(5)
     static let longestInterval = TimeSpan.seconds(60)
+    /// How often a runtime is asked to fetch a new token: who has the files and does not ask for one runs no gateway.
+    static let rotationsMax = 6
     static let questionPrefix = "templates:"
 
     private struct Notice: Sendable {
         let message: TemplatesMessage
         let number: Int
         var sent = 0
+        /// The token that is to be replaced, once the record was looked at.
+        var replacedToken: String??
     }
 
     private var notices: [AgentAddress: Notice] = [:]
@@ -54,10 +58,14 @@ struct TemplatesHandler: Sendable {
     /// What is to be said of an agent with this record; `nil` when it needs to be told no more.
     mutating func found(_ agent: AgentAddress, _ record: AgentRecord?) -> TemplatesMessage? {
         guard let notice = notices[agent] else { return nil }
-        let isDone = record?.templatesDigestReported == notice.message.templatesDigest
-        let isForced = notice.sent == 0 && (notice.message.overwrite || notice.message.resetSession)
-        guard let record, record.status != .deleting, record.templatesDigest == notice.message.templatesDigest,
-            !isDone || isForced,
+        let message = notice.message
+        let isInStep = record?.templatesDigestReported == message.templatesDigest
+        let replacedToken = notice.replacedToken ?? record?.tokenID
+        notices[agent]?.replacedToken = .some(replacedToken)
+        let isRotated = message.rotateToken == nil || record?.tokenID != replacedToken
+        let isForced = notice.sent == 0 && (message.overwrite || message.resetSession)
+        guard let record, record.status != .deleting, record.templatesDigest == message.templatesDigest,
+            !isInStep || isForced || (!isRotated && notice.sent < TemplatesHandler.rotationsMax),
             // Nobody runs it who could report: its next wake says it.
             record.status != .offline || notice.sent == 0
         else {
@@ -65,6 +73,10 @@ struct TemplatesHandler: Sendable {
             return nil
         }
         notices[agent]?.sent += 1
-        return notice.message
+        guard message.rotateToken != nil, notice.sent > 0 else { return message }
+        // What was done is not asked for again.
+        return TemplatesMessage(
+            agent: agent, templatesDigest: message.templatesDigest, overwrite: message.overwrite && !isInStep,
+            resetSession: message.resetSession && !isInStep, rotateToken: isRotated ? nil : message.rotateToken)
     }
 }
