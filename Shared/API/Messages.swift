@@ -138,27 +138,45 @@ public struct CloudEventAttributes: Hashable, Sendable {
     }
 }
 
-/// One event of an agent's history, as `history` and `watch --json` show it.
+/// One event of an agent or a gateway, as `history` and `watch --json` show it.
 public struct HistoryEvent: Codable, Hashable, Sendable {
     public let id: String
-    public let event: LifecycleEvent
+    public let event: String
     public let time: Timestamp
     public let source: String
-    public let subject: AgentAddress
+    /// An agent's address, or a gateway.
+    public let subject: String
     public let reason: String?
     public let record: AgentRecord?
+    /// Of a gateway's event, as in its message.
+    public private(set) var gateway: String?
+    public private(set) var agents: Int?
+    public private(set) var leftOut: Int?
 
     public init(
         id: String, event: LifecycleEvent, time: Timestamp, source: String, subject: AgentAddress, reason: String?,
         record: AgentRecord?
     ) {
         self.id = id
-        self.event = event
+        self.event = event.rawValue
         self.time = time
         self.source = source
-        self.subject = subject
+        self.subject = subject.description
         self.reason = reason
         self.record = record
+    }
+
+    public init(id: String, time: Timestamp, source: String, _ message: GatewayLifecycleMessage) {
+        self.id = id
+        event = message.event.rawValue
+        self.time = time
+        self.source = source
+        subject = message.gateway
+        reason = nil
+        record = nil
+        gateway = message.gateway
+        agents = message.agents
+        leftOut = message.leftOut
     }
 
     public func encode(to encoder: any Encoder) throws {
@@ -170,9 +188,15 @@ public struct HistoryEvent: Codable, Hashable, Sendable {
         try container.encode(subject, forKey: .subject)
         try container.encode(reason, forKey: .reason)
         try container.encode(record, forKey: .record)
+        try container.encodeIfPresent(gateway, forKey: .gateway)
+        try container.encodeIfPresent(agents, forKey: .agents)
+        try container.encodeIfPresent(leftOut, forKey: .leftOut)
     }
 
-    enum CodingKeys: String, CodingKey { case id, event, time, source, subject, reason, record }
+    enum CodingKeys: String, CodingKey {
+        case id, event, time, source, subject, reason, record, gateway, agents
+        case leftOut = "left_out"
+    }
 }
 
 /// What a gateway says of its connection, retained and as its Last Will. Other members are ignored.

@@ -99,6 +99,7 @@ open class DatabaseProxy: StatusDatabase {
         try inner.note(alertPosition: position, of: sink)
     }
     open func note(_ time: RetentionTime) throws(StorageError) { try inner.note(time) }
+    open func historyBytes() throws(StorageError) -> Int64 { try inner.historyBytes() }
     open func tidy(
         published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {

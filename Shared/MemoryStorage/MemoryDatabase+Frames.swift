@@ -89,7 +89,7 @@ extension MemoryDatabase {
         case .removedGateway(let gateway):
             gatewayStates[gateway] = nil
             publish(.gatewayCleared(gateway))
-        case .gatewayEvent(let event): publish(.gatewayEvent(event))
+        case .gatewayEvent(let event): history.append((publish(.gatewayEvent(event)), .gateway(event)))
         case .boardPause(let pause): boardPauses[partition, default: [:]][pause.board] = pause
         case .resumedBoard(let board): boardPauses[partition]?[board] = nil
         case .credential(let change): apply(change, now)
@@ -116,7 +116,7 @@ extension MemoryDatabase {
             reason: event.reason, time: event.time, source: event.source, traceparent: event.traceparent,
             record: record.map { Carried($0) }, status: status)
         let sequence = publish(.event(published))
-        history.append((sequence, published))
+        history.append((sequence, .agent(published)))
         eventIDs.insert(event.id)
         if status != .none { agents[event.agent]?.changedAt = sequence }
         return sequence

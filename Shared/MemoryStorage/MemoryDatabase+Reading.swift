@@ -125,25 +125,16 @@ extension MemoryDatabase {
             let isSought =
                 switch subject {
                 case .everybody: true
-                case .gateway(let gateway): event.agent.gateway == gateway
+                case .gateway(let gateway): event.gateway == gateway
                 case .agent(let agent): event.agent == agent
                 }
             return isSought && sequence < before ?? .max && since.map { $0 <= event.time } ?? true
         }
-        return found.suffix(limit).reversed().map(MemoryDatabase.stored)
+        return found.suffix(limit).reversed().map { $0.event.stored($0.sequence) }
     }
 
     public func events(after sequence: Int64, limit: Int) throws(StorageError) -> [StoredEvent] {
-        history.lazy.filter { $0.sequence > sequence }.prefix(limit).map(MemoryDatabase.stored)
-    }
-
-    private static func stored(_ sequence: Int64, _ event: PublishedEvent) -> StoredEvent {
-        StoredEvent(
-            sequence: sequence, agent: event.agent.description, kind: event.event.rawValue,
-            event: Carried(
-                HistoryEvent(
-                    id: event.id, event: event.event, time: event.time, source: event.source, subject: event.agent,
-                    reason: event.reason, record: event.record?.value)))
+        history.lazy.filter { $0.sequence > sequence }.prefix(limit).map { $0.event.stored($0.sequence) }
     }
 
     public func hasKnown(_ agent: AgentAddress) throws(StorageError) -> Bool {
@@ -189,6 +180,10 @@ extension MemoryDatabase {
         alertPositions[sink] = position
     }
 
+    public func historyBytes() -> Int64 {
+        history.reduce(0) { $0 + HistoryUpkeep.rowBytes + $1.event.bytes }
+    }
+
     public func tidy(
         published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {
@@ -209,9 +204,7 @@ extension MemoryDatabase {
         let old = historyMarks.last { $0.at < limitTime }?.sequence ?? 0
         let unpublished = outbox.first?.sequence ?? .max
         // Without a bound nothing is encoded to be measured.
-        let isOver =
-            bytesMax < .max
-            && history.reduce(0) { $0 + HistoryUpkeep.rowBytes + Int64($1.event.record?.bytes.count ?? 0) } > bytesMax
+        let isOver = bytesMax < .max && historyBytes() > bytesMax
         let gone = history.prefix(limit).prefix { $0.sequence < unpublished && ($0.sequence <= old || isOver) }
         for row in gone { eventIDs.remove(row.event.id) }
         history.removeFirst(gone.count)

@@ -62,7 +62,7 @@ public final class MemoryDatabase: StatusDatabase {
     var orders: [AgentAddress: OutstandingOrder] = [:]
     /// Ordered by sequence, as is `history`.
     var outbox: [OutboxEntry] = []
-    var history: [(sequence: Int64, event: PublishedEvent)] = []
+    var history: [(sequence: Int64, event: PastEvent)] = []
     var eventIDs: Set<String> = []
     var letters: [StoredDeadLetter] = []
     var lettersTotal = 0

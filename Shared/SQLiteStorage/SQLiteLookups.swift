@@ -134,9 +134,16 @@ extension SQLiteStatusDatabase {
         return found ?? nil
     }
 
-    /// The members of `HistoryEvent`, with the record as it is stored.
+    /// The members of `HistoryEvent`, with the record as it is stored; of a gateway's event what was stored in its place.
     private static func event(_ row: borrowing SQLiteRow) -> StoredEvent {
         let time = Timestamp(millisecondsSince1970: row.integer(4))
+        if row.text(7).hasSuffix("/"),
+            let message = try? JSON.decode(GatewayLifecycleMessage.self, from: row.optionalBlob(6) ?? [])
+        {
+            let event = HistoryEvent(id: row.text(1), time: time, source: row.text(5), message)
+            return StoredEvent(
+                sequence: row.integer(0), agent: row.text(7), kind: row.text(2), event: Carried(event))
+        }
         var bytes = Array("{\"event\":".utf8)
         bytes += JSON.bytes(row.text(2))
         bytes += Array(",\"id\":".utf8) + JSON.bytes(row.text(1))

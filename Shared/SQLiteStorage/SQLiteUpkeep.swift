@@ -45,6 +45,12 @@ extension SQLiteStatusDatabase {
             "INSERT OR REPLACE INTO meta VALUES(?, ?)", SQLiteStatusDatabase.alertKey(sink), .text(String(position)))
     }
 
+    public func historyBytes() throws(StorageError) -> Int64 {
+        try database.first(
+            "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", .text(SQLiteStatusDatabase.historyBytesKey)
+        ) { $0.integer(0) } ?? 0
+    }
+
     public func tidy(
         published: Int64, now: Timestamp, historyBefore: Timestamp, historyBytesMax: Int64, limit: Int
     ) throws(StorageError) -> Bool {
@@ -52,11 +58,8 @@ extension SQLiteStatusDatabase {
         let old = try database.first(
             "SELECT max(sequence) FROM history_marks WHERE at < ?", .integer(historyBefore.millisecondsSince1970)
         ) { $0.integer(0) }
-        let bytes = try database.first(
-            "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", .text(SQLiteStatusDatabase.historyBytesKey)
-        ) { $0.integer(0) }
         // Everything is over when there is too much: the oldest goes first.
-        let last = bytes ?? 0 > historyBytesMax ? Int64.max : old ?? 0
+        let last = try historyBytes() > historyBytesMax ? Int64.max : old ?? 0
         // Outside a transaction first: mostly there is nothing to do, and nothing is then written.
         let due = try database.first(
             """

@@ -107,6 +107,9 @@ public protocol StatusDatabase: AnyObject {
 
     // MARK: Upkeep
 
+    /// About how large the history is.
+    func historyBytes() throws(StorageError) -> Int64
+
     /// The time that was noted last; `nil` in a new database.
     func retentionTime() throws(StorageError) -> RetentionTime?
     /// Notes how late it is by the store's own clock, and, about once an hour, which events were committed by then: that is their

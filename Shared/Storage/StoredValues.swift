@@ -182,7 +182,7 @@ public struct StoredRecord: Sendable {
 
 public struct StoredEvent: Sendable {
     public let sequence: Int64
-    /// What the event says of its agent and its kind.
+    /// Of what agent the event is, or of what gateway: `GATEWAY/`.
     public let agent: String
     public let kind: String
     public let event: Carried<HistoryEvent>

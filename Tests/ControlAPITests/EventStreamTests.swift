@@ -35,6 +35,15 @@ struct EventStreamTests {
         handler.handle(.eventsAnswered(number: number, page))
     }
 
+    @Test mutating func aGatewaysEventsAreAmongThoseOfItsAgents() {
+        #expect(open("?after=1&gateway=gw&event=online,gateway_lost") == ["ask 1 after 1"])
+        let page = page(last: 5, (2, "gw/a", "online"), (3, "gw/", "gateway_lost"), (4, "gw-2/", "gateway_lost"))
+        #expect(
+            answer(1, page) == [
+                #"1: id: 2|event: online|data: {"n":2}||id: 3|event: gateway_lost|data: {"n":3}||"#
+            ])
+    }
+
     @Test mutating func beginsNow() {
         #expect(open("") == ["ask 1 after now"])
         #expect(answer(1, page(last: 7)) == ["1: id: 7||"])

@@ -229,11 +229,15 @@ struct TextTests {
         let event = HistoryEvent(
             id: "e", event: .deleted, time: Samples.now, source: "s", subject: Samples.address("gw/x"), reason: "r",
             record: nil)
-        let lines = EventText.table([event], .plain, isOfOne: false).split(separator: "\n")
+        let lost = HistoryEvent(
+            id: "g", time: Samples.now, source: "s",
+            GatewayLifecycleMessage(event: .gatewayLost, gateway: "gw", agents: 2))
+        let lines = EventText.table([event, lost], .plain, isOfOne: false).split(separator: "\n")
         #expect(
             lines.map { $0.split(separator: " ").joined(separator: " ") } == [
                 "TIME AGENT EVENT REASON STATUS GENERATION ATTEMPTS ERROR",
                 "2026-01-31T09:00:00.000Z gw/x deleted r - - -",
+                "2026-01-31T09:00:00.000Z gw gateway_lost - - - - 2 agents",
             ])
     }
 

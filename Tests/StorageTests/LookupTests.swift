@@ -127,6 +127,30 @@ import Wire
     }
 
     @Test(arguments: Implementation.allCases)
+    func aGatewaysEventsLieAmongThoseOfItsAgents(_ implementation: Implementation) throws {
+        let place = try Place()
+        let database = try filled(implementation, place)
+        let before = try database.historyBytes()
+        let lost = StoreEntry(
+            .gatewayEvent(
+                GatewayEventEntry(
+                    id: "gw!1.1", time: noon, source: "s",
+                    message: GatewayLifecycleMessage(event: .gatewayLost, gateway: "gw", agents: 4, leftOut: 2))))
+        try database.commit(frame(2, lost), frame(3, change("gw/a", 2)))
+        #expect(try database.historyBytes() > before)
+        let text =
+            #"{"agents":4,"event":"gateway_lost","gateway":"gw","id":"gw!1.1","left_out":2,"reason":null,"#
+            + #""record":null,"source":"s","subject":"gw","time":"\#(noon)"}"#
+        for subject in [Lookup.HistorySubject.everybody, .gateway("gw")] {
+            let found = try database.history(of: subject, since: nil, before: nil, limit: 2)
+            #expect(found.map(\.kind) == ["changed", "gateway_lost"])
+            #expect(String(decoding: found[1].event.bytes, as: UTF8.self) == text)
+        }
+        #expect(try database.history(of: address("gw/a"), before: nil, limit: 9).count == 2)
+        #expect(try database.events(after: 0, limit: 9).map(\.agent).suffix(2) == ["gw/", "gw/a"])
+    }
+
+    @Test(arguments: Implementation.allCases)
     func eventsGoForwards(_ implementation: Implementation) throws {
         let place = try Place()
         let database = try filled(implementation, place)

@@ -10,12 +10,13 @@ enum EventText {
         var table = Table(["TIME"] + agent + ["EVENT", "REASON", "STATUS", "GENERATION", "ATTEMPTS", "ERROR"])
         table.rows = events.map { event in
             let record = event.record
-            let subject = isOfOne ? [] : [event.subject.description]
+            let subject = isOfOne ? [] : [event.subject]
             let cells: [Table.Cell] = [
-                .init(event.event.rawValue), .init(event.reason ?? "-"),
+                .init(event.event), .init(event.reason ?? "-"),
                 .init(record.map { RecordText.status($0, besides: event.reason) } ?? "-", record?.status.colour),
                 .init(record.map { "\($0.generation)" } ?? "-"),
-                .init(record.map(RecordText.attempts) ?? "-"), .init(record?.lastProvisionError ?? ""),
+                .init(record.map(RecordText.attempts) ?? "-"),
+                .init(record?.lastProvisionError ?? event.agents.map { "\($0) agents" } ?? ""),
             ]
             return ([event.time.description] + subject).map { Table.Cell($0) } + cells
         }

@@ -211,7 +211,8 @@ struct EventStreams {
             case "agent" where AgentAddress(value) != nil: filter.agent = value
             case "event":
                 let events = value.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-                for event in events where LifecycleEvent(rawValue: event) == nil {
+                for event in events where LifecycleEvent(rawValue: event) == nil && GatewayEvent(rawValue: event) == nil
+                {
                     throw HTTPRefusal(Problem(member: name, "'\(event.prefix(80))' is no event"))
                 }
                 filter.events = Set(events)

@@ -117,7 +117,7 @@ export function agentPage(fleet, address) {
   }
 
   const heard = ({ detail }) => {
-    if (detail.record.agent !== address) return;
+    if (detail.record?.agent !== address) return;
     show(detail.record);
     if (!ids.has(detail.id)) past.prepend(entry(detail));
     ids.add(detail.id);

@@ -5,9 +5,13 @@ import { get } from "./api.js";
 
 const LINES_MAX = 500;
 
-const line = (event) => eventLine(
-  event, element("a", { href: agentLink(event.record.agent), text: event.record.agent }),
-  [event.event === "offline" ? event.record.last_provision_error : ""]);
+const link = (subject) => (subject.includes("/") ? element("a", { href: agentLink(subject), text: subject })
+  : element("a", { href: `#/?q=${encodeURIComponent(`gateway:${subject.toLowerCase()}`)}`, text: subject }));
+
+const line = (event) => eventLine(event, link(event.subject), [
+  event.event === "offline" ? event.record.last_provision_error : "",
+  event.gateway ? `${event.agents} ${event.agents === 1 ? "agent" : "agents"} behind it` : "",
+  event.left_out ? `${event.left_out} more in between` : ""]);
 
 /** @returns the page, with `close`. */
 export function eventsPage(fleet) {
@@ -37,7 +41,7 @@ export function eventsPage(fleet) {
   };
   fleet.addEventListener("lifecycle", heard);
   // What went before, for a page that would else begin empty.
-  get("history?limit=50").then(({ events }) => list.append(...events.filter((event) => event.record?.agent).map(line)),
+  get("history?limit=50").then(({ events }) => list.append(...events.map(line)),
     (error) => setText(waiting, error.message));
   return { node, name: "events", close: () => fleet.removeEventListener("lifecycle", heard) };
 }

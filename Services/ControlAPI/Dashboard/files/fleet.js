@@ -94,7 +94,8 @@ export class Fleet extends EventTarget {
     this.#say("live");
     if (message.data === null || message.event === "reset") return;
     const event = JSON.parse(message.data);
-    this.#take(agentOf(event.record), event.event === "deleted");
+    // A gateway's event has none, nor has what an agent is refused that nobody knows.
+    if (event.record) this.#take(agentOf(event.record), event.event === "deleted");
     this.dispatchEvent(new CustomEvent("lifecycle", { detail: { ...event, position: message.id } }));
   }
 
