@@ -1,5 +1,8 @@
 """The dashboard in a real browser: what an operator sees, finds and does, and that nothing foreign runs in it."""
 
+import csv
+import io
+import json
 import os
 import pathlib
 import re
@@ -8,6 +11,8 @@ import unittest
 import urllib.error
 import urllib.request
 
+from axe_playwright_python.sync_playwright import Axe
+from mqtt_client import TOPIC_ROOT
 from playwright.sync_api import expect, sync_playwright
 
 from rollcall_system import RollcallSystem, wait_until
@@ -213,6 +218,106 @@ class DashboardInBrowser(unittest.TestCase):
             os.kill(store, signal.SIGCONT)
         expect(page.locator("#link")).to_have_text("● live")
         expect(page.locator(".findings")).not_to_contain_text("status-store", timeout=60_000)
+
+    def test_many_are_chosen_and_paused(self):
+        for name in ("una", "ulf", "uwe"):
+            self.provision(f"lab/{name}", wake=False)
+        page = self.open("#/?q=lab%2Fu")
+        expect(page.get_by_role("grid", name="Agents")).to_have_attribute("aria-rowcount", "4")
+        page.get_by_role("checkbox", name="Choose all that are shown").check()
+        page.get_by_role("checkbox", name="Choose lab/uwe").uncheck()
+        expect(page.get_by_text("2 chosen")).to_be_visible()
+        self.shot(page, "chosen-light")
+        page.get_by_role("button", name="Pause…").click()
+        dialog = page.get_by_role("dialog", name="Pause 2 agents")
+        expect(dialog.get_by_role("button", name="Pause")).to_be_disabled()
+        dialog.get_by_label("Type 2 to confirm").fill("2")
+        page.keyboard.press("Enter")
+        expect(dialog.get_by_text("2 of 2")).to_be_visible()
+        paused = {
+            record["agent"]: record["paused"] for record in self.system.expect("list", {"gateway": "lab"})["records"]}
+        self.assertEqual(
+            [paused[f"lab/{name}"] for name in ("una", "ulf", "uwe")], [True, True, False])
+        dialog.get_by_role("button", name="Close").click()
+        page.get_by_role("button", name="Wake…").click()
+        dialog = page.get_by_role("dialog", name="Wake 2 agents")
+        expect(dialog.get_by_text("Wakes go out at 50 a second for each gateway: 0 s at least.")).to_be_visible()
+        self.shot(page, "bulk-light")
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+        # By keys alone, and one of them alone.
+        page.keyboard.press("Space")
+        page.keyboard.press("j")
+        expect(page.get_by_text("1 chosen")).to_be_visible()
+        self.assertEqual(self.complaints, [])
+
+    def test_what_is_shown_is_sorted_and_saved(self):
+        for name, board in (("zoe", "attic"), ("zac", "cellar"), ("zia", "barn")):
+            self.provision(f"lab/{name}", wake=False, board=board)
+        page = self.open("#/?q=lab%2Fz")
+        column = page.get_by_role("columnheader", name="Board")
+        column.get_by_role("button").click()
+        expect(column).to_have_attribute("aria-sort", "ascending")
+        agents = page.get_by_role("row").filter(has_text="lab/z")
+
+        def boards():
+            rows = sorted((row.get_attribute("aria-rowindex"), row.inner_text()) for row in agents.all())
+            return [text.split()[-1] for _, text in rows]
+        wait_until(lambda: boards() == ["attic", "barn", "cellar"], 10, "the order")
+        column.get_by_role("button").click()
+        expect(page).to_have_url(re.compile("sort=-Board$"))
+        wait_until(lambda: boards() == ["cellar", "barn", "attic"], 10, "the other order")
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="JSON").click()
+        rows = json.loads(pathlib.Path(saved.value.path()).read_text())
+        self.assertEqual([row["agent"] for row in rows], ["lab/zac", "lab/zia", "lab/zoe"])
+        self.assertEqual(rows[0]["why"], "never woken")
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="CSV").click()
+        self.assertRegex(saved.value.suggested_filename, r"^agents-\d{14}\.csv$")
+        rows = list(csv.DictReader(io.StringIO(pathlib.Path(saved.value.path()).read_text())))
+        self.assertEqual([(row["agent"], row["board"]) for row in rows], [
+            ("lab/zac", "cellar"), ("lab/zia", "barn"), ("lab/zoe", "attic")])
+        column.get_by_role("button").click()
+        expect(page).to_have_url(re.compile("q=lab%2Fz$"))
+
+    def test_gateways_are_heard_of(self):
+        token = self.system.expect("add-gateway", {"gateway": "passing"})["token"]
+        page = self.open("#/events")
+        client = self.system.client("passing", token)
+        self.addCleanup(client.close)
+        for state in ("connected", "stopped"):
+            client.publish(
+                f"{TOPIC_ROOT}/gateways/passing/status", json.dumps({"state": state, "boot_id": "b"}), retain=True)
+            line = page.locator(".history li").filter(has_text=f"gateway_{state}").filter(has_text="passing")
+            expect(line).to_contain_text("0 agents behind it")
+        page.reload()
+        expect(page.locator(".history li").filter(has_text="passing")).to_have_count(2)
+        self.assertEqual(self.complaints, [])
+
+    def test_nothing_bars_anybody(self):
+        """axe-core finds nothing, on every page, light and dark, nor in the dialogs."""
+        self.provision("lab/axel", wake=False)
+        for scheme in ("light", "dark"):
+            page = self.open(token="", color_scheme=scheme)
+            self.audit(page, f"login, {scheme}")
+            page = self.open(color_scheme=scheme)
+            for fragment in ("#/", "#/?q=lab%2Faxel", "#/agent/lab/axel", "#/events", "#/system"):
+                page.goto(self.url + fragment)
+                page.wait_for_timeout(1_000)
+                self.audit(page, f"{fragment}, {scheme}")
+            page.goto(self.url + "#/?q=lab%2Faxel")
+            page.get_by_role("checkbox", name="Choose all that are shown").check()
+            page.get_by_role("button", name="Wake…").click()
+            self.audit(page, f"many, {scheme}")
+            page.keyboard.press("Escape")
+            page.keyboard.press("?")
+            self.audit(page, f"help, {scheme}")
+
+    def audit(self, page, what):
+        found = Axe().run(page).response["violations"]
+        self.assertEqual(
+            [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found], [], what)
 
     def test_a_phone_shows_what_counts(self):
         page = self.open(viewport={"width": 390, "height": 780}, color_scheme="dark")

@@ -33,6 +33,12 @@ static const unsigned char agent_page_js[] = {
 static const unsigned char events_page_js[] = {
 #embed "files/events-page.js"
 };
+static const unsigned char bulk_js[] = {
+#embed "files/bulk.js"
+};
+static const unsigned char export_js[] = {
+#embed "files/export.js"
+};
 static const unsigned char findings_js[] = {
 #embed "files/findings.js"
 };
@@ -54,6 +60,8 @@ static const struct rollcall_dashboard_file files[] = {
     FILE("/dashboard/fleet-page.js", "text/javascript", fleet_page_js),
     FILE("/dashboard/agent-page.js", "text/javascript", agent_page_js),
     FILE("/dashboard/events-page.js", "text/javascript", events_page_js),
+    FILE("/dashboard/bulk.js", "text/javascript", bulk_js),
+    FILE("/dashboard/export.js", "text/javascript", export_js),
     FILE("/dashboard/findings.js", "text/javascript", findings_js),
     FILE("/dashboard/system-page.js", "text/javascript", system_page_js),
 };

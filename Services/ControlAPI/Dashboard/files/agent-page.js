@@ -131,6 +131,7 @@ export function agentPage(fleet, address) {
   load();
   return {
     node, name: "agent", wake: () => act("wake"),
+    pause: () => record && act(record.paused_by.includes("agent") ? "resume" : "pause"),
     close() {
       fleet.removeEventListener("lifecycle", heard);
       clearInterval(timer);

@@ -138,12 +138,12 @@ addEventListener("hashchange", route);
 let isGoing = false;
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !fleet) return;
-  if (event.key === "Escape") {
+  if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
     if (page?.name === "agent") location.hash = "#/";
     else document.activeElement?.blur();
     return;
   }
-  if (event.target.matches("input, textarea, select") || part("help").open) return;
+  if (event.target.matches("input:not([type=checkbox]), textarea, select") || document.querySelector("dialog[open]")) return;
   const target = isGoing ? { f: "#/", e: "#/events", s: "#/system" }[event.key] : undefined;
   isGoing = event.key === "g";
   if (target) location.hash = target;
@@ -151,6 +151,7 @@ addEventListener("keydown", (event) => {
   else if (event.key === "j") page?.move?.(1);
   else if (event.key === "k") page?.move?.(-1);
   else if (event.key === "w" && page?.wake) page.wake();
+  else if (event.key === "p" && page?.pause) page.pause();
   else if (event.key === "?") part("help").showModal();
   else return;
   event.preventDefault();

@@ -1,10 +1,20 @@
 // The fleet: counts as filters, a search, and the agents, broken first. What is filtered lies in the address.
 
+import { bulk } from "./bulk.js";
 import { element, setText } from "./dom.js";
+import { save } from "./export.js";
 import { Table } from "./table.js";
 import { SHAPES, STATUSES, needsYou, rank, why } from "./words.js";
 
 const FILTERS = ["needs you", ...STATUSES, "paused"];
+
+const ACTIONS = { wake: "Wake", pause: "Pause", resume: "Resume" };
+/** By what a column is sorted; what is absent comes last. */
+const KEYS = {
+  "Agent": (agent) => agent.agent, "Status": rank, "Why": why, "Wakes": (agent) => agent.attempts,
+  "Deadline": (agent) => agent.deadline ?? Infinity, "Last seen": (agent) => agent.lastSeen ?? Infinity,
+  "Role": (agent) => agent.role, "Board": (agent) => agent.board ?? "\uffff",
+};
 
 const isOf = (agent, filter) =>
   filter === "needs you" ? needsYou(agent) : filter === "paused" ? agent.paused : agent.status === filter;
@@ -26,7 +36,20 @@ function isFound(agent, words) {
 /** @returns the page, with `close`. */
 export function fleetPage(fleet, parameters) {
   let status = parameters.get("status") ?? "";
-  const table = new Table((address) => fleet.agents.get(address));
+  /** A column, behind a `-` when it is sorted downwards; "" for broken first. */
+  let sort = KEYS[parameters.get("sort")?.replace(/^-/, "")] ? parameters.get("sort") : "";
+  const chosen = element("span", { class: "found" });
+  const acting = element("div", { class: "bar chosen", role: "group", "aria-label": "Chosen agents", hidden: true }, chosen,
+    Object.entries(ACTIONS).map(([action, name]) => element("button", { type: "button", text: `${name}…`,
+      onclick: () => bulk(action, name, [...table.chosen], () => table.view.focus()) })));
+  const table = new Table((address) => fleet.agents.get(address), (name) => {
+    sort = sort === name ? `-${name}` : sort === `-${name}` ? "" : name;
+    note();
+    arrange();
+  }, () => {
+    acting.hidden = table.chosen.size === 0;
+    setText(chosen, `${table.chosen.size.toLocaleString("en")} chosen`);
+  });
   const search = element("input", { type: "search", id: "search", value: parameters.get("q") ?? "", spellcheck: "false",
     placeholder: "name, why, gateway: board: stale:yes …", "aria-keyshortcuts": "/",
     oninput: () => { note(); arrange(); } });
@@ -38,8 +61,11 @@ export function fleetPage(fleet, parameters) {
   const page = element("section", { class: "fleet", "aria-label": "Fleet" },
     element("h1", { class: "hidden", text: "Fleet" }),
     element("div", { class: "filters", role: "group", "aria-label": "Filter by status" }, [...buttons.values()]),
-    element("div", { class: "bar" }, element("label", { for: "search", text: "Search" }), search, found, moved),
-    table.view);
+    element("div", { class: "bar" }, element("label", { for: "search", text: "Search" }), search, found, moved,
+      element("span", { class: "export", role: "group", "aria-label": "Export what is shown" }, ["csv", "json"].map((form) =>
+        element("button", { type: "button", text: form.toUpperCase(), title: `Save what is shown as ${form.toUpperCase()}`,
+          onclick: () => save(shown.map((address) => fleet.agents.get(address)).filter(Boolean), form) })))),
+    acting, table.view);
   let shown = [];
   let isDue = false;
 
@@ -48,23 +74,27 @@ export function fleetPage(fleet, parameters) {
     const wanted = new URLSearchParams();
     if (status) wanted.set("status", status);
     if (search.value) wanted.set("q", search.value);
+    if (sort) wanted.set("sort", sort);
     history.replaceState(null, "", wanted.size ? `#/?${wanted}` : "#/");
   }
 
   function order() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const chosen = [];
+    const key = KEYS[sort.replace(/^-/, "")] ?? (() => 0);
+    const direction = sort.startsWith("-") ? -1 : 1;
+    const found = [];
     for (const agent of fleet.agents.values()) {
-      if ((!status || isOf(agent, status)) && isFound(agent, words)) chosen.push([rank(agent), agent.agent]);
+      if ((!status || isOf(agent, status)) && isFound(agent, words)) found.push([key(agent), rank(agent), agent.agent]);
     }
-    chosen.sort((a, b) => a[0] - b[0] || (a[1] < b[1] ? -1 : 1));
-    return chosen.map(([, address]) => address);
+    found.sort((a, b) => (a[0] < b[0] ? -direction : a[0] > b[0] ? direction : a[1] - b[1] || (a[2] < b[2] ? -1 : 1)));
+    return found.map(([, , address]) => address);
   }
 
   function arrange(wanted = order()) {
     shown = wanted;
     moved.hidden = true;
     table.show(shown);
+    table.sorted(sort.replace(/^-/, ""), sort.startsWith("-") ? "descending" : "ascending");
     setText(found, `${shown.length.toLocaleString("en")} of ${fleet.agents.size.toLocaleString("en")}`);
     for (const [filter, button] of buttons) button.setAttribute("aria-pressed", filter === status);
   }
