@@ -264,32 +264,6 @@ public struct DeadLetterReport: Codable, Hashable, Sendable {
     }
 }
 
-/// What a service wants somebody to see to, while it does its work.
-public struct ServiceWarning: Codable, Hashable, Sendable {
-    public enum Kind: String, Codable, Sendable, CaseIterable {
-        /// A receiver of alerts takes none.
-        case alertUndelivered = "alert.undelivered"
-        /// Lines of the file of operators' tokens cannot be read: their owners are turned away.
-        case tokensUnreadable = "http.tokens_unreadable"
-        case certificateExpiring = "http.certificate_expiring"
-        /// Agents are woken with the templates of before.
-        case templatesUnreadable = "templates.unreadable"
-    }
-
-    public let kind: Kind
-    public let detail: String
-
-    public init(_ kind: Kind, _ detail: String) {
-        self.kind = kind
-        self.detail = detail
-    }
-
-    enum CodingKeys: String, CodingKey {
-        case detail
-        case kind = "id"
-    }
-}
-
 /// What a service says of itself, retained, refreshed every 2 s, with a Last Will.
 public struct Presence: Codable, Hashable, Sendable {
     public enum State: String, Codable, Sendable { case running, stopped, lost }
@@ -327,6 +301,8 @@ public struct Presence: Codable, Hashable, Sendable {
     public var deadLetters: DeadLetterReport?
     /// What somebody has to see to before it does harm; absent while there is nothing.
     public var warnings: [ServiceWarning]?
+    /// When it said so, by its own clock; absent when it does not run.
+    public var time: Timestamp?
 
     /// As on its topic: `SERVICE/INSTANCE`.
     public var name: String { "\(service)/\(instance)" }
@@ -345,7 +321,7 @@ public struct Presence: Codable, Hashable, Sendable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case service, instance, state, version, incarnation, partitions, trouble, unserved, warnings
+        case service, instance, state, version, incarnation, partitions, trouble, unserved, warnings, time
         case suspended = "blind"
         case deadLetters = "dead_letters"
         case startedAt = "started_at"
@@ -356,6 +332,10 @@ public struct Presence: Codable, Hashable, Sendable {
         case suspensions = "blind_spells"
         case suspendedMilliseconds = "blind_milliseconds"
         case deferredDeadlines = "deferred_deadlines"
+    }
+
+    public mutating func warn(_ warning: ServiceWarning?) {
+        if let warning { warnings = (warnings ?? []) + [warning] }
     }
 
     public static let refreshInterval = TimeSpan.seconds(2)

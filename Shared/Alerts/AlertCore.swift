@@ -90,14 +90,20 @@ public struct AlertCore: Sendable {
         }
     }
 
-    public func counters(now: Instant) -> [String: Int64] {
-        var counters: [String: Int64] = [:]
-        for sink in sinks {
-            counters["alerts_delivered/\(sink.sink.name)"] = sink.delivered
-            counters["alerts_failed/\(sink.sink.name)"] = sink.failed
-            counters["alerts_oldest_ms/\(sink.sink.name)"] = sink.oldest(now: now).milliseconds
-        }
-        return counters
+    public func metrics(now: Instant) -> [Metric] {
+        [
+            Metric(
+                "rollcall_webhook_deliveries", .counter, "Messages of alerts to sinks.",
+                sinks.flatMap { sink in
+                    [("delivered", sink.delivered), ("failed", sink.failed)].map { result, count in
+                        ([("sink", sink.sink.name), ("result", result)], Double(count))
+                    }
+                }),
+            Metric(
+                "rollcall_webhook_oldest_seconds", .gauge,
+                "How long the oldest message that a sink owes has been due.",
+                sinks.map { ([("sink", $0.sink.name)], Double($0.oldest(now: now).milliseconds) / 1_000) }),
+        ]
     }
 }
 

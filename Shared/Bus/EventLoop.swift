@@ -1,3 +1,4 @@
+public import API
 internal import Glibc
 public import Model
 
@@ -41,6 +42,8 @@ public final class EventLoop {
     /// The newest reading of the clock. What is being delivered had been read from its socket by then, whatever happened to
     /// this process since.
     public private(set) var checkedAt = Clock.now()
+    /// How long turns took: reading, deciding and committing, without waiting and writing.
+    public private(set) var turns = Histogram(bounds: Histogram.commitBounds)
     private var longestTurn = TimeSpan.zero
     private var longestWork = TimeSpan.zero
 
@@ -162,7 +165,9 @@ public final class EventLoop {
         fireTimers()
         turnEnded()
         // Before anything is written: what was decided before a stall is old by now.
-        let took = TimeSpan(milliseconds: checkClock().milliseconds(since: now))
+        let end = checkClock()
+        turns.add(nanoseconds: end.nanoseconds(since: now))
+        let took = TimeSpan(milliseconds: end.milliseconds(since: now))
         longestTurn = max(longestTurn, took)
         longestWork = max(
             longestWork, TimeSpan(milliseconds: Clock.worked().milliseconds - worked.milliseconds))

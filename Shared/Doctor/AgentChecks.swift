@@ -18,8 +18,8 @@ extension DoctorCheck {
 
     private static let policyCheck = DoctorCheck("policy.tight") { snapshot in
         snapshot.records.compactMap { record in
+            guard isTight(record.policy) else { return nil }
             let (interval, silence) = (record.policy.heartbeatInterval, record.policy.offlineAfter)
-            guard silence.span.milliseconds < 2 * interval.span.milliseconds else { return nil }
             return Finding(
                 "policy.tight", .warning, subject: record.address.description,
                 "\(record.address) lapses when it misses one heartbeat",
@@ -29,6 +29,13 @@ extension DoctorCheck {
             )
         }
     }
+
+    private static func isTight(_ policy: Policy) -> Bool {
+        policy.offlineAfter.span.milliseconds < 2 * policy.heartbeatInterval.span.milliseconds
+    }
+
+    /// Whether something may be found in an agent that is online.
+    static func isNotable(_ record: AgentRecord) -> Bool { Cause(of: record) != nil || isTight(record.policy) }
 
     private static func finding(_ cause: Cause, _ records: [AgentRecord], _ snapshot: Snapshot) -> Finding {
         let names = records.map(\.address.description)

@@ -8,7 +8,7 @@ public import Model
 public struct Gathering: Sendable {
     /// How long one lookup may take: a store that is stopped is a finding, not a wait.
     public static let answerLimit = TimeSpan.seconds(5)
-    /// Of one list; further agents that are not well would say nothing new.
+    /// Of one list; further agents that are not well would say nothing new, and of those online only so many are looked at.
     static let recordsMax = 10_000
     static let eventsMax: Int64 = 50
 
@@ -21,8 +21,10 @@ public struct Gathering: Sendable {
         case history
         /// Agents that are not online. Can turn into: `stale`.
         case unwell
-        /// Agents that are online with old files. Can turn into: `done`.
+        /// Agents that are online with old files. Can turn into: `online`.
         case stale
+        /// Those of the others that are online in whom something shows. Can turn into: `done`.
+        case online
         case done
     }
 
@@ -81,7 +83,7 @@ public struct Gathering: Sendable {
         case .gateways: return (.listGateways, [:])
         case .record: return (.get, agent)
         case .history: return (.history, agent.merging(["limit": .integer(Gathering.eventsMax)]) { $1 })
-        case .unwell, .stale: return (.list, pages.request)
+        case .unwell, .stale, .online: return (.list, pages.request)
         case .done: return nil
         }
     }
@@ -113,7 +115,10 @@ public struct Gathering: Sendable {
         case .unwell:
             guard try !take(payload) else { return }
             list(.stale, ["status": .string(AgentStatus.online.rawValue), "stale_templates": .bool(true)])
-        case .stale: if try !take(payload) { step = .done }
+        case .stale:
+            guard try !take(payload) else { return }
+            list(.online, ["status": .string(AgentStatus.online.rawValue), "stale_templates": .bool(false)])
+        case .online: if try !take(payload) { step = .done }
         case .done: break
         }
     }
@@ -135,7 +140,7 @@ public struct Gathering: Sendable {
     /// Whether there is another page.
     private mutating func take(_ payload: [UInt8]) throws -> Bool {
         let page = try JSON.decode(Page.self, from: payload)
-        snapshot.records += page.records
+        snapshot.records += step == .online ? page.records.filter(DoctorCheck.isNotable) : page.records
         listed += page.records.count
         return listed < Gathering.recordsMax && pages.advance(to: page.next)
     }

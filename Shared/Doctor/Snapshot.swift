@@ -41,6 +41,9 @@ public struct Snapshot: Sendable {
     public var broker: Broker
     public var services: [Presence] = []
     public var incarnations = Incarnations()
+    /// By service, by how many milliseconds its clock was ahead of ours when its newest presence came. It is up to ten seconds
+    /// behind when that presence was retained.
+    public var clocks: [String: Int64] = [:]
     /// Whether a lookup was answered; `nil`: none was asked.
     public var isAnswered: Bool?
     /// The broker's own counters by the end of their topic (`$SYS/broker/…`), at the beginning and now.
@@ -50,7 +53,7 @@ public struct Snapshot: Sendable {
     public var gateways: [Gateway] = []
     /// The agent that is asked about; `nil`: the whole system.
     public var subject: AgentAddress?
-    /// Its record, or those of all agents that are not online and well.
+    /// Its record, or those of all agents that may not be well.
     public var records: [AgentRecord] = []
     /// What happened to it, newest first.
     public var events: [Event] = []

@@ -2,12 +2,18 @@ internal import API
 internal import Lifecycle
 internal import Model
 
-// The broker, the services and the gateways.
+// The broker and the services.
 extension DoctorCheck {
     private static let everyService = ofServices.map(\.id)
+    /// Messages that are under way at a busy moment are fewer.
+    private static let backlogMax: Int64 = 10_000
+    /// A presence that is retained may be as old as it may become.
+    private static let clockAheadMax: Int64 = 2_000
+    private static let clockBehindMax = Int64(Presence.expirySeconds) * 1_000 + clockAheadMax
     private static let everyAgent = (ofGateways + ofAgents).map(\.id)
     /// All that needs a broker that lets us in.
-    private static let everything = ["broker.not_ours", "broker.dropping"] + everyService + everyAgent
+    private static let everything =
+        ["broker.not_ours", "broker.backlog", "broker.dropping"] + everyService + everyAgent
 
     static let ofBroker: [DoctorCheck] = [
         DoctorCheck("broker.unreachable", explains: ["broker.refused"] + everything) { snapshot in
@@ -42,6 +48,20 @@ extension DoctorCheck {
                     actions: [.init("compare the topic root", "rollcall status --topic-root ROOT")])
             ]
         },
+        DoctorCheck("broker.backlog") { snapshot in
+            guard let all = snapshot.counters["store/messages/count"] else { return [] }
+            let waiting = all - (snapshot.counters["retained messages/count"] ?? 0)
+            guard waiting > DoctorCheck.backlogMax else { return [] }
+            return [
+                Finding(
+                    "broker.backlog", .warning, subject: "broker", "the broker holds \(waiting) messages for others",
+                    cause: "somebody reads slowly, or left a session behind for which all is kept",
+                    evidence: [
+                        .init("\(all) messages, retained ones among them", "$SYS/broker/store/messages/count")
+                    ],
+                    actions: [.init("end what subscribes widely and does not read")])
+            ]
+        },
         DoctorCheck("broker.dropping", unmadeWithoutObservation: "it needs two readings: --observe 12s") { snapshot in
             let key = "publish/messages/dropped"
             guard let now = snapshot.counters[key], let before = snapshot.countersBefore[key], now > before else {
@@ -61,9 +81,12 @@ extension DoctorCheck {
 
     /// What a store that serves nobody brings with it.
     private static let ofStore =
-        ["service.unanswered", "partition.unowned", "ingest.deaf", "judging.blind"] + ofAgents.map(\.id)
+        ["service.unanswered", "partition.unowned", "ingest.deaf", "judging.blind", "stream.behind"]
+        + ofAgents.map(\.id)
 
-    static let ofServices: [DoctorCheck] = [
+    static let ofServices = ofPresences + ServiceWarning.Kind.allCases.map(warnings)
+
+    private static let ofPresences: [DoctorCheck] = [
         DoctorCheck("service.missing") { snapshot in
             let running = Set(snapshot.services.filter { $0.state == .running }.map(\.service))
             let missing = ServiceName.allCases.filter { $0 != .controlAPI && !running.contains($0.rawValue) }
@@ -88,7 +111,9 @@ extension DoctorCheck {
                         "store.unserved", subject: "status-store", "the status store serves nobody: \($0)",
                         cause: "the broker runs without Rollcall's access plugin: its rights would not hold",
                         evidence: [.init($0, "presence.unserved")],
-                        actions: [.init("load libRollcallBrokerAccess.so in mosquitto.conf, then restart the broker")])
+                        actions: [
+                            .init("load libRollcallBrokerAccess.so in mosquitto.conf, then restart the broker")
+                        ])
                 }
             }
         },
@@ -103,7 +128,7 @@ extension DoctorCheck {
                 }
             }
         },
-        DoctorCheck("service.unanswered", explains: ofAgents.map(\.id)) { snapshot in
+        DoctorCheck("service.unanswered", explains: ["stream.behind"] + ofAgents.map(\.id)) { snapshot in
             guard snapshot.isAnswered == false else { return [] }
             return [
                 Finding(
@@ -127,13 +152,16 @@ extension DoctorCheck {
                 Finding(
                     "service.duplicate_instance", subject: name, "two processes run as \(name)",
                     cause: "they take the connection from each other",
-                    evidence: [.init("they took turns \(changes) times within five minutes", "presence.incarnation")],
+                    evidence: [
+                        .init("they took turns \(changes) times within five minutes", "presence.incarnation")
+                    ],
                     actions: [.init("give each its own --instance and identity, or end one")])
             }
         },
         DoctorCheck("service.config_mismatch") { snapshot in
             let running = snapshot.services.filter { $0.state == .running }
-            let digests = Set(running.map { $0.configDigest.split(separator: ":").prefix(2).joined(separator: ":") })
+            let digests = Set(
+                running.map { $0.configDigest.split(separator: ":").prefix(2).joined(separator: ":") })
             let versions = Set(running.map(\.version))
             guard digests.count > 1 || versions.count > 1 else { return [] }
             return [
@@ -146,14 +174,15 @@ extension DoctorCheck {
                     }, actions: [.init("give all the same --topic-root and one version")])
             ]
         },
-        DoctorCheck("partition.unowned") { snapshot in
+        DoctorCheck("partition.unowned", explains: ["stream.behind"]) { snapshot in
             guard let count = snapshot.services.compactMap(\.partitionCount).first else { return [] }
             let owned = Set(snapshot.owned.map(\.partition))
             let missing = (0..<count).filter { !owned.contains($0) }
             guard !missing.isEmpty else { return [] }
             return [
                 Finding(
-                    "partition.unowned", subject: "reconciler", "\(missing.count) of \(count) partitions have no owner",
+                    "partition.unowned", subject: "reconciler",
+                    "\(missing.count) of \(count) partitions have no owner",
                     cause: "their reconciler ended, and the store has not granted them anew yet; or it cannot",
                     evidence: [
                         .init("without owner: \(missing.map(String.init).joined(separator: ", "))", "presence")
@@ -181,8 +210,10 @@ extension DoctorCheck {
             return unsubscribed.map {
                 Finding(
                     "ingest.deaf", unsubscribed.count == ingests.count ? .error : .warning,
-                    subject: "heartbeat-ingest/\($0.instance)", "heartbeat-ingest/\($0.instance) takes no heartbeats",
-                    cause: "it waits after unclean ends, an owner is missing, or the broker refused its subscription",
+                    subject: "heartbeat-ingest/\($0.instance)",
+                    "heartbeat-ingest/\($0.instance) takes no heartbeats",
+                    cause:
+                        "it waits after unclean ends, an owner is missing, or the broker refused its subscription",
                     evidence: [.init("it has no subscription to heartbeats", "presence.heartbeat_session")],
                     actions: [.init("look for heartbeat.subscription_delayed and heartbeat.line_ended in its log")])
             }
@@ -199,28 +230,54 @@ extension DoctorCheck {
                 }
             }
         },
-        DoctorCheck("service.warning") { snapshot in
-            snapshot.services.filter { $0.state == .running }.flatMap { presence in
-                (presence.warnings ?? []).map { warning in
-                    let (cause, todo) = DoctorCheck.told(warning.kind)
-                    return Finding(
-                        warning.kind.rawValue, .warning, subject: presence.name,
-                        "\(presence.name) warns: \(warning.detail)", cause: cause,
-                        evidence: [.init(warning.detail, "presence.warnings")], actions: [todo])
-                }
+        DoctorCheck("clock.skew") { snapshot in
+            let wrong = snapshot.services.compactMap { presence -> (name: String, ahead: Int64)? in
+                guard presence.state == .running, let ahead = snapshot.clocks[presence.name],
+                    ahead > clockAheadMax || ahead < -clockBehindMax
+                else { return nil }
+                return (presence.name, ahead)
             }
+            guard let first = wrong.first else { return [] }
+            return [
+                Finding(
+                    "clock.skew", .warning, subject: wrong.count == 1 ? first.name : "services",
+                    wrong.count == 1
+                        ? "the clock of \(first.name) is \(offset(first.ahead)) this host's"
+                        : "the clocks of \(wrong.count) services are not this host's",
+                    cause: "one of the hosts does not keep its time: records and events mix the times of both",
+                    evidence: wrong.prefix(3).map { .init("\($0.name) is \(offset($0.ahead))", "presence.time") },
+                    actions: [.init("let all hosts follow one time server", "timedatectl")])
+            ]
         },
         DoctorCheck("store.dead_letters") { snapshot in
             snapshot.running(.statusStore).compactMap { presence in
                 guard let kept = presence.deadLetters?.kept, kept > 0 else { return nil }
                 return Finding(
-                    "store.dead_letters", .warning, subject: "status-store", "\(kept) changes could never be committed",
+                    "store.dead_letters", .warning, subject: "status-store",
+                    "\(kept) changes could never be committed",
                     cause: "the database refused them for good: a defect",
                     evidence: [.init("\(kept) are kept", "presence.dead_letters")],
                     actions: [.init("read and report them", "rollcall status --dead-letters")])
             }
         },
     ]
+
+    private static func offset(_ ahead: Int64) -> String {
+        "\(abs(ahead) / 1_000) s \(ahead < 0 ? "behind" : "ahead of")"
+    }
+
+    private static func warnings(_ kind: ServiceWarning.Kind) -> DoctorCheck {
+        DoctorCheck(kind.rawValue) { snapshot in
+            snapshot.services.filter { $0.state == .running }.flatMap { presence in
+                (presence.warnings ?? []).filter { $0.kind == kind }.map { warning in
+                    let (cause, todo) = told(kind)
+                    return Finding(
+                        kind.rawValue, .warning, subject: presence.name, "\(presence.name) warns: \(warning.detail)",
+                        cause: cause, evidence: [.init(warning.detail, "presence.warnings")], actions: [todo])
+                }
+            }
+        }
+    }
 
     private static func told(_ warning: ServiceWarning.Kind) -> (cause: String, todo: Finding.Action) {
         switch warning {
@@ -237,6 +294,26 @@ extension DoctorCheck {
             (
                 "agents are woken with the templates of before",
                 .init("mend the directory, then", "rollcall sync-templates GATEWAY")
+            )
+        case .streamBehind:
+            (
+                "who receives it is short of processor time, or its disk or network is slow",
+                .init("compare the load of the hosts", "rollcall status")
+            )
+        case .outboxOld:
+            (
+                "the broker takes it slowly, or not: what is committed is not seen yet",
+                .init("look at the broker's load and log")
+            )
+        case .budgetExceeded:
+            (
+                "they send or ask more than the limits allow: a loop without a pause, mostly",
+                .init("slow them down; agents are told apart by", "rollcall agents")
+            )
+        case .historyFull:
+            (
+                "the oldest events go before their days are over, and what-if sees less of the past",
+                .init("give the status store more by --history-mib, or keep fewer days by --history-days")
             )
         }
     }
@@ -259,72 +336,4 @@ extension DoctorCheck {
         finding.explains = explains + ofAgents.map(\.id)
         return finding
     }
-
-    static let ofGateways: [DoctorCheck] = [
-        DoctorCheck("gateway.lost") { gateways($0, .lost, "its connection ended without a goodbye (Last Will)") },
-        DoctorCheck("gateway.stopped") { gateways($0, .stopped, "it was stopped on purpose") },
-        DoctorCheck("gateway.never") { gateways($0, .never, "it was added and has never connected") },
-    ]
-
-    private static func gateways(
-        _ snapshot: Snapshot, _ state: GatewayState.Connection, _ cause: String
-    ) -> [Finding] {
-        snapshot.gateways.filter {
-            $0.state == state && $0.agents > 0 && (snapshot.subject.map(\.gateway) ?? $0.name) == $0.name
-                && (state == .lost || snapshot.needsGateway($0.name))
-        }.map { gateway in
-            let down = snapshot.dependents(of: gateway.name).count
-            let effect =
-                if down == 0 {
-                    "nobody is down yet"
-                } else if let subject = snapshot.subject {
-                    "\(subject) with it"
-                } else {
-                    gateway.agents == 1 ? "its agent with it" : "\(down) of its \(gateway.agents) agents with it"
-                }
-            return Finding(
-                "gateway.\(state.rawValue)", down == 0 ? .warning : .error, subject: gateway.name,
-                "gateway \(gateway.name) is \(state == .never ? "not there" : state.rawValue), and \(effect)",
-                cause: cause, evidence: [.init("state \(state.rawValue)", "gateways/\(gateway.name)/status")],
-                actions: [
-                    .init(
-                        "start it; its agents are then woken by themselves",
-                        "rollcall gateway \(gateway.name) --on-wake CMD")
-                ])
-        }
-    }
-}
-
-extension Snapshot {
-    func running(_ service: ServiceName) -> [Presence] {
-        services.filter { $0.service == service.rawValue && $0.state == .running }
-    }
-
-    var owned: [(partition: Int, owner: String)] {
-        running(.reconciler).flatMap { presence in
-            (presence.partitions ?? [:]).compactMap { number, epoch in
-                Int(number).map { ($0, "reconciler/\(presence.instance) under \(epoch)") }
-            }
-        }
-    }
-
-    func state(of gateway: String) -> GatewayState.Connection? { gateways.first { $0.name == gateway }?.state }
-
-    /// Whether some of its agents are not well for want of it.
-    func needsGateway(_ name: String) -> Bool { !dependents(of: name).isEmpty }
-
-    /// Its agents that are not there and wanted; of a gateway that never was there those that it alone could have started:
-    /// agents that connect by themselves need none.
-    func dependents(of name: String) -> [AgentRecord] {
-        let state = state(of: name)
-        return records.filter { record in
-            guard record.address.gateway == name, record.status != .online, !record.isPaused, record.isWanted else {
-                return false
-            }
-            return state != .never || Cause(of: record)?.isOfHost(record, state) ?? false
-        }
-    }
-
-    /// Why the newest wake of the agent that is asked about could not be sent.
-    var failure: String? { events.lazy.compactMap(\.error).first }
 }

@@ -48,7 +48,7 @@ public enum AgentDirective: Hashable, Sendable {
 
 /// What is logged of an agent's life, under the names that operators know.
 public enum LifecycleLog: Hashable, Sendable {
-    public enum Deferral: String, Sendable {
+    public enum Deferral: String, CaseIterable, Sendable {
         case extended
         case ownOutage = "own_outage"
         case early

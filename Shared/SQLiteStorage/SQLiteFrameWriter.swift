@@ -147,10 +147,7 @@ final class SQLiteFrameWriter {
         case .settledOrder(let agent): try settle(agent)
         case .gateway(let gateway): try set(gateway, partition)
         case .removedGateway(let gateway): try remove(gateway: gateway, partition)
-        case .gatewayEvent(let event):
-            try checkPartition(event.message.gateway, partition)
-            try publish(
-                .gatewayEvent, target: event.message.gateway, payload: JSON.bytes(event), .gatewayEvent(event))
+        case .gatewayEvent(let event): try add(event, partition)
         case .boardPause(let pause):
             try database.run(
                 "INSERT OR REPLACE INTO board_pauses VALUES(?, ?, ?)", .integer(partition), .text(pause.board),
@@ -225,6 +222,18 @@ final class SQLiteFrameWriter {
         try checkPartition(tombstone.agent.gateway, partition)
         agents.deadLetter(tombstone, partition)
         try settle(tombstone.agent)
+    }
+
+    private func add(_ event: GatewayEventEntry, _ partition: Int) throws(StorageError) {
+        let gateway = event.message.gateway
+        try checkPartition(gateway, partition)
+        let sequence = try publish(.gatewayEvent, target: gateway, payload: JSON.bytes(event), .gatewayEvent(event))
+        let message = JSON.bytes(event.message)
+        try database.run(
+            "INSERT INTO history VALUES(?, ?, ?, 0, ?, NULL, ?, ?, NULL, ?)", .integer(sequence), .text(event.id),
+            .text(gateway + "/"), .text(event.message.event.rawValue), .integer(event.time.millisecondsSince1970),
+            .text(event.source), .blob(message))
+        historyBytes += HistoryUpkeep.rowBytes + Int64(message.count)
     }
 
     private func note(_ seen: SeenAgents, _ partition: Int) throws(StorageError) {

@@ -51,8 +51,8 @@ final class MetricsEndpoint {
         }
         switch request.path[0] {
         case "metrics":
-            let format = Metric.Format(accepting: request.header("accept"))
-            return text(Metric.text(metrics(), format), format.contentType)
+            let format = MetricsText(accepting: request.header("accept"))
+            return text(format.text(of: metrics()), format.contentType)
         case "readyz":
             if let reason = unreadiness() { return HTTPResponse(problem: 503, "Service Unavailable", reason) }
             return text("ready\n", "text/plain; charset=utf-8")

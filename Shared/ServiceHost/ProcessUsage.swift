@@ -33,20 +33,21 @@ enum ProcessUsage {
         return count - 3
     }
 
-    /// The names that Prometheus' own clients use for a process, and what every service counts.
-    static func metrics(of service: ServiceName, startedAt: Timestamp, stalls: Int64) -> [Metric] {
+    /// The names that Prometheus' own clients use for a process, and its version.
+    static func metrics(of service: ServiceName, startedAt: Timestamp) -> [Metric] {
         let started = Double(startedAt.millisecondsSince1970) / 1_000
-        let memory = residentBytes.map { [("", $0)] } ?? []
-        let files = openFiles.map { [("", $0)] } ?? []
         return [
             Metric(
                 "rollcall_build_info", .gauge, "The version of this service.",
-                [("service=\"\(service.rawValue)\",version=\"\(ContractVersion.product)\"", 1)]),
-            Metric("rollcall_loop_stalls", .counter, "Stalls of the event loop.", Double(stalls)),
+                [([("service", service.rawValue), ("version", ContractVersion.product)], 1)]),
             Metric("process_cpu_seconds", .counter, "Processor time in user and kernel mode.", cpuSeconds),
-            Metric("process_resident_memory_bytes", .gauge, "Memory that is resident.", memory),
-            Metric("process_open_fds", .gauge, "Open file descriptors.", files),
+            Metric("process_resident_memory_bytes", .gauge, "Memory that is resident.", samples(residentBytes)),
+            Metric("process_open_fds", .gauge, "Open file descriptors.", samples(openFiles)),
             Metric("process_start_time_seconds", .gauge, "When this process started, since 1970.", started),
         ]
+    }
+
+    private static func samples(_ value: Double?) -> [(labels: Metric.Labels, value: Double)] {
+        value.map { [([], $0)] } ?? []
     }
 }

@@ -22,10 +22,10 @@ public protocol Service: AnyObject {
     /// The administrator asks for what lies in files to be read again (SIGHUP).
     func reload()
     func ended()  // the last call: whatever is open is to be closed
-    /// What it counts.
-    var counters: [String: Int64] { get }
-    /// How long what takes.
-    var durations: [DurationMetric] { get }
+    /// What its administrator is told of it.
+    var metrics: [Metric] { get }
+    /// Heartbeats that it has received or accepted, for benchmarks.
+    var heartbeats: Int64 { get }
 }
 
 extension Service {
@@ -37,6 +37,6 @@ extension Service {
     public func isDrained() -> Bool { true }
     public func reload() {}
     public func ended() {}
-    public var counters: [String: Int64] { [:] }
-    public var durations: [DurationMetric] { [] }
+    public var metrics: [Metric] { [] }
+    public var heartbeats: Int64 { 0 }
 }

@@ -287,7 +287,10 @@ public final class ServiceRuntime: ConnectionDelegate {
         var presence = Presence(
             service: name, instance: instance, state: state, startedAt: startedAt, configDigest: configDigest,
             incarnation: incarnation)
-        if state == .running { service.describe(&presence) }
+        if state == .running {
+            presence.time = Clock.wallTime()
+            service.describe(&presence)
+        }
         return presence
     }
 
@@ -309,15 +312,11 @@ public final class ServiceRuntime: ConnectionDelegate {
 
     private func publishCounters() {
         guard let connection, connection.isConnected else { return }
-        var counters = service.counters
-        counters["stalls"] = stalls
         let longest = loop.takeLongestTurn()
-        counters["longest_turn_ms"] = longest.took.milliseconds
-        counters["longest_turn_cpu_ms"] = longest.worked.milliseconds
-        log.event(
-            "service.counters", .debug, counters.sorted { $0.key < $1.key }.map { ($0.key, LogValue(Int($0.value))) })
         let message = CounterMessage(
-            service: name.rawValue, instance: instance, counters: counters, cpuSeconds: ProcessUsage.cpuSeconds)
+            service: name.rawValue, instance: instance, heartbeats: service.heartbeats, stalls: stalls,
+            longestTurn: longest.took.milliseconds, longestWork: longest.worked.milliseconds,
+            cpuSeconds: ProcessUsage.cpuSeconds)
         let topic = topics.counters(service: name.rawValue, instance: instance)
         var publication = Publication(topic: topic, payload: JSON.bytes(message))
         publication.qualityOfService = .atMostOnce
@@ -326,9 +325,12 @@ public final class ServiceRuntime: ConnectionDelegate {
     }
 
     private var metrics: [Metric] {
-        ServiceMetrics.metrics(
-            of: name, counters: service.counters, durations: service.durations, presence: presence(.running))
-            + ProcessUsage.metrics(of: name, startedAt: startedAt, stalls: stalls)
+        service.metrics + [
+            Metric("rollcall_loop_stalls", .counter, "Stalls of the event loop.", Double(stalls)),
+            Metric(
+                "rollcall_loop_turn_seconds",
+                "Turns of the event loop: reading, deciding and committing, without waiting and writing.", loop.turns),
+        ] + ProcessUsage.metrics(of: name, startedAt: startedAt)
     }
 
     private func turnEnded() {

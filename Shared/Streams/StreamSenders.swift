@@ -147,6 +147,19 @@ public struct StreamSenders<Body: Codable & Sendable>: Sendable {
         }
     }
 
+    /// What is to be said of the oldest of them, once it has waited for too long.
+    public func warning(now: Instant) -> ServiceWarning? {
+        guard
+            let lane = lanes.min(by: {
+                ($0.sender.oldestUnacknowledged ?? now, $0.stream) < ($1.sender.oldestUnacknowledged ?? now, $1.stream)
+            }), let oldest = lane.sender.oldestUnacknowledged, now > oldest + ServiceWarning.patience
+        else { return nil }
+        let seconds = now.milliseconds(since: oldest) / 1_000
+        return ServiceWarning(
+            .streamBehind,
+            "\(lane.stream) has waited \(seconds) s for an acknowledgement, \(unacknowledgedCount) frames wait")
+    }
+
     /// Since when frames have waited and none was acknowledged, of any stream: a receiver that is behind goes on, one that is
     /// not there does not.
     public var stuckSince: Instant? { oldestUnacknowledged.map { max($0, progressedAt) } }

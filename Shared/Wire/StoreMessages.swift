@@ -130,17 +130,29 @@ public struct RecordQuestion: Codable, Sendable {
     }
 }
 
-/// What a service counted since its start, and the processor time it used; published once a second for benchmarks.
+/// How hard a service works; published once a second for benchmarks.
 public struct CounterMessage: Codable, Sendable {
     public let service: String
     public let instance: String
-    public let counters: [String: Int64]
+    /// Received by an ingest, accepted by a reconciler, since its start.
+    public let heartbeats: Int64
+    /// Since its start.
+    public let stalls: Int64
+    /// Of the turns since the message before, in milliseconds; and for how long of it one had a processor.
+    public let longestTurn: Int64
+    public let longestWork: Int64
     public let cpuSeconds: Double
 
-    public init(service: String, instance: String, counters: [String: Int64], cpuSeconds: Double) {
+    public init(
+        service: String, instance: String, heartbeats: Int64, stalls: Int64, longestTurn: Int64, longestWork: Int64,
+        cpuSeconds: Double
+    ) {
         self.service = service
         self.instance = instance
-        self.counters = counters
+        self.heartbeats = heartbeats
+        self.stalls = stalls
+        self.longestTurn = longestTurn
+        self.longestWork = longestWork
         self.cpuSeconds = cpuSeconds
     }
 }

@@ -22,7 +22,9 @@ struct DiagnosisTests {
         #expect(handler.answer(1, Self.gateways) == ["list 2 \(unwell)"])
         let stale = #"{"limit":500,"stale_templates":true,"status":"online"}"#
         #expect(handler.answer(2, #"{"next":null,"records":[]}"#) == ["list 3 \(stale)"])
-        let answer = handler.answer(3, #"{"next":null,"records":[]}"#)
+        let online = #"{"limit":500,"stale_templates":false,"status":"online"}"#
+        #expect(handler.answer(3, #"{"next":null,"records":[]}"#) == ["list 4 \(online)"])
+        let answer = handler.answer(4, #"{"next":null,"records":[]}"#)
         #expect(answer.count == 1)
         #expect(answer.first?.hasPrefix(#"1: 200 {"checked_at":"1970-01-01T00:00:00.002Z","checks":["#) == true)
         // Nobody has announced itself to this handler.

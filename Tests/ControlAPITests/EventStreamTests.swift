@@ -168,9 +168,9 @@ struct EventStreamTests {
     @Test mutating func endsWithItsClientOrItsToken() {
         _ = open("?after=1")
         _ = open("?after=1", as: 2)
-        #expect(handler.core.counters["streams"] == 2)
+        #expect(handler.core.streamCount == 2)
         _ = handler.handle(.requestCancelled(id: 1))
-        #expect(handler.core.counters["streams"] == 1)
+        #expect(handler.core.streamCount == 1)
         _ = handler.handle(.tokensRead([]))
         #expect(tick() == ["2: end"])
     }
@@ -183,7 +183,7 @@ struct EventStreamTests {
     @Test mutating func isForReaders() {
         #expect(handler.ask("GET", "/api/v1/events")[0].hasPrefix("1: 401"))
         #expect(handler.ask("HEAD", "/api/v1/events", Self.look) == ["2: 200 Cache-Control=no-store "])
-        #expect(handler.core.counters["streams"] == 0)
+        #expect(handler.core.streamCount == 0)
         handler = ControlAPICoreTests.Subject(isConnected: false)
         #expect(handler.ask("GET", "/api/v1/events", Self.look)[0].hasPrefix("1: 503"))
     }

@@ -196,6 +196,50 @@ struct DiagnosisTests {
         #expect(!warned.isInterrupted)
     }
 
+    @Test func eachWarningIsAFindingOfItsOwn() {
+        for kind in ServiceWarning.Kind.allCases {
+            let warned = change(.statusStore) { $0.warn(ServiceWarning(kind, "what")) }
+            #expect(found(warned) == ["\(kind.rawValue) status-store/1"])
+        }
+        // Who waits for a store that does not answer is no trouble of his own.
+        for cause in ["service.unanswered status-store", "partition.unowned reconciler"] {
+            #expect(
+                found { snapshot in
+                    change(.provisioner) { $0.warn(ServiceWarning(.streamBehind, "what")) }(&snapshot)
+                    if cause.hasPrefix("partition") {
+                        change(.reconciler) { $0.partitions = ["0": 1] }(&snapshot)
+                    } else {
+                        snapshot.isAnswered = false
+                    }
+                } == [cause])
+        }
+    }
+
+    @Test func clocksThatDiffer() {
+        func skewed(_ clocks: [String: Int64]) -> [String] {
+            diagnosis { $0.clocks = clocks }.findings.map { "\($0.id) \($0.subject): \($0.summary)" }
+        }
+        #expect(skewed(["reconciler/1": 1_900, "provisioner/1": -11_000]) == [], "a retained presence is old")
+        #expect(
+            skewed(["reconciler/1": 41_000])
+                == ["clock.skew reconciler/1: the clock of reconciler/1 is 41 s ahead of this host's"])
+        #expect(
+            skewed(["reconciler/1": -41_000])
+                == ["clock.skew reconciler/1: the clock of reconciler/1 is 41 s behind this host's"])
+        #expect(
+            skewed(["reconciler/1": 3_000, "provisioner/1": 4_000])
+                == ["clock.skew services: the clocks of 2 services are not this host's"])
+        #expect(skewed(["somebody/1": 3_000]) == [])
+    }
+
+    @Test func aBrokerThatHoldsTooMuch() {
+        func held(_ all: Int64, retained: Int64) -> [String] {
+            found { $0.counters = ["store/messages/count": all, "retained messages/count": retained] }
+        }
+        #expect(held(60_000, retained: 55_000) == [], "the state of fifty thousand agents")
+        #expect(held(60_000, retained: 10) == ["broker.backlog broker"])
+    }
+
     @Test func theServicesAloneAreChecked() {
         let unwell = snapshot { $0.records = [record()] }
         #expect(Diagnosis(of: unwell).isHealthy == false)

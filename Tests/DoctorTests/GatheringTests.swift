@@ -42,8 +42,16 @@ struct GatheringTests {
         try gathering.answered(page(["g/b"]))
         #expect(asked(gathering) == #"list {"limit":500,"stale_templates":true,"status":"online"}"#)
         try gathering.answered(page(["h/c"]))
+        // Of those that are online and have the newest files the ones in whom something shows.
+        #expect(asked(gathering) == #"list {"limit":500,"stale_templates":false,"status":"online"}"#)
+        var well = record("h/d")
+        well.status = .online
+        var tight = well
+        tight.policy.offlineAfter = tight.policy.heartbeatInterval
+        try gathering.answered(Array("{\"next\":null,\"records\":[\(JSON.text(well)),\(JSON.text(tight))]}".utf8))
         #expect(asked(gathering) == nil)
-        #expect(gathering.snapshot.records.map(\.address.description) == ["g/a", "g/b", "h/c"])
+        #expect(gathering.snapshot.records.map(\.address.description) == ["g/a", "g/b", "h/c", "h/d"])
+        #expect(gathering.snapshot.records[3].policy == tight.policy)
     }
 
     @Test func ofAnAgent() throws {

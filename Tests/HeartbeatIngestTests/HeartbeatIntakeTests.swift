@@ -87,6 +87,9 @@ import Wire
         #expect(
             receive("internal/refusals", "gw/a bad_token\nhw/b rate_limited 7\ngw bad_token\n\nx y/z\ngw/c\n") == nil)
         #expect(segments(20) == ["1000 20 - gw/a bad_token", "1000 20 - hw/b rate_limited"])
+        _ = receive("internal/refusals", "gw rate_limited 9\nop:ann rate_limited 1")
+        #expect(segments(40) == [], "of agents alone something is kept")
+        #expect(intake.overdrafts.warning("w", now: at(0))?.detail == "w: gw ×9, hw/b ×7, op:ann ×1")
         #expect(intake.counters.rejected == 2)
     }
 

@@ -1,13 +1,12 @@
 """Measures what the barrier adds to a verdict; run by infra/scripts/barrier-cost."""
 
 import argparse
+import contextlib
 import json
 import os
+import pathlib
 import subprocess
 import time
-
-import rollcall_system
-from rollcall_system import RollcallSystem
 
 TOPIC_ROOT = "rollcall/v1"
 PUBLISHERS = 4
@@ -33,43 +32,68 @@ while (passed := time.monotonic() - began) < float(seconds):
 """
 
 
+def metrics(port):
+    """The samples of a service by name and labels."""
+    lines = [line for line in lone_services.get(port, "/metrics")[2].splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def quantile(samples, name, share):
+    """In milliseconds, between the bounds of the class in which it lies, as Prometheus does."""
+    rank, below, lower = share * samples[f"{name}_count"], 0, 0.0
+    for sample, count in samples.items():
+        if not sample.startswith(f"{name}_bucket"):
+            continue
+        bound = float(sample.split('"')[1])
+        if count >= rank:
+            return round(1000 * (lower + (min(bound, 60) - lower) * (rank - below) / max(1, count - below)), 2)
+        below, lower = count, bound
+    return None
+
+
 def measure(rate, seconds, silent):
-    with RollcallSystem(
-            "--checkin-deadline", "1s", "--max-wake-attempts", "100", "--heartbeat-rate", "0", "--wake-rate",
-            "1000/s") as system:
-        tokens = {}
-        for number in range(PUBLISHERS):
-            system.expect("add-gateway", {"gateway": f"load{number}"})
-            answer = system.expect("provision", {"agent": f"load{number}/a", "role": "main"})
-            tokens[f"load{number}/a"] = answer["token"]
-        system.expect("add-gateway", {"gateway": "silent"})
+    class Services(lone_services.LoneServices):
+        def assertTrue(self, value, what):
+            assert value, what
+
+    with contextlib.ExitStack() as stack:
+        services = Services()
+        services.addCleanup = stack.callback
+        services.setUp()
+        services.start_broker()
+        ports = {service: services.start(service) for service in lone_services.SERVICES if service != "control-api"}
+
+        def must(*arguments):
+            done = services.cli(*arguments, "--timeout", "60s")
+            assert done.returncode == 0, done.stderr
+
+        agents = [f"load{number}/a" for number in range(PUBLISHERS)]
+        for agent in agents:
+            must("add-gateway", agent.split("/")[0])
+            must("provision", agent, "--role", "main", "--heartbeat-rate", "0", "--no-wake")
+        must("add-gateway", "silent", "--wake-rate", "1000/s")
         senders = [
             subprocess.Popen([
-                "python3", "-c", SENDER, "127.0.0.1", str(system.port), agent, token,
-                f"{TOPIC_ROOT}/agents/{agent}/heartbeat", str(rate / PUBLISHERS), str(seconds + 30)])
-            for agent, token in tokens.items() if rate]
+                "python3", "-c", SENDER, "127.0.0.1", str(services.broker_port), agent, "any",
+                f"{TOPIC_ROOT}/agents/{agent}/heartbeat", str(rate / PUBLISHERS), str(seconds + 60)])
+            for agent in agents if rate]
         try:
             for number in range(silent):
-                system.expect("provision", {"agent": f"silent/a{number}", "role": "main"})
-                time.sleep(0.8 / silent)
-            counters = {}
-
-            def take(_, __, message):
-                body = json.loads(message.payload)
-                counters[body["service"]] = body["counters"]
-
-            client = system.client("svc:bench/1", system.secret("svc:bench/1"))
-            client.paho.on_message = take
-            client.subscribe(f"{TOPIC_ROOT}/internal/counters/#")
+                must(
+                    "provision", f"silent/a{number}", "--role", "main", "--checkin-deadline", "1s",
+                    "--max-wake-attempts", "100")
             time.sleep(2)
-            first = counters["heartbeat-ingest"]["received"]
+            first = metrics(ports["heartbeat-ingest"])
             time.sleep(seconds)
-            received = (counters["heartbeat-ingest"]["received"] - first) / seconds
-            found = counters["reconciler"]
+            last, found = metrics(ports["heartbeat-ingest"]), metrics(ports["reconciler"])
+            received = sum(last[name] - first[name] for name in last if name.startswith("rollcall_heartbeats_total"))
+            wait = "rollcall_barrier_wait_seconds"
             return {
-                "silent": silent, "heartbeats_per_second": round(received), "barriers": found["barriers"],
-                "p50_ms": found["barrier_wait_us_p50"] / 1000, "p99_ms": found["barrier_wait_us_p99"] / 1000,
-                "longest_ms": found["barrier_wait_us_max"] / 1000, "blind_spells": found["blind_spells"]}
+                "silent": silent, "heartbeats_per_second": round(received / seconds),
+                "barriers": int(found[f"{wait}_count"]),
+                "mean_ms": round(1000 * found[f"{wait}_sum"] / found[f"{wait}_count"], 2),
+                "p50_ms": quantile(found, wait, 0.5), "p99_ms": quantile(found, wait, 0.99),
+                "blind_spells": int(found["rollcall_blind_spells_total"])}
         finally:
             for sender in senders:
                 sender.kill()
@@ -77,13 +101,16 @@ def measure(rate, seconds, silent):
 
 
 def main():
+    global lone_services
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--rates", default="0 10000")
     parser.add_argument("--silent", type=int, default=50)
-    parser.add_argument("--build", default=str(rollcall_system.REPOSITORY / ".build" / "release"))
+    parser.add_argument("--build", default=str(pathlib.Path(__file__).resolve().parents[2] / ".build" / "release"))
     options = parser.parse_args()
-    rollcall_system.ROLLCALL = os.path.join(os.path.abspath(options.build), "rollcall")
+    os.environ["ROLLCALL_BUILD"] = os.path.abspath(options.build)
+    import lone_services  # it reads where the programs are
+
     for rate in options.rates.split():
         print(json.dumps(measure(int(rate), options.seconds, options.silent)), flush=True)
 

@@ -1,5 +1,6 @@
 """`rollcall doctor`: each trouble, made on purpose, is found by its cause and by nothing else."""
 
+import datetime
 import json
 import os
 import signal
@@ -8,7 +9,8 @@ import threading
 import unittest
 import urllib.request
 
-from mqtt_client import TOPIC_ROOT
+from lone_services import SERVICES, LoneServices
+from mqtt_client import TOPIC_ROOT, Client
 from rollcall_system import RollcallSystem, wait_until
 
 
@@ -99,6 +101,21 @@ class Doctor(unittest.TestCase):
         self.assertIn("! gateway h is lost, and nobody is down yet", self.system.cli("doctor", "h/a").stdout)
         self.system.expect("delete", {"agent": "h/a"})
 
+    def test_an_agent_that_is_online_is_looked_at_too(self):
+        client = self.connect("name")
+        policy = {"checkin_deadline": "20s", "heartbeat_interval": "60s", "offline_after": "10m"}
+        self.system.expect("provision", {"agent": "name/b", "role": "main", "policy": policy})
+        client.publish("rollcall/v1/agents/name/b/heartbeat", "")
+        wait_until(
+            lambda: self.system.expect("get", {"agent": "name/b"})["record"]["status"] == "online", 10, "name/b online")
+        self.assertEqual(self.doctor(), ([], 0))
+        self.system.expect("update", {"agent": "name/b", "wake": False, "policy": {"offline_after": "90s"}})
+        self.assertEqual(self.doctor(), ([("policy.tight", "name/b")], 1))
+        self.system.expect("update", {"agent": "name/b", "wake": False, "policy": {"offline_after": None}})
+        client.publish("rollcall/v1/agents/name/b/heartbeat", '{"status":"okay"}')
+        wait_until(lambda: self.doctor() == ([("heartbeat.rejected", "name/b")], 1), 10, "the finding")
+        self.system.expect("delete", {"agent": "name/b"})
+
     def test_services_are_checked_without_agents(self):
         self.system.expect("provision", {"agent": "g/check", "role": "main"})
         self.offline("g/check")
@@ -114,6 +131,57 @@ class Doctor(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("g/nobody", done.stderr)
         self.assertEqual(self.system.cli("doctor", "nonsense").returncode, 2)
+
+
+class Warned(unittest.TestCase):
+    """What services say of themselves and others while they do their work."""
+
+    def test_a_clock_that_is_wrong_and_who_wants_too_much(self):
+        with RollcallSystem() as system:
+            def found(*arguments):
+                done = system.cli("doctor", "--json", *arguments)
+                return [(one["id"], one["subject"], one["summary"]) for one in json.loads(done.stdout)["findings"]]
+            self.assertEqual(found(), [])
+            name = "svc:provisioner/1"
+            forger = system.client(name, system.secret(name), client_id=f"{name}-forger")
+            topic = f"{TOPIC_ROOT}/services/provisioner/1"
+            forger.subscribe(topic)
+            presence = forger.wait_message(lambda message: json.loads(message.payload)["state"] == "running", 10).json
+
+            def is_late():
+                # The true one comes every two seconds.
+                at = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=41)
+                forger.publish(
+                    topic, json.dumps({**presence, "time": at.isoformat(timespec="milliseconds")[:23] + "Z"}), retain=True)
+                return any(
+                    one[:2] == ("clock.skew", "provisioner/1") and "41 s behind" in one[2] for one in found())
+            wait_until(is_late, 30, "the wrong clock")
+            wait_until(lambda: found() == [], 10, "the right clock")
+
+            token = system.expect("add-gateway", {"gateway": "greedy"})["token"]
+            greedy = system.client("greedy", token)
+            for number in range(60):
+                greedy.publish(f"{TOPIC_ROOT}/agents/greedy/nobody{number}/heartbeat", "")
+            wait_until(lambda: [one[0] for one in found()] == ["budget.exceeded"], 10, "who wants too much")
+            self.assertIn("greedy ×", found()[0][2])
+
+
+class FullHistory(LoneServices, unittest.TestCase):
+    def test_a_history_that_is_about_to_be_cut_is_found(self):
+        self.start_broker()
+        for service in SERVICES:
+            self.start(service, *(["--history-mib", "1"] if service == "status-store" else []))
+
+        def found():
+            return [one["id"] for one in json.loads(self.cli("doctor", "--json").stdout)["findings"]]
+        wait_until(lambda: self.cli("add-gateway", "gw").returncode == 0, 60, "a gateway")
+        wait_until(lambda: found() == [], 20, "all services")
+        operator = Client(self.broker_port, "op:admin", "any", "", None)
+        operator.connect()
+        self.addCleanup(operator.close)
+        for number in range(750):
+            operator.expect("provision", {"agent": f"gw/a{number}", "role": "main", "wake": False})
+        wait_until(lambda: found() == ["store.history_full"], 20, "the finding")
 
 
 class BrokenSystem(unittest.TestCase):

@@ -215,7 +215,7 @@ class Instances(unittest.TestCase):
         def take(_, __, message):
             body = json.loads(message.payload)
             if body["service"] == "heartbeat-ingest":
-                counts.setdefault(body["instance"], []).append((time.monotonic(), body["counters"].get("received", 0)))
+                counts.setdefault(body["instance"], []).append((time.monotonic(), body["heartbeats"]))
 
         client.paho.on_message = take
         client.subscribe(f"{TOPIC_ROOT}/internal/counters/#")

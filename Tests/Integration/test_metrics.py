@@ -1,6 +1,7 @@
 """`--metrics-port`: whether a service lives, whether it is ready and why not, and its numbers in both text formats."""
 
 import json
+import os
 import socket
 import subprocess
 import unittest
@@ -8,12 +9,31 @@ import unittest
 from lone_services import SERVICES, LoneServices, get
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from rollcall_system import BUILD, wait_until
+from rollcall_system import BUILD, REPOSITORY, wait_until
+
+DELIVERIES = ("accepted", "no_subscriber", "expired", "failed")
+LATENESS = "rollcall_deadline_lateness_seconds_bucket"
+DOCUMENT = REPOSITORY / "infra" / "docs" / "metrics.md"
+INTRODUCTION = """# Metrics
+
+What each service tells at `/metrics` of its `--metrics-port`, as Prometheus' text form names it. No label names an agent or a
+gateway, so that a fleet of any size makes the same few series. Times are seconds.
+
+The lateness of what an operator sees has three parts, each measured by one clock: from the deadline to the verdict
+(`rollcall_deadline_lateness_seconds`), to the commit (`rollcall_decision_commit_seconds`), and to the broker's
+acknowledgement of the event (`rollcall_event_publish_seconds`).
+"""
+# With `--alerts` alone.
+SINKS = {"rollcall_webhook_deliveries_total", "rollcall_webhook_oldest_seconds"}
 
 
 class Metrics(LoneServices, unittest.TestCase):
     def test_life_readiness_and_numbers(self):
-        ports = {service: self.start(service) for service in SERVICES}
+        sinks = self.directory / "alerts.json"
+        sinks.write_text('{"sinks": [{"name": "chat", "form": "slack", "url": "http://127.0.0.1:1/"}]}')
+        ports = {
+            service: self.start(service, *(["--alerts", str(sinks)] if service == "control-api" else []))
+            for service in SERVICES}
         for port in ports.values():
             self.assertEqual(get(port, "/healthz")[0], 200)
             status, kind, text = get(port, "/readyz")
@@ -59,7 +79,17 @@ class Metrics(LoneServices, unittest.TestCase):
         self.assertGreaterEqual(samples["heartbeat-ingest"]["rollcall_heartbeats_total"], 0)
         self.assertEqual(
             {sample for sample in samples["provisioner"] if "wake_deliveries" in sample},
-            {f"rollcall_wake_deliveries_total {result}" for result in ("woken", "expired", "failed")})
+            {f"rollcall_wake_deliveries_total {result}" for result in DELIVERIES})
+        self.assertEqual(samples["provisioner"]["rollcall_wake_deliveries_total no_subscriber"], 1)
+        self.assertEqual(samples["provisioner"]["rollcall_wakes_total provision"], 1)
+        self.assertEqual(owner["rollcall_detection_latency_seconds_bucket 1.0"], 1)
+        self.assertGreaterEqual(owner["rollcall_decision_commit_seconds_count"], 2)
+        self.assertGreaterEqual(samples["status-store"]["rollcall_event_publish_seconds_count"], 2)
+        self.assertGreaterEqual(samples["heartbeat-ingest"]["rollcall_canary_round_trip_seconds_count"], 1)
+        self.assertEqual(owner["rollcall_epoch_changes_total"], samples["status-store"]["rollcall_partitions"])
+        self.check_document(ports)
+        buckets = [float(sample.split()[1]) for sample in owner if sample.startswith(LATENESS)]
+        self.assertEqual(buckets, [.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, float("inf")])
 
     def samples(self, port):
         """By name and label; the same in both formats, each with its help."""
@@ -89,6 +119,29 @@ class Metrics(LoneServices, unittest.TestCase):
         self.assertGreater(found[0]["process_open_fds"], 3)
         self.assertIn("rollcall_loop_stalls_total", found[0])
         return found[0]
+
+    def check_document(self, ports):
+        """Each is documented, and is what it is documented as; what all have in common once."""
+        rows = {service: dict(self.rows(port)) for service, port in ports.items()}
+        self.assertLess(SINKS, set(rows["control-api"]))
+        shared = set.intersection(*map(set, rows.values()))
+        sections = {"Every service": {name: rows["reconciler"][name] for name in shared}}
+        sections |= {
+            service: {name: row for name, row in found.items() if name not in shared} for service, found in rows.items()}
+        text = INTRODUCTION
+        for title, found in sections.items():
+            text += f"\n## {title}\n\n| metric | type | labels | what |\n|---|---|---|---|\n"
+            text += "".join(found[name] for name in sorted(found))
+        if os.environ.get("ROLLCALL_UPDATE_GOLDEN"):
+            DOCUMENT.write_text(text)
+        self.assertEqual(text, DOCUMENT.read_text())
+
+    def rows(self, port):
+        for family in parse_text(get(port, "/metrics")[2]):
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+            named = ", ".join(f"`{label}`" for label in labels)
+            yield name, f"| `{name}` | {family.type} | {named} | {family.documentation} |\n"
 
     def test_a_port_that_is_taken(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -186,12 +186,12 @@ struct ReconcilerCoreTests {
 
     @Test func whatCannotBeReadIsLeftOut() {
         var subject = owning()
-        #expect(subject.core.counters(now: subject.now)["blind_spells"] == 1, "the start")
+        #expect(subject.core.counters(now: subject.now).suspensions == 1, "the start")
         #expect(subject.handUnread("batch") == ["dropped a batch"])
-        #expect(subject.core.counters(now: subject.now)["blind_spells"] == 2, "who is silent may have been heard")
+        #expect(subject.core.counters(now: subject.now).suspensions == 2, "who is silent may have been heard")
         #expect(subject.endTurn() == ["acknowledge batches/0 1"])
         #expect(subject.handUnread("report") == ["dropped a report"])
-        #expect(subject.core.counters(now: subject.now)["blind_spells"] == 2)
+        #expect(subject.core.counters(now: subject.now).suspensions == 2)
         #expect(subject.endTurn() == ["acknowledge batches/0 2"])
         #expect(subject.handUnread("introduction") == [], "its acknowledgement would say that the ingest is asked")
         #expect(subject.endTurn() == [])

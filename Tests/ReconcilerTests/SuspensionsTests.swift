@@ -37,15 +37,4 @@ struct SuspensionsTests {
         _ = evaluate(&suspensions, nil, after: 15)
         #expect(suspensions.total(now: start + .seconds(99)) == .seconds(6))
     }
-
-    @Test func waitsAreSortedByLength() {
-        var waits = WaitHistogram()
-        #expect(waits.percentile(99) == 0)
-        for _ in 0..<98 { waits.add(microseconds: 600) }
-        waits.add(microseconds: 9_000)
-        waits.add(microseconds: 40_000)
-        #expect(waits.percentile(50) == 648)
-        #expect(waits.percentile(99) >= 9_000 && waits.percentile(99) <= 9_900)
-        #expect(waits.percentile(100) == 40_000 && waits.longest == 40_000)
-    }
 }

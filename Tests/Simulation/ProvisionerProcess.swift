@@ -91,7 +91,7 @@ final class ProvisionerProcess: Process {
     /// Whether a command is under way that may still have an effect.
     var isBusy: Bool {
         guard let counters = core?.counters else { return false }
-        return counters["pending"] != 0 || counters["kept"] != 0
+        return counters.pending != 0 || counters.unacknowledged != 0
     }
 
     override func isDrained() -> Bool {

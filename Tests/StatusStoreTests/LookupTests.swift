@@ -58,7 +58,7 @@ import Wire
             subject.pass(0.01)  // the time of this turn is over
         }
         #expect((10...12).contains(steps))
-        #expect(subject.core.counters["answers"] == 1)
+        #expect(subject.core.counters.lookups == 1)
     }
 
     @Test func askersAreServedInTurn() throws {
@@ -74,7 +74,7 @@ import Wire
         for _ in 0..<(3 * Limits.requestsUnderWayMax) { words += subject.handle(list("op:a")) }
         #expect(Set(words) == ["problem too-many-requests"])
         #expect(words.count == Limits.requestsUnderWayMax, "then there is silence")
-        #expect(subject.core.counters["lookups_refused"] == Int64(2 * Limits.requestsUnderWayMax))
+        #expect(subject.core.counters.lookupsRefused == Int64(2 * Limits.requestsUnderWayMax))
         #expect(subject.handle(list("op:b")) == [])
         #expect(subject.turn(.answer).contains(replies("op:b")))
         // Once the broker has the answers there is room again.

@@ -290,7 +290,7 @@ import Wire
         subject.handle(.disconnected)
         subject.handle(.connected)
         #expect(!subject.turn().contains("reply to rollcall/v1/replies/op/x"), "nobody waits for it")
-        #expect(subject.core.counters["answers"] == 4)
+        #expect(subject.core.counters.lookups == 4)
     }
 
     @Test func aKeyIsTheFirstRequestsAndIsAnsweredOnceItIsKept() throws {

@@ -234,7 +234,8 @@ final class AccessPlugin {
         }
     }
 
-    /// Tells which agents were refused, and why, so that it appears on their records; of budgets also in the log.
+    /// Tells who was refused, and why, so that it appears on agents' records and in what an ingest warns of; of budgets also in
+    /// the log.
     private func tellRefused() {
         var lines = refusedAgents.sorted().map { "\($0) bad_token" }
         refusedAgents = []
@@ -242,7 +243,7 @@ final class AccessPlugin {
             .prefix(AccessPlugin.refusedAgentsMax)
         {
             BrokerLog.warning("access.rate_limited", ["username": "\(username)", "count": "\(count)"])
-            if username.kind == .agent { lines.append("\(username) rate_limited \(count)") }
+            lines.append("\(username) rate_limited \(count)")
         }
         guard !lines.isEmpty else { return }
         let piece = Array(lines.joined(separator: "\n").utf8)

@@ -218,7 +218,7 @@ final class HeartbeatBench: ConnectionDelegate {
     private var accepted: Int {
         Int(
             latest.values.reduce(0) {
-                $0 + ($1.service == ServiceName.reconciler.rawValue ? $1.counters["heartbeats"] ?? 0 : 0)
+                $0 + ($1.service == ServiceName.reconciler.rawValue ? $1.heartbeats : 0)
             })
     }
 

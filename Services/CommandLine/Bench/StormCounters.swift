@@ -38,15 +38,12 @@ final class StormCounters: ConnectionDelegate {
         // Only our own services publish here.
         guard let message = try? WireFormat.decode(CounterMessage.self, from: delivery.payload) else { return }
         let name = message.instance == "1" ? message.service : "\(message.service)/\(message.instance)"
-        let turn = message.counters["longest_turn_ms"] ?? 0
-        longestTurns[name] = max(longestTurns[name] ?? 0, turn)
-        stepTurns[name] = max(stepTurns[name] ?? 0, turn)
-        let work = message.counters["longest_turn_cpu_ms"] ?? 0
-        longestWork[name] = max(longestWork[name] ?? 0, work)
-        stepWork[name] = max(stepWork[name] ?? 0, work)
-        guard let count = message.counters["stalls"] else { return }
-        let before = told.updateValue(count, forKey: name) ?? 0
-        let more = count < before ? count : count - before
+        longestTurns[name] = max(longestTurns[name] ?? 0, message.longestTurn)
+        stepTurns[name] = max(stepTurns[name] ?? 0, message.longestTurn)
+        longestWork[name] = max(longestWork[name] ?? 0, message.longestWork)
+        stepWork[name] = max(stepWork[name] ?? 0, message.longestWork)
+        let before = told.updateValue(message.stalls, forKey: name) ?? 0
+        let more = message.stalls < before ? message.stalls : message.stalls - before
         stalls[name, default: 0] += more
         stepStalls += more
     }

@@ -81,6 +81,7 @@ struct Examination {
         var presences: [String: Presence] = [:]
         var incarnations = Incarnations()
         var counters: [String: Int64] = [:]
+        var clocks: [String: Int64] = [:]
         session.received = { delivery in
             if delivery.topic.hasPrefix(system) {
                 counters[String(delivery.topic.dropFirst(system.count))] = Int64(
@@ -89,7 +90,11 @@ struct Examination {
                 // An emptied presence, and what cannot be read, is no service.
                 let presence = try? JSON.decode(Presence.self, from: delivery.payload)
                 presences[delivery.topic] = presence
-                if let presence { incarnations.heard(presence, now: Clock.now()) }
+                guard let presence else { return }
+                incarnations.heard(presence, now: Clock.now())
+                clocks[presence.name] = presence.time.map {
+                    $0.millisecondsSince1970 - Clock.wallTime().millisecondsSince1970
+                }
             }
         }
         var gathering = Gathering(at: Clock.wallTime(), subject: subject, ofAgents: ofAgents)
@@ -111,6 +116,7 @@ struct Examination {
         snapshot.observedFor = observed
         snapshot.counters = counters
         snapshot.incarnations = incarnations
+        snapshot.clocks = clocks
         snapshot.services = presences.sorted { $0.key < $1.key }.map(\.value)
         return snapshot
     }

@@ -59,6 +59,10 @@ extension ControlAPICore {
         if !isServing { snapshot.broker = .unreachable("control-api is not connected") }
         snapshot.services = presences.all
         snapshot.incarnations = presences.incarnations
+        snapshot.clocks = presences.clocks
+        snapshot.countersBefore = broker.earlier
+        snapshot.counters = broker.newest
+        snapshot.observedFor = broker.observed(now: now)
         actions.append(.respond(id: id, .json(Diagnosis(of: snapshot))))
     }
 }

@@ -1,4 +1,4 @@
-internal import API
+public import API
 internal import Doctor
 public import Model
 internal import Wire
@@ -58,7 +58,7 @@ public struct ControlAPICore: Sendable {
     private var requests: Int64 = 0
     private var heartbeats: Int64 = 0
     var refused: Int64 = 0
-    private var brokerDropped: Int64?
+    var broker = BrokerCounters()
     public private(set) var times = RequestTimes()
 
     // The time of the input that is handled.
@@ -83,11 +83,25 @@ public struct ControlAPICore: Sendable {
         streams = EventStreams(countMax: streamsMax)
     }
 
-    public var counters: [String: Int64] {
+    public var streamCount: Int { streams.count }
+
+    public var metrics: [Metric] {
         [
-            "requests": requests, "heartbeats": heartbeats, "refused": refused, "waiting": Int64(waiting.count),
-            "streams": Int64(streams.count),
-        ].merging(brokerDropped.map { ["broker_dropped": $0] } ?? [:]) { own, _ in own }
+            Metric("rollcall_http_requests", .counter, "Requests over HTTP.", Double(requests)),
+            Metric(
+                "rollcall_http_requests_refused", .counter, "Requests that were answered 400 or above.",
+                Double(refused)),
+            Metric("rollcall_http_heartbeats", .counter, "Heartbeats that came over HTTP.", Double(heartbeats)),
+            Metric(
+                "rollcall_http_requests_waiting", .gauge, "Requests that wait for an answer of the bus.",
+                Double(waiting.count)),
+            Metric("rollcall_sse_streams", .gauge, "Open streams of events.", Double(streams.count)),
+            Metric(
+                "rollcall_broker_messages_dropped", .counter,
+                "Messages that the broker has dropped, by its own count.",
+                broker.newest[BrokerCounters.dropped].map { [([], Double($0))] } ?? []),
+            times.metric,
+        ]
     }
 
     /// Handles one input; the actions are appended in the order in which they are to be carried out.
@@ -140,13 +154,14 @@ public struct ControlAPICore: Sendable {
             tables.refused(number, reason, &actions)
             guard let request = remove(number) else { break }
             unanswered(request, reason, &actions)
-        case .presenceReceived(let presence): presences.received(presence, now: now)
+        case .presenceReceived(let presence): presences.received(presence, now: now, wallTime: wallTime)
         case .presenceCleared(let name): presences.cleared(name)
-        case .brokerDropped(let count): brokerDropped = count
+        case .brokerCounted(let name, let count): broker.counted(name, count, now: now)
         case .tokensRead(let list):
             tokens = Dictionary(list.map { ($0.digest, $0) }) { _, newest in newest }
         case .ticked:
             presences.ticked(now: now)
+            broker.ticked(now: now)
             expire(where: { [now] in $0.deadline <= now }, lateness, &actions)
             endUnauthorized(&actions)
             streams.ticked(now: now, &actions)

@@ -25,7 +25,7 @@ public enum ControlAPIInput: Sendable {
     /// A presence was emptied: the name as in `SERVICE/INSTANCE`.
     case presenceCleared(String)
     /// How many messages the broker has dropped since its start.
-    case brokerDropped(Int64)
+    case brokerCounted(String, Int64)
     /// The operators' tokens, read anew.
     case tokensRead([OperatorToken])
     /// Five times a second.

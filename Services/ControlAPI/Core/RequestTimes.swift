@@ -1,4 +1,4 @@
-public import API
+internal import API
 internal import Model
 
 /// How long requests take, by what they ask for and how they are answered: a pure value. Streams are left out.
@@ -12,7 +12,7 @@ public struct RequestTimes: Sendable {
     }
 
     private var begun: [Int: (route: String, method: String, at: Instant)] = [:]
-    public private(set) var byKind: [Kind: Histogram] = [:]
+    private(set) var byKind: [Kind: Histogram] = [:]
 
     mutating func began(_ request: HTTPRequest, now: Instant) {
         let matching = Route.table.filter { $0.match(request.path) != nil }
@@ -26,8 +26,19 @@ public struct RequestTimes: Sendable {
         guard let (route, method, at) = begun.removeValue(forKey: id) else { return }
         let kind = Kind(route: route, method: method, status: status)
         byKind[kind, default: Histogram(bounds: Histogram.commitBounds)]
-            .add(seconds: Double(now.nanoseconds(since: at)) / 1e9)
+            .add(nanoseconds: now.nanoseconds(since: at))
     }
 
     mutating func forget(_ id: Int) { begun[id] = nil }
+
+    var metric: Metric {
+        let kinds = byKind.sorted {
+            ($0.key.route, $0.key.method, $0.key.status) < ($1.key.route, $1.key.method, $1.key.status)
+        }
+        return Metric(
+            "rollcall_http_request_duration_seconds", "From a request over HTTP to its answer.",
+            kinds.map { kind, histogram in
+                ([("route", kind.route), ("method", kind.method), ("code", String(kind.status))], histogram)
+            })
+    }
 }

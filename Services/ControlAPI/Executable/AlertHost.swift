@@ -63,7 +63,7 @@ final class AlertHost {
         return true
     }
 
-    var counters: [String: Int64] { core.counters(now: Clock.now()) }
+    var metrics: [Metric] { core.metrics(now: Clock.now()) }
 
     var warnings: [ServiceWarning] { core.warnings(now: Clock.now()) }
 

@@ -112,8 +112,11 @@ final class ControlAPI: Service {
             handle(
                 .commandAnswered(
                     number: number, payload: delivery.payload, isProblem: delivery.contentType == Problem.contentType))
-        } else if delivery.topic == ControlAPI.brokerDropped {
-            if let count = Int64(String(decoding: delivery.payload, as: UTF8.self)) { handle(.brokerDropped(count)) }
+        } else if delivery.topic.hasPrefix(ControlAPI.brokerCounters) {
+            let name = String(delivery.topic.dropFirst(ControlAPI.brokerCounters.count))
+            if let count = Int64(String(decoding: delivery.payload, as: UTF8.self)) {
+                handle(.brokerCounted(name, count))
+            }
         } else if let presence = try? JSON.decode(Presence.self, from: delivery.payload) {
             runtime.check(presence, isRetained: delivery.isRetained)
             handle(.presenceReceived(presence))
@@ -151,20 +154,7 @@ final class ControlAPI: Service {
         return servers.allSatisfy(\.isStopped)
     }
 
-    var counters: [String: Int64] {
-        core.counters.merging(alerts?.counters ?? [:]) { own, _ in own }
-    }
-
-    var durations: [DurationMetric] {
-        let histograms = core.times.byKind.map { kind, histogram in
-            ("route=\"\(kind.route)\",method=\"\(kind.method)\",code=\"\(kind.status)\"", histogram)
-        }
-        return [
-            DurationMetric(
-                "rollcall_http_request_duration_seconds", "From a request over HTTP to its answer.",
-                histograms.sorted { $0.0 < $1.0 })
-        ]
-    }
+    var metrics: [Metric] { core.metrics + (alerts?.metrics ?? []) }
 
     /// Requests that servers of before have are answered for so long.
     private static let retirement = TimeSpan.seconds(20)
@@ -180,7 +170,7 @@ final class ControlAPI: Service {
     private var heartbeatAnswers: String { runtime.topics.heartbeatAnswers(asker: asker) }
     private var replies: String { ownReplies + "/http" }
     /// What mosquitto counts (mosquitto(8), broker status).
-    private static let brokerDropped = "$SYS/broker/publish/messages/dropped"
+    private static let brokerCounters = "$SYS/broker/"
     private var eventPages: String { ownReplies + "/events" }
 
     private func handle(_ input: ControlAPIInput) {
@@ -193,8 +183,8 @@ final class ControlAPI: Service {
         switch action {
         case .subscribe:
             connection?.subscribe(
-                [heartbeatAnswers, replies, eventPages, runtime.topics.allPresence, ControlAPI.brokerDropped]
-                    + (alerts?.filters ?? []))
+                [heartbeatAnswers, replies, eventPages, runtime.topics.allPresence]
+                    + BrokerCounters.names.map { ControlAPI.brokerCounters + $0 } + (alerts?.filters ?? []))
         // Each request is known to one of the servers, and nothing to the others.
         case .respond(let id, let response): for server in servers { server.answer(id, response) }
         case .openStream(let id, let headers): for server in servers { server.openStream(id, headers: headers) }

@@ -7,7 +7,7 @@ public import Wire
 /// It judges form alone and holds no table of agents, tokens or policies that could be stale. The owner judges standing.
 public struct HeartbeatIntake: Sendable {
     /// What was received since the start.
-    public struct Counters: Hashable, Sendable {
+    public struct Counters: Sendable {
         /// Messages, of agents and of gateways.
         public var messages: Int64 = 0
         /// Heartbeats, those inside gateway messages included.
@@ -17,6 +17,10 @@ public struct HeartbeatIntake: Sendable {
         public var plain: Int64 = 0
         public var rejected: Int64 = 0
         public var batches: Int64 = 0
+        /// Of those received: for whom control-api waits.
+        public var overHTTP: Int64 = 0
+        /// Heartbeats in a batch.
+        public var batchSizes = Histogram(bounds: Histogram.sizeBounds)
     }
 
     /// Something that was rejected and names no agent to count it on: to be logged.
@@ -33,6 +37,7 @@ public struct HeartbeatIntake: Sendable {
 
     public let partitionCount: Int
     public private(set) var counters = Counters()
+    private(set) var overdrafts = Overdrafts()
     private let topics: HeartbeatTopics
     private var collector: BatchCollector
     /// Bad entries of this second, by gateway.
@@ -62,6 +67,7 @@ public struct HeartbeatIntake: Sendable {
         switch topics.source(of: topic) {
         case .agent(let address, let gateway):
             counters.received += 1
+            if asker != nil { counters.overHTTP += 1 }
             receive(payload, of: address, gateway: gateway, tokenDigest, asker, at: wallTime, now: now)
             return nil
         case .gateway(let gateway):
@@ -99,6 +105,7 @@ public struct HeartbeatIntake: Sendable {
     public mutating func takeBatches(now: Instant, all: Bool = false) -> [BatchCollector.Closed] {
         let closed = collector.take(now: now, all: all)
         counters.batches += Int64(closed.count)
+        for batch in closed { counters.batchSizes.add(Double(batch.batch.count)) }
         return closed
     }
 
@@ -170,6 +177,9 @@ public struct HeartbeatIntake: Sendable {
     private mutating func receive(refusals payload: [UInt8], at wallTime: Timestamp, now: Instant) {
         for subscription in String(decoding: payload, as: UTF8.self).split(separator: "\n") {
             let words = subscription.split(separator: " ")
+            if words.count > 2, words[1] == RejectionReason.rateLimited.rawValue {
+                overdrafts.note(String(words[0]), Int(words[2]) ?? 1, now: now)
+            }
             guard words.count > 1, let agent = AgentAddress(String(words[0])),
                 let reason = RejectionReason(rawValue: String(words[1]))
             else { continue }

@@ -1,3 +1,4 @@
+internal import API
 internal import Model
 internal import Wire
 
@@ -24,8 +25,10 @@ struct HeartbeatSubscription: Sendable {
     /// The broker has not answered the subscription: it may have given heartbeats to the subscription already.
     private var isSubscribing = false
     private var pausedAt: Instant?
-    /// Questions that wait for their canary.
-    private var asked: [Int: BarrierQuestion] = [:]
+    /// Questions that wait for their canary, each with when it was sent.
+    private var asked: [Int: (question: BarrierQuestion, at: Instant)] = [:]
+    /// From a canary to its return.
+    private(set) var roundTrips = Histogram(bounds: Histogram.commitBounds)
     private var nextCanary = 0
     /// The number of the subscription that stands, which is its subscription's; `nil` while none does.
     private(set) var session: Int?
@@ -121,20 +124,23 @@ struct HeartbeatSubscription: Sendable {
 
     /// Sends a canary through the broker. The question is given out again once it has come back behind all heartbeats that the
     /// broker had for us before, and never when this subscription ends first.
-    mutating func ask(_ question: BarrierQuestion, into actions: inout [IngestAction]) {
+    mutating func ask(_ question: BarrierQuestion, now: Instant, into actions: inout [IngestAction]) {
         guard session != nil, !isPaused else { return }
         nextCanary += 1
-        asked[nextCanary] = question
+        asked[nextCanary] = (question, now)
         actions.append(.sendCanary(.barrier(nextCanary)))
     }
 
     /// A canary has come back; the question that may be answered now.
-    mutating func received(_ canary: IngestCanary) -> BarrierQuestion? {
+    mutating func received(_ canary: IngestCanary, now: Instant) -> BarrierQuestion? {
         switch canary {
         case .last:
             state = .ended
             return nil
-        case .barrier(let number): return asked.removeValue(forKey: number)
+        case .barrier(let number):
+            guard let (question, at) = asked.removeValue(forKey: number) else { return nil }
+            roundTrips.add(nanoseconds: now.nanoseconds(since: at))
+            return question
         }
     }
 }

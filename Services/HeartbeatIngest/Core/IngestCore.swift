@@ -82,7 +82,7 @@ public struct IngestCore: Sendable {
         case .questionReceived(let question):
             // Without a subscription that stands nothing can be proven yet: the question comes again.
             if subscription.mayHoldHeartbeats {
-                subscription.ask(question, into: &actions)
+                subscription.ask(question, now: now, into: &actions)
             } else {
                 answer(question, &actions)
             }
@@ -92,7 +92,8 @@ public struct IngestCore: Sendable {
             gate.subscribed()
             actions.append(.announce)
         case .subscriptionLost: if subscription.lost() { subscriptionEnded(&actions) }
-        case .canaryReceived(let canary): if let question = subscription.received(canary) { answer(question, &actions) }
+        case .canaryReceived(let canary):
+            if let question = subscription.received(canary, now: now) { answer(question, &actions) }
         case .ticked: tick(&actions)
         case .secondPassed:
             intake?.beginSecond()
@@ -110,17 +111,23 @@ public struct IngestCore: Sendable {
     /// What its presence says besides.
     public func describe(_ presence: inout Presence) {
         presence.heartbeatSession = subscription.session
+        presence.warn(senders.warning(now: now))
+        presence.warn(
+            intake?.overdrafts.warning("the broker refuses messages beyond the budgets of", now: now))
     }
 
     /// Bytes of batches that wait for their acknowledgements.
     public var backlogBytes: Int { backlog.bytes }
 
-    public var counters: [String: Int64] {
-        guard let counters = intake?.counters else { return [:] }
-        return [
-            "messages": counters.messages, "received": counters.received, "names": counters.names,
-            "plain": counters.plain, "rejected": counters.rejected, "batches": counters.batches,
-            "kept": Int64(senders.unacknowledgedCount),
+    /// What was received since the start.
+    public var counters: HeartbeatIntake.Counters { intake?.counters ?? HeartbeatIntake.Counters() }
+
+    public var metrics: [Metric] {
+        counters.metrics + [
+            Metric(
+                "rollcall_canary_round_trip_seconds", "From a canary to its return behind all heartbeats before it.",
+                subscription.roundTrips),
+            .unacknowledged([("batches", Int64(senders.unacknowledgedCount))]),
         ]
     }
 

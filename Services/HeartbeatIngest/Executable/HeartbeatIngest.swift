@@ -73,7 +73,8 @@ final class HeartbeatIngest: Service {
 
     func describe(_ presence: inout Presence) { core.describe(&presence) }
 
-    var counters: [String: Int64] { core.counters }
+    var metrics: [Metric] { core.metrics }
+    var heartbeats: Int64 { core.counters.received }
 
     // MARK: Messages
 

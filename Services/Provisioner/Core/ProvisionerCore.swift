@@ -31,7 +31,9 @@ public struct ProvisionerCore: Sendable {
     /// Wakes that the broker has not acknowledged in this session.
     private var tickets: [Int: WakeHandler.Key] = [:]
     private var answers = AnswersUnderWay()
-    private var tally = Tally()
+    private var tally = ProvisionerTally()
+    private var overdrafts = Overdrafts()
+    private var now = Instant(nanoseconds: 0)
     private var drain: Drain?
 
     /// How far a clean stop has come.
@@ -42,15 +44,6 @@ public struct ProvisionerCore: Sendable {
         /// It took too long: whoever waits was told. A clean stop still takes that everything is read and handed over.
         var isGivenUp = false
         var isOver = false
-    }
-
-    private struct Tally {
-        var commands: Int64 = 0
-        var answers: Int64 = 0
-        var orders: Int64 = 0
-        var woken: Int64 = 0
-        var expired: Int64 = 0
-        var failed: Int64 = 0
     }
 
     /// - Parameters:
@@ -77,6 +70,7 @@ public struct ProvisionerCore: Sendable {
     public mutating func handle(
         _ input: ProvisionerInput, now: Instant, wallTime: Timestamp, into actions: inout [ProvisionerAction]
     ) {
+        self.now = now
         switch input {
         case .connected: connected(now, &actions)
         case .disconnected: disconnected(now, wallTime, &actions)
@@ -115,12 +109,18 @@ public struct ProvisionerCore: Sendable {
         if isConnected { for frame in frames { actions.append(.send(frame)) } }
     }
 
-    public var counters: [String: Int64] {
-        [
-            "commands": tally.commands, "answers": tally.answers, "orders": tally.orders, "woken": tally.woken,
-            "expired": tally.expired, "failed": tally.failed, "pending": Int64(commands.pendingCount),
-            "kept": Int64(senders.unacknowledgedCount),
-        ]
+    /// What its presence says besides.
+    public func describe(_ presence: inout Presence, now: Instant) {
+        presence.warn(senders.warning(now: now))
+        presence.warn(overdrafts.warning("more requests at once than are taken came from", now: now))
+    }
+
+    /// What it counted since its start.
+    public var counters: ProvisionerTally {
+        var counters = tally
+        counters.pending = Int64(commands.pendingCount)
+        counters.unacknowledged = Int64(senders.unacknowledgedCount)
+        return counters
     }
 
     // MARK: The connection
@@ -297,10 +297,11 @@ public struct ProvisionerCore: Sendable {
         for directive in directives {
             switch directive {
             case .publish(let key, let message, let expirySeconds, let traceparent):
+                tally.wakes[message.reason, default: 0] += 1
                 actions.append(
                     .publishWake(key, message, expirySeconds: expirySeconds, traceparent: traceparent))
             case .report(let report):
-                count(report.outcome)
+                tally.note(report.outcome)
                 guard let partitionCount else { continue }
                 send(.report(report), to: Partition.of(gateway: report.agent.gateway, count: partitionCount), now)
             case .warnStaleTemplates(let agent, let ordered, let rendered):
@@ -315,6 +316,7 @@ public struct ProvisionerCore: Sendable {
 
     private mutating func answer(_ reply: Reply, _ actions: inout [ProvisionerAction]) {
         tally.answers += 1
+        if reply.isTooMany { overdrafts.note(asker(reply.address), now: now) }
         actions.append(.answer(reply))
     }
 
@@ -323,14 +325,6 @@ public struct ProvisionerCore: Sendable {
         actions.append(.log(.unanswered(reason: reason)))
         guard reply.payload.count > FilesHandler.answerBytesMax else { return }
         answer(Reply(reply.address, Problem(.tooLarge, "the answer has \(reply.payload.count) bytes")), &actions)
-    }
-
-    private mutating func count(_ outcome: WakeReport.Outcome) {
-        switch outcome {
-        case .woken: tally.woken += 1
-        case .failed: tally.failed += 1
-        case .expired: tally.expired += 1
-        }
     }
 
     // MARK: The end

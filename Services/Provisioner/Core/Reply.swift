@@ -38,17 +38,21 @@ public struct Reply: Hashable, Sendable {
     public let address: ReplyAddress
     public let payload: [UInt8]
     public let isProblem: Bool
+    /// Whether it says that more is under way than is taken.
+    let isTooMany: Bool
 
     public init(_ address: ReplyAddress, _ problem: Problem) {
         self.address = address
         payload = JSON.bytes(problem)
         isProblem = true
+        isTooMany = problem.status == Problem.Kind.tooManyRequests.status
     }
 
     init(_ address: ReplyAddress, _ body: some Encodable) {
         self.address = address
         payload = JSON.bytes(body)
         isProblem = false
+        isTooMany = false
     }
 
     public var contentType: String { isProblem ? Problem.contentType : jsonContentType }

@@ -100,7 +100,7 @@ final class Provisioner: Service {
         return isDrainedByCore
     }
 
-    var counters: [String: Int64] { core.counters }
+    var metrics: [Metric] { core.counters.metrics }
 
     // MARK: Messages
 
@@ -182,8 +182,8 @@ final class Provisioner: Service {
 
     func describe(_ presence: inout Presence) {
         let reason = TemplateDirectory.isThere(directory) ? unreadable : "\(directory): cannot be read"
-        guard let reason else { return }
-        presence.warnings = [ServiceWarning(.templatesUnreadable, "\(reason); what was read before counts")]
+        if let reason { presence.warn(ServiceWarning(.templatesUnreadable, "\(reason); what was read before counts")) }
+        core.describe(&presence, now: Clock.now())
     }
 
     private func publish(_ payload: [UInt8], to topic: String, contentType: String? = nil) {

@@ -1,3 +1,4 @@
+internal import API
 public import Model
 internal import Streams
 internal import Wire
@@ -34,6 +35,8 @@ final class OwnedPartition<Owner: PartitionOwning> {
     private var answers: [HeartbeatAnswer] = []
     private var waitingAnswers: [AcknowledgementTracker.Input: [HeartbeatAnswer]] = [:]
     private var readyAnswers: [HeartbeatAnswer] = []
+    /// Frames with events that are not committed, each with when it was decided.
+    private var decided = Queue<(seq: Int, at: Instant)>()
 
     init(_ owner: Owner) {
         self.owner = owner
@@ -74,13 +77,19 @@ final class OwnedPartition<Owner: PartitionOwning> {
         let (number, epoch, stream) = (number, epoch, stream)
         settle(
             ledger.flush { entries in
-                senders.send(
+                let seq = senders.send(
                     StoreFrame(partition: number, epoch: epoch, entries: entries), to: .store, stream: stream, now: now)
+                if entries.contains(where: { $0.event != nil }) { decided.append((seq, now)) }
+                return seq
             })
     }
 
-    /// The store has committed the frames up to this seq.
-    func committed(upTo seq: Int) {
+    /// The store has committed the frames up to this seq; how long that took those with events.
+    func committed(upTo seq: Int, now: Instant, _ commits: inout Histogram) {
+        while let first = decided.first, first.seq <= seq {
+            commits.add(nanoseconds: now.nanoseconds(since: first.at))
+            _ = decided.popFirst()
+        }
         settle(ledger.committed(upTo: seq))
     }
 

@@ -111,6 +111,7 @@ public struct PartitionOwner: Sendable {
 
     public var tally: FleetTally {
         var tally = agents.tally
+        tally.deadlines = Int64(deadlines.judged.count)
         for gateway in gateways.values { tally.add(gateway: gateway.state.connection) }
         return tally
     }
@@ -248,6 +249,7 @@ public struct PartitionOwner: Sendable {
                 gateways[address.gateway]?.lostHeartbeats = before.plus(lost)
             }
             if isRepeated { gateways[address.gateway]?.repeatedHeartbeats += 1 }
+            counters.noteSequence(lost: lost, isRepeated: isRepeated)
         }
     }
 
@@ -259,10 +261,7 @@ public struct PartitionOwner: Sendable {
         agents[index]?.changedIn = step
         let address = state.record.address
         if event == .heartbeatRejected { rejectionMeter.noteTold(address.gateway, turn.now) }
-        counters.eventsByKind[event, default: 0] += 1
-        if event == .offline, let cause = state.record.offlineReason {
-            counters.offlinesByReason[cause, default: 0] += 1
-        }
+        counters.note(event, state.record)
         if let trace = state.cycle?.traceparent ?? traceparent { agents[index]?.traceparent = trace }
         let entry = AgentEventEntry(
             id: "\(address)#\(state.record.revision)", event: event, agent: address, reason: reason,

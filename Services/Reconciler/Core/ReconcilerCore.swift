@@ -25,6 +25,9 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
     private var isStopping = false
     private var droppedMessages: Int64 = 0
     private var finishedCounters = PartitionCounters()
+    private var deferrals: [LifecycleLog.Deferral: Int64] = [:]
+    private var takeovers: Int64 = 0
+    private var commits = Histogram(bounds: Histogram.commitBounds)
     /// The partition that worked last: the others come first now.
     private var workedLast = -1
     private var directives: [PartitionDirective] = []
@@ -125,20 +128,21 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         let owned = partitions.filter { $0.isComplete }
         presence.partitions = Dictionary(uniqueKeysWithValues: owned.map { (String($0.number), $0.epoch) })
         gate.describe(&presence, now: now)
+        presence.warn(senders.warning(now: now))
     }
 
-    public func counters(now: Instant) -> [String: Int64] {
-        var sum = finishedCounters
-        for partition in partitions { sum.add(partition.owner.counters) }
-        var tally = FleetTally()
-        for partition in partitions { tally.add(partition.owner.tally) }
-        return ["dropped_messages": droppedMessages].merging(sum.counts) { own, _ in own }
-            .merging(tally.counts) { own, _ in own }.merging(gate.counters(now: now)) { own, _ in own }
-    }
-
-    /// From deadlines to their verdicts.
-    public var lateness: Histogram {
-        partitions.reduce(into: finishedCounters.lateness) { $0.add($1.owner.counters.lateness) }
+    public func counters(now: Instant) -> ReconcilerCounters {
+        var counters = ReconcilerCounters(
+            owners: finishedCounters, commits: commits, barrierWaits: gate.waits, deferrals: deferrals,
+            droppedMessages: droppedMessages, takeovers: takeovers, suspensions: gate.suspensionCount,
+            suspended: gate.suspended(now: now), isSuspended: gate.isSuspended,
+            unacknowledged: Int64(senders.unacknowledgedCount))
+        for partition in partitions {
+            counters.owners.add(partition.owner.counters)
+            counters.fleet.add(partition.owner.tally)
+            counters.partitions += partition.isComplete ? 1 : 0
+        }
+        return counters
     }
 
     /// Since when frames have waited for the store and none was acknowledged.
@@ -158,7 +162,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
         guard let progress = senders.receive(acknowledgement, now: now),
             let index = partitions.firstIndex(where: { $0.stream == progress.stream })
         else { return }
-        partitions[index].committed(upTo: progress.upTo)
+        partitions[index].committed(upTo: progress.upTo, now: now, &commits)
         takeAcknowledgements(index, &actions)
     }
 
@@ -256,6 +260,7 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
     /// The snapshot is complete: the partition is ours.
     private mutating func begin(_ index: Int, _ actions: inout [ReconcilerAction]) {
         partitions[index].nextChunk = nil
+        takeovers += 1
         let (number, epoch, agents) = (
             partitions[index].number, partitions[index].epoch, partitions[index].owner.agentCount
         )
@@ -354,7 +359,10 @@ public struct ReconcilerCore<Owner: PartitionOwning> {
             case .commit(let entry): partitions[index].add(entry)
             case .answer(let answer): partitions[index].add(answer)
             case .log(let log, let agent, let generation):
-                if case .deadlineDeferred(_, _, .ownOutage) = log { gate.deadlineDeferred() }
+                if case .deadlineDeferred(_, _, let why) = log {
+                    deferrals[why, default: 0] += 1
+                    if why == .ownOutage { gate.deadlineDeferred() }
+                }
                 actions.append(.log(.lifecycle(log, agent: agent, generation: generation)))
             case .logMissing(let agent): actions.append(.log(.missingAgent(agent)))
             }

@@ -17,7 +17,7 @@ struct VerdictGate: Sendable {
     private var barrier = VerdictBarrier()
     private var suspensions: Suspensions
     /// From a deadline to the barrier that let it be judged.
-    private var waits = WaitHistogram()
+    private(set) var waits = Histogram(bounds: Histogram.commitBounds)
     private var earliestDue: Instant?
     /// Put off since nothing could be judged.
     private(set) var deferredDeadlines: Int64 = 0
@@ -68,7 +68,7 @@ struct VerdictGate: Sendable {
             else { return true }
             return partition.receiver.hasApplied(id, upTo: seq)
         }
-        if asOf != nil, let due = earliestDue { waits.add(microseconds: max(0, now.nanoseconds(since: due) / 1_000)) }
+        if asOf != nil, let due = earliestDue { waits.add(nanoseconds: now.nanoseconds(since: due)) }
         return asOf
     }
 
@@ -132,12 +132,7 @@ struct VerdictGate: Sendable {
         presence.deferredDeadlines = Int(deferredDeadlines)
     }
 
-    func counters(now: Instant) -> [String: Int64] {
-        [
-            "blind_spells": suspensions.count, "blind_ms": suspensions.total(now: now).milliseconds,
-            "deferred_deadlines": deferredDeadlines, "barriers": waits.count,
-            "barrier_wait_us_p50": waits.percentile(50),
-            "barrier_wait_us_p99": waits.percentile(99), "barrier_wait_us_max": waits.longest,
-        ]
-    }
+    var suspensionCount: Int64 { suspensions.count }
+
+    func suspended(now: Instant) -> TimeSpan { suspensions.total(now: now) }
 }

@@ -73,11 +73,8 @@ final class ReconcilerService: Service {
         return core.isDrained
     }
 
-    var counters: [String: Int64] { core.counters(now: Clock.now()) }
-
-    var durations: [DurationMetric] {
-        [DurationMetric("rollcall_deadline_lateness_seconds", "From a deadline to its verdict.", core.lateness)]
-    }
+    var metrics: [Metric] { core.counters(now: Clock.now()).metrics }
+    var heartbeats: Int64 { core.counters(now: Clock.now()).owners.heartbeats }
 
     // MARK: Messages
 

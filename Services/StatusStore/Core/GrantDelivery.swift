@@ -98,6 +98,8 @@ struct GrantDelivery {
     /// Repeats what waited too long. Called every 200 ms.
     mutating func tick(now: Instant) { senders.tick(now: now) }
 
+    var unacknowledgedCount: Int { senders.unacknowledgedCount }
+
     /// What is to be published now.
     mutating func takeFrames() -> [StreamSenders<ReconcilerMessage>.Outgoing] { senders.takeFrames() }
 

@@ -23,6 +23,7 @@ struct LookupHandler {
     private var answersUntil: Instant?
     private(set) var answered: Int64 = 0
     private(set) var refused: Int64 = 0
+    private(set) var overdrafts = Overdrafts()
 
     /// - Parameter repliesPrefix: what all topics of answers begin with.
     init(repliesPrefix: String) {
@@ -32,10 +33,11 @@ struct LookupHandler {
     /// Whether a turn is wanted at once.
     var hasMore: Bool { !questions.isEmpty || !eventQuestions.isEmpty || running != nil || askers.hasNext }
 
-    mutating func received(_ request: LookupRequest, _ output: inout StoreOutput) {
+    mutating func received(_ request: LookupRequest, now: Instant, _ output: inout StoreOutput) {
         // What cannot be answered is not looked up.
         guard let asker = asker(of: request.replyTo.topic), !askers.take(request, of: asker) else { return }
         refused += 1
+        overdrafts.note(asker, now: now)
         guard askers.mayRefuse(asker) else { return }
         let detail = "\(Limits.requestsUnderWayMax) of your requests are under way"
         answer(request, of: asker, wasTaken: false, .failure(Problem(.tooManyRequests, detail)), &output)

@@ -21,6 +21,7 @@ public struct StoreCore {
     private let historyDays: Int
     private let historyBytesMax: Int64
     private let keeping: RetentionClock
+    private var historyBytes: Int64 = 0
     private var intake: FrameIntake
     private var outbox: OutboxPublisher
     private var age = OutboxAge()
@@ -99,7 +100,9 @@ public struct StoreCore {
         case .secondPassed:
             tidy()
             attempt { core throws(StorageError) in
-                core.age.note(last: try core.database.lastSequence(), published: core.outbox.published, now: core.now)
+                // What was there at the start, and what a commit wrote whose report is lost.
+                let last = try core.database.lastSequence()
+                if last > core.outbox.published { core.age.committed(upTo: last, now: core.now) }
             }
         case .turnEnded(let step): endTurn(step)
         case .stopRequested: stop()
@@ -127,17 +130,32 @@ public struct StoreCore {
         presence.deadLetters = deadLetters
         presence.trouble = intake.trouble.reason ?? reported.reason
         presence.unserved = identities.trouble
+        let outbox = age.age(published: outbox.published, now: now)
+        if outbox > ServiceWarning.patience {
+            let count = age.entries(published: self.outbox.published)
+            presence.warn(
+                ServiceWarning(.outboxOld, "\(count) entries wait, the oldest for \(outbox.milliseconds / 1_000) s"))
+        }
+        presence.warn(lookups.overdrafts.warning("more requests at once than are taken came from", now: now))
+        if historyBytes > historyBytesMax / 10 * 9 {
+            presence.warn(
+                ServiceWarning(
+                    .historyFull,
+                    "history has \(historyBytes >> 20) of \(historyBytesMax >> 20) MiB, for \(historyDays) days"))
+        }
     }
 
     public var committedFrames: Int64 { intake.committedFrames }
 
-    public var counters: [String: Int64] {
-        [
-            "frames": intake.committedFrames, "published": outbox.publishedEntries,
-            "orders": orders.publishedOrders, "answers": lookups.answered, "lookups_refused": lookups.refused,
-            "outbox": age.entries(published: outbox.published),
-            "outbox_age_ms": age.age(published: outbox.published, now: now).milliseconds,
-        ]
+    /// What it counted since its start.
+    public var counters: StoreCounters {
+        StoreCounters(
+            frames: intake.committedFrames, published: outbox.publishedEntries, orders: orders.publishedOrders,
+            lookups: lookups.answered, lookupsRefused: lookups.refused,
+            outboxEntries: age.entries(published: outbox.published),
+            outboxAge: age.age(published: outbox.published, now: now), outboxWaits: age.waits,
+            grantsUnacknowledged: Int64(grants.unacknowledgedCount), deadLetters: Int64(deadLetters?.kept ?? 0),
+            isInTrouble: (intake.trouble.reason ?? reported.reason) != nil, partitions: Int64(database.partitionCount))
     }
 
     // MARK: The connection
@@ -171,7 +189,7 @@ public struct StoreCore {
             orders.heard(presence, isRetained: isRetained, now: now)
         case .claimReceived(let claim): keys.received(claim)
         case .tokensUsed(let tokens): identities.received(tokens)
-        case .lookupReceived(let request): lookups.received(request, &output)
+        case .lookupReceived(let request): lookups.received(request, now: now, &output)
         case .questionReceived(let question): lookups.received(question)
         case .eventsAsked(let question, let address): lookups.received(question, address)
         case .noteFound(let note): cursor.received(note, &output)
@@ -183,8 +201,10 @@ public struct StoreCore {
     }
 
     private mutating func acknowledged(_ ticket: Int, _ acknowledgement: Acknowledgement) {
-        if outbox.acknowledged(ticket, acknowledgement, now: now, &output)
-            || identities.acknowledged(ticket, acknowledgement, now: now, &output)
+        if outbox.acknowledged(ticket, acknowledgement, now: now, &output) {
+            return age.published(upTo: outbox.published, now: now)
+        }
+        if identities.acknowledged(ticket, acknowledgement, now: now, &output)
             || lookups.settled(ticket)
         {
             return
@@ -226,6 +246,7 @@ public struct StoreCore {
             attempt { core throws(StorageError) in try core.orders.readAll(core.database) }
         }
         outbox.committed(outcome.outbox)
+        if let last = outcome.outbox.last { age.committed(upTo: last.sequence, now: now) }
         orders.committed(outcome.orders)
         for frame in outcome.refused { grants.refused(frame, now: now, &output) }
         guard outcome.hasDeadLettered else { return }
@@ -323,6 +344,7 @@ public struct StoreCore {
                 published: outbox.published, now: keeping.forgetBefore(at: now),
                 historyBefore: kept - .seconds(Int64(historyDays) * 86_400), historyBytesMax: historyBytesMax,
                 limit: StoreCore.tidyLimit)
+            historyBytes = try database.historyBytes()
             readDeadLetters()
             if isMoreLeft { tidyAt = now + StoreCore.tidyAgainAfter }
         } catch {

@@ -127,7 +127,7 @@ final class StatusStore: Service {
         let (frames, began) = (core?.committedFrames, Clock.now())
         for step in StoreStep.allCases {
             if step == .grant, core?.committedFrames != frames {
-                commits.add(seconds: Double(Clock.now().nanoseconds(since: began)) / 1e9)
+                commits.add(nanoseconds: Clock.now().nanoseconds(since: began))
             }
             repeat { handle(.turnEnded(step)) } while core?.isUnfinished ?? false
         }
@@ -148,12 +148,9 @@ final class StatusStore: Service {
         presence.configDigest = "\(runtime.configDigest):\(partitionCount)"
     }
 
-    var counters: [String: Int64] { core?.counters ?? [:] }
-
-    var durations: [DurationMetric] {
-        [
-            DurationMetric(
-                "rollcall_commit_duration_seconds", "What was received in one turn until it was committed.", commits)
+    var metrics: [Metric] {
+        (core?.counters.metrics ?? []) + [
+            Metric("rollcall_commit_duration_seconds", "What was received in one turn until it was committed.", commits)
         ]
     }
 
