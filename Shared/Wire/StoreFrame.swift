@@ -32,6 +32,16 @@ public struct StoreEntry: Sendable {
     }
 
     public mutating func append(_ change: StoreChange) { changes.append(change) }
+
+    /// Whether an agent's event goes out with it.
+    public var hasEvent: Bool {
+        changes.contains { change in
+            switch change {
+            case .agent(_, .some), .event, .removal: true
+            default: false
+            }
+        }
+    }
 }
 
 public enum StoreChange: Sendable {

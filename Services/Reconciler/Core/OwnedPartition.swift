@@ -79,7 +79,7 @@ final class OwnedPartition<Owner: PartitionOwning> {
             ledger.flush { entries in
                 let seq = senders.send(
                     StoreFrame(partition: number, epoch: epoch, entries: entries), to: .store, stream: stream, now: now)
-                if entries.contains(where: { $0.event != nil }) { decided.append((seq, now)) }
+                if entries.contains(where: \.hasEvent) { decided.append((seq, now)) }
                 return seq
             })
     }
