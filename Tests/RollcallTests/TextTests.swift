@@ -25,9 +25,9 @@ struct TextTests {
         }
         #expect(
             table(100) == """
-                ADDRESS  STATUS                           OFFLINE SINCE  SEEN     ERROR
-                gw/main  online                           -              12s ago
-                gw/x     offline (checkin_missed) paused  30s ago        -        Agent did not check in after w…
+                ADDRESS  STATUS                           OFFLINE SINCE  SEEN     DEADLINE  ERROR
+                gw/main  online                           -              12s ago  -
+                gw/x     offline (checkin_missed) paused  30s ago        -        -         Agent did not check in …
 
                 """)
         #expect(
@@ -242,15 +242,15 @@ struct TextTests {
     }
 
     @Test func aLiveEventIsOneLine() throws {
-        let event = try #require(LiveEvent(delivery(.init(event: .offline, reason: "lapsed", record: Samples.offline))))
+        let event = try #require(LiveEvent(delivery(.init(event: .offline, reason: "checkin_missed", record: Samples.offline))))
         #expect(
             event.text(.plain)
-                == "2026-01-31T09:00:00.000Z  gw/x                      offline             lapsed          "
+                == "2026-01-31T09:00:00.000Z  gw/x                      offline             checkin_missed  "
                 + "offline  generation 1, wake 3/3  Agent did not check in after wake; max wake attempts reached: gateway gw is lost\n"
         )
         let history = HistoryEvent(
             id: "e1", event: .offline, time: Samples.now, source: "rollcall/reconciler/1",
-            subject: Samples.address("gw/x"), reason: "lapsed", record: Samples.offline)
+            subject: Samples.address("gw/x"), reason: "checkin_missed", record: Samples.offline)
         #expect(event.json == JSON.bytes(history))
     }
 
