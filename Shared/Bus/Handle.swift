@@ -38,6 +38,8 @@ final class Handle {
     private let tls: TLSClient?
     private var reports: [Report] = []
     private var nextIndex = 0
+    /// The broker's CONNACK has come.
+    private var hasAnswer = false
 
     /// `mosquitto_lib_init` must come first and once.
     private static let library: Int32 = mosquitto_lib_init()
@@ -183,8 +185,12 @@ final class Handle {
         return nil
     }
 
-    /// Writes all that is queued, as far as the socket takes it.
-    func write() -> Progress { progress { mosquitto_loop_write(handle, 1) } }
+    /// Writes all that is queued, as far as the socket takes it. What a server said of TLS before it went is read first: after a
+    /// write that failed the library reads no more.
+    func write() -> Progress {
+        if tls != nil, !hasAnswer, case .failed(let reason) = read() { return .failed(reason: reason) }
+        return progress { mosquitto_loop_write(handle, 1) }
+    }
 
     func miscellaneous() -> Progress { progress { mosquitto_loop_misc(handle) } }
 
@@ -233,7 +239,7 @@ final class Handle {
 
     private func check(_ code: Int32, _ operation: String) throws(BusError) {
         guard code != MOSQ_ERR_SUCCESS.rawValue.signed else { return }
-        throw BusError(operation: operation, reason: Handle.text(code))
+        throw BusError(operation: operation, reason: tls?.fault ?? Handle.text(code))
     }
 
     /// What a return code, or a reason code of MQTT 5, says.
@@ -254,6 +260,7 @@ final class Handle {
     private func setCallbacks() {
         mosquitto_connect_v5_callback_set(handle) { _, data, reason, _, properties in
             let limits = properties.map { PropertyList.limits($0) } ?? BrokerLimits()
+            Handle.of(data)?.hasAnswer = true
             Handle.of(data)?.reports.append(.connected(reason: reason, limits))
         }
         mosquitto_disconnect_v5_callback_set(handle) { _, data, reason, _ in

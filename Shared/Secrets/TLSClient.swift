@@ -50,13 +50,8 @@ public final class TLSClient {
         SSL_CTX_ctrl(context, SSL_CTRL_MODE, Int(SSL_MODE_RELEASE_BUFFERS), nil)
         let expected = SSL_CTX_get0_param(context)
         if X509_VERIFY_PARAM_set1_ip_asc(expected, host) != 1 { X509_VERIFY_PARAM_set1_host(expected, host, 0) }
-        do throws(TLSFault) {
-            try loadAuthorities()
-            try loadCertificate()
-        } catch {
-            SSL_CTX_free(context)
-            throw error
-        }
+        try loadAuthorities()
+        try loadCertificate()
         SSL_CTX_set_ex_data(context, 0, Unmanaged.passUnretained(self).toOpaque())
         setCallbacks()
     }

@@ -137,11 +137,11 @@ class BrokerCertificates(unittest.TestCase):
         """What is wrong with the broker's certificate is said with OpenSSL's verdict."""
         ca, other = str(self.own / "ca.crt"), str(self.directory / "other" / "ca.crt")
         for certificate, trusted, pattern in [
-                ("good", other, "'CN = localhost' is from no authority that is trusted: certificate signature failure"),
-                ("good", None, "is from no authority that is trusted: unable to get local issuer certificate"),
-                ("named", ca, "'CN = broker.example' is not for 127.0.0.1 but for DNS:broker.example: IP address mismatch"),
-                ("ended", ca, "'CN = localhost' ended on Jan  1 00:00:00 2021 GMT: certificate has expired"),
-                ("early", ca, "'CN = localhost' begins on Jan  1 00:00:00 2090 GMT: certificate is not yet valid"),
+                ("good", other, "'CN=Rollcall trial authority' is from no authority that is trusted: self-signed certificate in certificate chain"),
+                ("good", None, "is from no authority that is trusted: self-signed certificate in certificate chain"),
+                ("named", ca, "'CN=broker.example' is not for 127.0.0.1 but for DNS:broker.example: IP address mismatch"),
+                ("ended", ca, "'CN=localhost' ended on Jan  1 00:00:00 2021 GMT: certificate has expired"),
+                ("early", ca, "'CN=localhost' begins on Jan  1 00:00:00 2090 GMT: certificate is not yet valid"),
         ]:
             self.broker.start(self.own / f"{certificate}.crt")
             self.check(
