@@ -242,7 +242,8 @@ struct TextTests {
     }
 
     @Test func aLiveEventIsOneLine() throws {
-        let event = try #require(LiveEvent(delivery(.init(event: .offline, reason: "checkin_missed", record: Samples.offline))))
+        let event = try #require(
+            LiveEvent(delivery(.init(event: .offline, reason: "checkin_missed", record: Samples.offline))))
         #expect(
             event.text(.plain)
                 == "2026-01-31T09:00:00.000Z  gw/x                      offline             checkin_missed  "
