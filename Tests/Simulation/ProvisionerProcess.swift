@@ -84,7 +84,7 @@ final class ProvisionerProcess: Process {
 
     private func tick() {
         handle(.ticked)
-        let kept = Int(core.counters["kept"] ?? 0)
+        let kept = Int(core.counters.unacknowledged)
         oracle.provisionerKeeps(kept, of: ProvisionerProcess.unacknowledgedMax, by: self)
     }
 

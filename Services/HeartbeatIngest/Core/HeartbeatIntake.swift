@@ -37,7 +37,7 @@ public struct HeartbeatIntake: Sendable {
 
     public let partitionCount: Int
     public private(set) var counters = Counters()
-    private(set) var overdrafts = Overdrafts()
+    public private(set) var overdrafts = Overdrafts()
     private let topics: HeartbeatTopics
     private var collector: BatchCollector
     /// Bad entries of this second, by gateway.
