@@ -57,7 +57,7 @@ struct RightsTests {
             svc:control-api/1 publishes R/commands/get R/agents/gw1/a1/heartbeat
             svc:control-api/1 subscribes R/# R/agents/+/+/lifecycle/+ R/replies/svc:control-api/1/#
             svc:control-api/1 reads R/agents/gw1/a1/status R/replies/svc:control-api/1/x
-            svc:control-api/1 subscribes $SYS/broker/publish/messages/dropped
+            svc:control-api/1 subscribes $SYS/broker/publish/messages/dropped $SYS/broker/store/messages/count
             svc:anything/1 asks elsewhere
             """.replacing("$share/g/R/", with: "$share/g/rollcall/v1/")))
     func allow(line: [String]) throws {

@@ -55,7 +55,10 @@ struct RightsTable {
             ]
         case "control-api":
             publish = ["commands/+", "agents/+/+/heartbeat"]
-            read = ["$SYS/broker/publish/messages/dropped"]
+            read = [
+                "$SYS/broker/publish/messages/dropped", "$SYS/broker/store/messages/count",
+                "$SYS/broker/retained messages/count",
+            ]
             readsWidely = true
         default:
             break
