@@ -18,7 +18,7 @@ class Broker:
     """mosquitto with TLS, to which everybody may connect."""
 
     def __init__(self, directory, port):
-        self.directory, self.port, self.process = directory, port, None
+        self.directory, self.port, self.process, self.reader = directory, port, None, None
 
     def start(self, certificate, authority=None):
         """With this certificate of the server's key, and only for clients of an authority."""
@@ -34,12 +34,15 @@ class Broker:
         for line in self.process.stderr:
             if "running" in line:
                 break
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        self.reader = threading.Thread(target=self.process.stderr.read, daemon=True)
+        self.reader.start()
 
     def stop(self):
         if self.process:
             self.process.terminate()
             self.process.wait()
+            self.reader.join()
+            self.process.stderr.close()
 
 
 class BrokerCertificates(unittest.TestCase):

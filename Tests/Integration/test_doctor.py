@@ -146,7 +146,8 @@ class Warned(unittest.TestCase):
             forger = system.client(name, system.secret(name), client_id=f"{name}-forger")
             topic = f"{TOPIC_ROOT}/services/provisioner/1"
             forger.subscribe(topic)
-            presence = forger.wait_message(lambda message: json.loads(message.payload)["state"] == "running", 10).json
+            running = forger.wait_message(lambda message: json.loads(message.payload)["state"] == "running", 10)
+            presence = json.loads(running.payload)
 
             def is_late():
                 # The true one comes every two seconds.
@@ -179,9 +180,12 @@ class FullHistory(LoneServices, unittest.TestCase):
         operator = Client(self.broker_port, "op:admin", "any", "", None)
         operator.connect()
         self.addCleanup(operator.close)
-        for number in range(750):
-            operator.expect("provision", {"agent": f"gw/a{number}", "role": "main", "wake": False})
-        wait_until(lambda: found() == ["store.history_full"], 20, "the finding")
+        # Each row of history has its record.
+        variables = {f"V{number}": "x" * 1000 for number in range(8)}
+        for number in range(103):
+            operator.expect(
+                "provision", {"agent": f"gw/a{number}", "role": "main", "wake": False, "variables": variables})
+        wait_until(lambda: found() == ["store.history_full"], 60, "the finding")
 
 
 class BrokenSystem(unittest.TestCase):

@@ -76,7 +76,8 @@ class Metrics(LoneServices, unittest.TestCase):
         wait_until(
             lambda: self.samples(ports["reconciler"])["rollcall_agents_offline checkin_missed"] == 0, 10,
             "nobody to wait for a paused agent")
-        self.assertGreaterEqual(samples["heartbeat-ingest"]["rollcall_heartbeats_total"], 0)
+        paths = {sample for sample in samples["heartbeat-ingest"] if sample.startswith("rollcall_heartbeats_total ")}
+        self.assertEqual(paths, {f"rollcall_heartbeats_total {path}" for path in ("agent", "gateway", "http")})
         self.assertEqual(
             {sample for sample in samples["provisioner"] if "wake_deliveries" in sample},
             {f"rollcall_wake_deliveries_total {result}" for result in DELIVERIES})

@@ -141,7 +141,7 @@ public struct StoreCore {
             presence.warn(
                 ServiceWarning(
                     .historyFull,
-                    "history has \(historyBytes >> 20) of \(historyBytesMax >> 20) MiB, for \(historyDays) days"))
+                    "history fills \(historyBytes * 100 / historyBytesMax) % of \(historyBytesMax >> 20) MiB"))
         }
     }
 
