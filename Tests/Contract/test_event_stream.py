@@ -8,6 +8,7 @@ import threading
 import time
 import unittest
 
+from mqtt_client import TOPIC_ROOT
 from rollcall_system import RollcallSystem, wait_until
 
 
@@ -93,6 +94,19 @@ class EventStreamTest(unittest.TestCase):
     def history(self, **members):
         """Oldest first."""
         return self.system.expect("history", {"limit": 1000, **members})["events"][::-1]
+
+    def test_a_gateway_s_own_events_are_in_it_and_in_no_history_of_agents(self):
+        token = self.system.expect("add-gateway", {"gateway": "own"})["token"]
+        self.change("own/a", "provision", role="main")
+        client = self.follow("?gateway=own")
+        self.system.client("own", token).publish(f"{TOPIC_ROOT}/gateways/own/status", '{"state":"connected"}', retain=True)
+        wait_until(lambda: "gateway_connected" in [kind for kind, _, _ in client.events], 10, "the gateway's event")
+        event = next(event for kind, _, event in client.events if kind == "gateway_connected")
+        self.assertEqual((event["gateway"], event["subject"], event["agents"], event["record"]), ("own", "own", 1, None))
+        for members in ({}, {"gateway": "own"}):
+            events = self.system.expect("history", members)["events"]
+            self.assertIn("own/a", [entry["subject"] for entry in events])
+            self.assertNotIn("gateway_connected", [entry["event"] for entry in events])
 
     def test_no_gap_and_no_repeat_across_kills(self):
         client = self.follow()

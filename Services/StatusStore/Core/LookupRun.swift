@@ -88,7 +88,8 @@ struct LookupRun {
         if items.isEmpty, let problem = try LookupRun.unknown(subject, in: database) { return .failure(problem) }
         let wanted = min(LookupRun.rowsPerStep, limit + 1 - items.count)
         let events = try database.history(of: subject, since: since, before: before, limit: wanted)
-        for event in events { gather(event.event.bytes, String(event.sequence)) }
+        // It is the history of agents; the stream of events has those of gateways, too.
+        for event in events where !event.agent.hasSuffix("/") { gather(event.event.bytes, String(event.sequence)) }
         before = events.last?.sequence
         guard events.count < wanted || isFull(limit) else { return nil }
         return .success(LookupAnswer.page("events", items, limit: limit) { cursors[$0] })
