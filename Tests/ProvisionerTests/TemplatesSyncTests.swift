@@ -103,6 +103,20 @@ import Wire
         #expect(text.contains(#""agents_updated":1"#) && text.contains(#"{"agent":"gw/a","message":"the owner"#))
     }
 
+    /// A provisioner that stood still lost answers, and ended with errors of agents that were synced.
+    @Test mutating func whatIsNotAnsweredIsAskedAgain() throws {
+        _ = ask()
+        _ = handle(.templatesRead(try Self.templates("new")))
+        #expect(requests(handle(.timePassed, at: 3)).map(\.id) == ["r1"], "the names")
+        _ = handle(.answered(requestID: "r1", outcome: .members(["a", "b"]), mintedToken: nil), at: 4)
+        #expect(requests(handle(.timePassed, at: 6)) == [])
+        _ = answer("r1:a", .templatesSynced(.worker, isChanged: true), at: 6)
+        #expect(requests(handle(.timePassed, at: 7)).map(\.id) == ["r1:b"])
+        _ = answer("r1:b", .templatesSynced(.worker, isChanged: true), at: 8)
+        #expect(requests(handle(.timePassed, at: 10)) == [])
+        #expect(requests(handle(.timePassed, at: 11)).map(\.id) == ["r1"])
+    }
+
     @Test mutating func withAKeyEachAgentsRequestHasAKeyOfItsOwn() throws {
         guard case .claim(let claim)? = ask(key: "k").first else { throw NoClaim() }
         #expect(handle(.templatesRead(try Self.templates("new"))) == [], "not before the key is claimed")

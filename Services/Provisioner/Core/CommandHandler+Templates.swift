@@ -111,8 +111,24 @@ extension CommandHandler {
         }
         whole.sync?.underWay -= 1
         whole.extend(now + CommandHandler.answerLimit)
+        whole.forwardedAt = now
         pending[use] = whole
         if whole.sync?.underWay == 0 { forward(use.id, whole, &directives) }
+    }
+}
+
+extension CommandHandler {
+    /// An answer of the owner may have been lost, and nobody but us repeats what is asked for a sync.
+    mutating func askAgain(_ directives: inout [Directive]) {
+        guard hasRoom else { return }
+        let unanswered = pending.filter { _, request in
+            request.isStarted && now >= request.forwardedAt + CommandHandler.syncAsksAgainAfter
+                && (request.whole != nil || request.sync.map { !$0.isReading && $0.underWay == 0 } ?? false)
+        }
+        for (use, request) in unanswered.sorted(by: { $0.key.id < $1.key.id }) {
+            pending[use]?.forwardedAt = now
+            forward(use.id, request, &directives)
+        }
     }
 }
 

@@ -17,6 +17,8 @@ public struct CommandHandler: Sendable {
     /// An answer may be lost on its way: whoever asks again after so long has the request forwarded again, and its owner,
     /// which knows what it has executed, answers again.
     public static let forwardAgainAfter = TimeSpan.seconds(1)
+    /// The same of what is asked for a sync, which nobody outside asks again.
+    static let syncAsksAgainAfter = TimeSpan.seconds(3)
     /// Requests of one asker that are forwarded at a time; the others wait behind them.
     public static let forwardedMax = 32
     /// How often one request may be rendered again because its agent changed meanwhile. Of the requests for one agent each round
@@ -159,6 +161,7 @@ public struct CommandHandler: Sendable {
         case .timePassed:
             expire(where: { $0 <= now }, &directives)
             claimAgain(now, &directives)
+            askAgain(&directives)
         case .stopped: expire(where: { _ in true }, &directives)
         }
         takeTurns(now, &directives)
