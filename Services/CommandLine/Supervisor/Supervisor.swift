@@ -234,9 +234,21 @@ public final class Supervisor {
             else { return }
             if let timer { loop.cancel(timer) }
             hasListened = true
+            do throws(ServiceFailure) {
+                try chooseHTTPPortAgain()
+            } catch {
+                return fail(error.reason)
+            }
             startServices()
             openLink()
         }
+    }
+
+    /// It was found free before the broker had its port, and may be that one, or somebody's by now.
+    private func chooseHTTPPortAgain() throws(ServiceFailure) {
+        guard configuration.httpPort == 0, !LocalPort.isFree(httpPort) else { return }
+        httpPort = try Supervisor.choose(0, for: "--http-port")
+        try writePorts()
     }
 
     private func brokerExited() {
