@@ -61,7 +61,8 @@ class Client:
 
     @property
     def ids(self):
-        return [event["id"] for _, _, event in self.events]
+        """Of agents' events: history has no others."""
+        return [event["id"] for _, _, event in self.events if "gateway" not in event]
 
 
 class EventStreamTest(unittest.TestCase):
